@@ -1,0 +1,3 @@
+//! Log, delta, checkpoints, engines and snapshots; the only importer of sled and fjall.
+
+pub mod disk;
