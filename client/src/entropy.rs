@@ -51,15 +51,6 @@ impl Entropy {
         }
         Duration::from_micros(self.rng.lock().random_range(low_us..=high_us))
     }
-
-    /// Uniform below `bound`; 0 where `bound` is 0.
-    pub(crate) fn below(&self, bound: usize) -> usize {
-        if bound == 0 {
-            0
-        } else {
-            self.rng.lock().random_range(0..bound)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::call::{Call, Core, Effect, Positioned};
 use crate::commit::request_id;
 use crate::dial::Link;
 use crate::error::{Error, Result};
-use crate::load::{LoadBuilder, LoadId};
+use crate::load::LoadBuilder;
 use crate::options::ANSWER_BYTES_MAX;
 use crate::records::Position;
 use crate::route::Slot;
@@ -233,9 +233,9 @@ impl Pds {
     }
 
     /// Registers many patients, a line each, over several streams; see [`LoadBuilder`].
-    #[must_use]
-    pub fn load(&self, load_id: LoadId) -> LoadBuilder {
-        LoadBuilder::new(Arc::clone(&self.core), load_id)
+    /// `load_id` names the file: a second run under the same id registers nothing twice.
+    pub fn load(&self, load_id: impl Into<String>) -> LoadBuilder {
+        LoadBuilder::new(Arc::clone(&self.core), load_id.into())
     }
 
     fn call(&self, slot: Slot, effect: Effect) -> Call {
