@@ -113,9 +113,10 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
     use spine_proto::common::v1::Advice;
 
-    use super::{Backoff, Code, Entropy, ErrorDetail, Message as _, PAUSE_MAX, Status, Verdict, judge};
+    use super::{Backoff, Code, Entropy, ErrorDetail, PAUSE_MAX, Status, Verdict, judge};
 
     #[test]
     fn pauses_grow_with_jitter_between_5_and_250_ms() {

@@ -93,6 +93,7 @@ impl Watch {
                 continue;
             };
             let node = Arc::clone(node);
+            give_up = None;
             match stream.message().await {
                 Ok(Some(message)) => {
                     self.backoff = Backoff::default();
