@@ -81,24 +81,13 @@ impl SpineClient {
 }
 
 /// Describes a client.
+#[derive(Default)]
 pub struct Builder {
     endpoints: Vec<String>,
     options: Options,
     metadata: Vec<(String, String)>,
     connector: Option<Connector>,
     seed: Option<u64>,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            endpoints: Vec::new(),
-            options: Options::default(),
-            metadata: Vec::new(),
-            connector: None,
-            seed: None,
-        }
-    }
 }
 
 impl fmt::Debug for Builder {

@@ -46,6 +46,8 @@ mod entropy;
 mod error;
 pub mod load;
 mod load_lane;
+#[cfg(feature = "cli")]
+pub mod local_cluster;
 pub mod options;
 mod pds;
 mod pool;

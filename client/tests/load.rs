@@ -22,7 +22,7 @@ async fn load(client: &SpineClient, lines: &[&'static str]) -> (LoadReport, Vec<
         .batch_lines(10)
         .run(iter(lines), |outcome| errors.extend(outcome.errors.clone()))
         .await
-        .unwrap();
+        .expect("the load runs");
     (report, errors)
 }
 

@@ -18,18 +18,21 @@ fn key() -> Key {
 
 /// The nodes in the order in which an unprejudiced client asks them for `key()`.
 async fn order(fake: &Fake) -> Vec<String> {
-    let client = fake.builder().connect().unwrap();
+    let client = fake.builder().connect().expect("a client");
     let mut order = Vec::new();
     for _ in 0..NODES.len() {
-        client.records().get(&key()).await.unwrap();
-        let asked = NODES.iter().find(|name| !fake.calls(name).is_empty()).unwrap();
+        client.records().get(&key()).await.expect("some node serves");
+        let asked = NODES
+            .iter()
+            .find(|name| !fake.calls(name).is_empty())
+            .expect("one was asked");
         order.push((*asked).to_owned());
         fake.kill(asked);
-        fake.nodes.lock().get_mut(*asked).unwrap().calls.clear();
+        fake.nodes.lock().get_mut(*asked).expect("a node").calls.clear();
     }
     for name in NODES {
         fake.port(name, Port::Open);
-        fake.nodes.lock().get_mut(name).unwrap().connects = 0;
+        fake.nodes.lock().get_mut(name).expect("a node").connects = 0;
     }
     order
 }

@@ -268,7 +268,7 @@ impl Seat {
 
     async fn drop_all(&self) {
         self.fake.drop_connections(&self.name);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
