@@ -1,3 +1,4 @@
 //! Log, delta, checkpoints, engines and snapshots; the only importer of sled and fjall.
 
 pub mod disk;
+pub mod engine;
