@@ -32,7 +32,10 @@ impl EngineFactory for FjallFactory {
     }
 
     fn open(&self, dir: &Path) -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(FjallEngine { dir: dir.to_owned(), open: RwLock::new(Some(Open::new(dir)?)) }))
+        Ok(Box::new(FjallEngine {
+            dir: dir.to_owned(),
+            open: RwLock::new(Some(Open::new(dir)?)),
+        }))
     }
 }
 
@@ -77,7 +80,13 @@ impl FjallEngine {
 
 impl Engine for FjallEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.with(|open| Ok(open.records.get(key).map_err(classify)?.map(|value| Bytes::copy_from_slice(&value))))
+        self.with(|open| {
+            Ok(open
+                .records
+                .get(key)
+                .map_err(classify)?
+                .map(|value| Bytes::copy_from_slice(&value)))
+        })
     }
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
@@ -85,8 +94,11 @@ impl Engine for FjallEngine {
             return Ok(Vec::new());
         }
         self.with(|open| {
-            let pairs =
-                if end.is_empty() { open.records.range(start..) } else { open.records.range(start..end) };
+            let pairs = if end.is_empty() {
+                open.records.range(start..)
+            } else {
+                open.records.range(start..end)
+            };
             let copy = |pair: fjall::Guard| {
                 let (key, value) = pair.into_inner().map_err(classify)?;
                 Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
@@ -124,7 +136,8 @@ impl Engine for FjallEngine {
     }
 
     fn memory_bytes(&self) -> u64 {
-        self.with(|open| Ok(open.database.write_buffer_size())).unwrap_or_default()
+        self.with(|open| Ok(open.database.write_buffer_size()))
+            .unwrap_or_default()
     }
 }
 

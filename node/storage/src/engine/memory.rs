@@ -12,7 +12,9 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 use parking_lot::RwLock;
 
-use super::{Change, Engine, EngineError, EngineFactory, classify, read_frames, unwrap_one, wrap_one, write_frame};
+use super::{
+    Change, Engine, EngineError, EngineFactory, classify, read_frames, unwrap_one, wrap_one, write_frame,
+};
 use crate::disk::{Disk, DiskFile};
 
 /// A journal longer than this and than [`JOURNAL_IMAGE_RATIO`] times its content is written anew, in bytes.
@@ -42,7 +44,9 @@ impl EngineFactory for MemoryFactory {
 
     fn open(&self, dir: &Path) -> Result<Box<dyn Engine>, EngineError> {
         let image = Image::load(Arc::clone(&self.disk), dir)?;
-        Ok(Box::new(MemoryEngine { image: RwLock::new(image) }))
+        Ok(Box::new(MemoryEngine {
+            image: RwLock::new(image),
+        }))
     }
 }
 
@@ -83,7 +87,17 @@ impl Image {
             return Err(EngineError::Damaged("the journal is missing".into()));
         }
         let journal = disk.open(&path, fresh)?;
-        let mut image = Self { disk, dir: dir.to_owned(), map: BTreeMap::new(), map_bytes: 0, journal, number, len: 0, synced_len, failed: false };
+        let mut image = Self {
+            disk,
+            dir: dir.to_owned(),
+            map: BTreeMap::new(),
+            map_bytes: 0,
+            journal,
+            number,
+            len: 0,
+            synced_len,
+            failed: false,
+        };
         image.replay()?;
         Ok(image)
     }
@@ -95,7 +109,9 @@ impl Image {
         let used = read_frames(&bytes, |frame| self.replay_frame(frame))?;
         self.len = u64::try_from(used).map_err(io::Error::other)?;
         if self.len < self.synced_len {
-            return Err(EngineError::Damaged("a synced part of the journal is gone".into()));
+            return Err(EngineError::Damaged(
+                "a synced part of the journal is gone".into(),
+            ));
         }
         if used < size {
             // A torn tail; cut off, so that nothing written later meets it.
@@ -110,7 +126,11 @@ impl Image {
             let key_len = frame.try_get_u32_le().map_err(|_| broken())?;
             let value_len = frame.try_get_u32_le().map_err(|_| broken())?;
             let key = take(&mut frame, key_len).ok_or_else(broken)?;
-            let value = if value_len == REMOVED { None } else { Some(take(&mut frame, value_len).ok_or_else(broken)?) };
+            let value = if value_len == REMOVED {
+                None
+            } else {
+                Some(take(&mut frame, value_len).ok_or_else(broken)?)
+            };
             self.set(key, value);
         }
         Ok(())
@@ -155,7 +175,11 @@ impl Image {
     fn rewrite(&mut self) -> io::Result<()> {
         let next = self.number + 1;
         let mut bytes = Vec::new();
-        let pairs: Vec<Change> = self.map.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        let pairs: Vec<Change> = self
+            .map
+            .iter()
+            .map(|(key, value)| (key.clone(), Some(value.clone())))
+            .collect();
         for changes in pairs.chunks(64) {
             write_frame(&mut bytes, &encode(changes));
         }
@@ -175,13 +199,18 @@ impl Image {
         let mut content = Vec::with_capacity(16);
         content.put_u64_le(self.number);
         content.put_u64_le(self.len);
-        self.disk.write_atomic(&self.dir.join(MANIFEST), &wrap_one(&content))?;
+        self.disk
+            .write_atomic(&self.dir.join(MANIFEST), &wrap_one(&content))?;
         self.synced_len = self.len;
         Ok(())
     }
 
     fn check(&self) -> Result<(), EngineError> {
-        if self.failed { Err(io::Error::other("an earlier write failed").into()) } else { Ok(()) }
+        if self.failed {
+            Err(io::Error::other("an earlier write failed").into())
+        } else {
+            Ok(())
+        }
     }
 
     fn latch(&mut self, result: io::Result<()>) -> Result<(), EngineError> {
@@ -199,10 +228,17 @@ impl Engine for MemoryEngine {
         if !end.is_empty() && start >= end {
             return Ok(Vec::new());
         }
-        let end = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
+        let end = if end.is_empty() {
+            Bound::Unbounded
+        } else {
+            Bound::Excluded(end)
+        };
         let image = self.image.read();
         let pairs = image.map.range::<[u8], _>((Bound::Included(start), end));
-        Ok(pairs.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(pairs
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 
     fn write_sorted(&self, batch: &[Change]) -> Result<(), EngineError> {
@@ -242,7 +278,8 @@ fn remove_others(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
 }
 
 fn encode(changes: &[Change]) -> Vec<u8> {
-    let size = |bytes: &Bytes| u32::try_from(bytes.len()).expect("keys and records are bounded far below 4 GiB");
+    let size =
+        |bytes: &Bytes| u32::try_from(bytes.len()).expect("keys and records are bounded far below 4 GiB");
     let mut out = Vec::new();
     for (key, value) in changes {
         out.put_u32_le(size(key));

@@ -68,7 +68,10 @@ impl Open {
                 .zstd_compression_level(ZSTD_LEVEL);
             let db: Db = config.open().map_err(classify)?;
             let readers = std::array::from_fn(|_| Mutex::new(db.clone()));
-            Ok(Self { writer: Mutex::new(db), readers })
+            Ok(Self {
+                writer: Mutex::new(db),
+                readers,
+            })
         })
     }
 }
@@ -97,7 +100,12 @@ impl SledEngine {
 
 impl Engine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.read(|db| Ok(db.get(key).map_err(classify)?.map(|value| Bytes::copy_from_slice(&value))))
+        self.read(|db| {
+            Ok(db
+                .get(key)
+                .map_err(classify)?
+                .map(|value| Bytes::copy_from_slice(&value)))
+        })
     }
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
@@ -105,7 +113,11 @@ impl Engine for SledEngine {
             return Ok(Vec::new());
         }
         self.read(|db| {
-            let pairs = if end.is_empty() { db.range(start..) } else { db.range(start..end) };
+            let pairs = if end.is_empty() {
+                db.range(start..)
+            } else {
+                db.range(start..end)
+            };
             let copy = |pair: std::io::Result<(sled::InlineArray, sled::InlineArray)>| {
                 let (key, value) = pair.map_err(classify)?;
                 Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
@@ -124,7 +136,8 @@ impl Engine for SledEngine {
                     None => db.remove(key).map_err(EngineError::Io)?,
                 };
             }
-            self.written_bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.written_bytes
+                .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
             Ok(())
         })
     }

@@ -35,8 +35,14 @@ struct Inner {
 
 impl Default for EngineWatch {
     fn default() -> Self {
-        let inner = Inner { base: Instant::now(), call: AtomicUsize::new(0), started_ms: AtomicU64::new(0) };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            base: Instant::now(),
+            call: AtomicUsize::new(0),
+            started_ms: AtomicU64::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 }
 
@@ -54,7 +60,10 @@ impl EngineWatch {
     pub(crate) fn run<T>(&self, call: EngineCall, work: impl FnOnce() -> T) -> T {
         let now = u64::try_from(self.inner.base.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.inner.started_ms.store(now, Ordering::Release);
-        let number = CALLS.iter().position(|known| *known == call).map_or(0, |at| at + 1);
+        let number = CALLS
+            .iter()
+            .position(|known| *known == call)
+            .map_or(0, |at| at + 1);
         self.inner.call.store(number, Ordering::Release);
         let result = work();
         self.inner.call.store(0, Ordering::Release);
