@@ -1,0 +1,27 @@
+//! What the tests of this package share.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use spine_storage::engine::{EngineFactory, FjallFactory, SledFactory};
+
+/// Every engine, on the real file system.
+pub fn engines() -> Vec<Arc<dyn EngineFactory>> {
+    vec![
+        Arc::new(SledFactory::default()),
+        Arc::new(FjallFactory::default()),
+    ]
+}
+
+/// All files under a directory.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
