@@ -18,7 +18,7 @@ const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// flushing threads are how `flush` was seen to hang. With `Some` only the idle flusher thread may, at the very end.
 const FLUSH_NEVER_MS: usize = 10 * 365 * 24 * 3600 * 1000;
 /// Handles for readers. A handle may not be shared between threads, and making one is too dear for each read.
-const READERS: usize = 4;
+const READERS: usize = 3;
 
 type Db = sled::Db<LEAF_FANOUT>;
 
@@ -54,8 +54,9 @@ struct SledEngine {
 }
 
 struct Open {
-    writer: Mutex<Db>,
-    readers: [Mutex<Db>; READERS],
+    /// Boxed: a handle is 100 KB by value, and moving a few of them overflows a thread's stack.
+    writer: Mutex<Box<Db>>,
+    readers: Vec<Mutex<Box<Db>>>,
 }
 
 impl Open {
@@ -66,10 +67,10 @@ impl Open {
                 .flush_every_ms(Some(FLUSH_NEVER_MS))
                 .cache_capacity_bytes(CACHE_BYTES)
                 .zstd_compression_level(ZSTD_LEVEL);
-            let db: Db = config.open().map_err(classify)?;
-            let readers = std::array::from_fn(|_| Mutex::new(db.clone()));
+            let writer: Box<Db> = Box::new(config.open().map_err(classify)?);
+            let readers = (0..READERS).map(|_| Mutex::new(writer.clone())).collect();
             Ok(Self {
-                writer: Mutex::new(db),
+                writer: Mutex::new(writer),
                 readers,
             })
         })

@@ -116,12 +116,13 @@ impl Checkpoint {
                 self.stage = Stage::Write { after: None };
             }
             Stage::Write { after } => {
-                let slice = effects::slice(&self.frozen.delta, after.as_deref());
+                let mut slice = effects::slice(&self.frozen.delta, after.as_deref());
+                let last = slice.last().map(|(key, _)| key.clone());
+                if last.is_none() {
+                    slice.push(effects::engine_mark(&self.frozen.state));
+                }
                 watch.run(EngineCall::Write, || engine.write_sorted(&slice))?;
-                self.stage = match slice.into_iter().next_back() {
-                    Some((last, _)) => Stage::Write { after: Some(last) },
-                    None => Stage::Sync,
-                };
+                self.stage = last.map_or(Stage::Sync, |last| Stage::Write { after: Some(last) });
             }
             Stage::Sync => {
                 watch.run(EngineCall::Sync, || engine.sync())?;

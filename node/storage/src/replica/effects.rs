@@ -11,6 +11,11 @@ use super::codec::encode_record;
 use super::delta::Delta;
 use crate::engine::{Change, Engine, read_frames, write_frame};
 
+/// Sorts before every record: families begin at 1.
+const ENGINE_MARK_KEY: &[u8] = &[0];
+/// No record sorts before it; scans of an engine begin here.
+pub(crate) const FIRST_RECORD_KEY: &[u8] = &[1];
+
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const END: u8 = 3;
@@ -103,7 +108,28 @@ pub(crate) fn redo(effects: &Effects, engine: &dyn Engine) -> Result<(), Replica
     for slice in effects.changes.chunks(WRITE_SLICE_CHANGES) {
         engine.write_sorted(slice)?;
     }
+    engine.write_sorted(&[engine_mark(&effects.state)])?;
     Ok(engine.sync()?)
+}
+
+/// A row of the engine itself that says which state it holds. It is written last, so that an engine which lost its
+/// newest synced writes without a word (a damaged journal read as a torn one) is noticed when it opens.
+pub(crate) fn engine_mark(state: &v1::ReplicaState) -> Change {
+    (
+        Bytes::from_static(ENGINE_MARK_KEY),
+        Some(state.encode_to_vec().into()),
+    )
+}
+
+/// Whether the engine holds the state that the mark file names.
+pub(crate) fn check_engine_mark(engine: &dyn Engine, mark: &v1::ReplicaState) -> Result<(), ReplicaError> {
+    let found = engine.get(ENGINE_MARK_KEY)?;
+    if found.as_deref() == Some(&mark.encode_to_vec()) {
+        return Ok(());
+    }
+    Err(ReplicaError::Damaged(
+        "the engine holds another state than its mark says".into(),
+    ))
 }
 
 /// The next changes of a delta as the engine takes them.

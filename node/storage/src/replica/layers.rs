@@ -7,6 +7,7 @@ use spine_statemachine::store::{Key, OrderedRead, OrderedWrite, ReadError, Recor
 
 use super::codec::decode_record;
 use super::delta::Delta;
+use super::effects::FIRST_RECORD_KEY;
 use crate::engine::Engine;
 
 /// Pairs asked of the engine at once, at most.
@@ -51,7 +52,7 @@ impl OrderedRead for Layers<'_> {
             older: frozen.peekable(),
         }
         .peekable();
-        let mut stored = EngineCursor::new(self.engine, start, end, limit);
+        let mut stored = EngineCursor::new(self.engine, start.max(FIRST_RECORD_KEY), end, limit);
         let mut found = Vec::new();
         while found.len() < limit {
             let changed = match (changes.peek(), stored.peek()?) {

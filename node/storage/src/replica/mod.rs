@@ -6,7 +6,7 @@
 mod checkpoint;
 pub(crate) mod codec;
 mod delta;
-mod effects;
+pub(crate) mod effects;
 mod error;
 mod generation;
 mod layers;

@@ -49,6 +49,7 @@ impl ReplicaStore {
         remove_leftovers(disk.as_ref(), dir, None)?;
         let generation = Generation::open(&disk, dir, 1, factory.as_ref())?;
         let mark = v1::ReplicaState::default();
+        generation.engine().write_sorted(&[effects::engine_mark(&mark)])?;
         generation.engine().sync()?;
         generation.write_mark(&mark)?;
         switch(disk.as_ref(), dir, 1, &options.owner)?;
@@ -149,6 +150,7 @@ fn recover(generation: &Generation) -> Result<v1::ReplicaState, ReplicaError> {
             mark = effects.state;
         }
     }
+    effects::check_engine_mark(generation.engine(), &mark)?;
     generation.remove_effects()?;
     Ok(mark)
 }

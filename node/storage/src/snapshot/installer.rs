@@ -11,7 +11,7 @@ use super::{SNAPSHOT_FORMAT, SNAPSHOT_RECORD_BYTES_MAX};
 use crate::engine::Change;
 use crate::replica::codec::decode_record;
 use crate::replica::machine::DigestSum;
-use crate::replica::{Generation, ReplicaError, ReplicaStore};
+use crate::replica::{Generation, ReplicaError, ReplicaStore, effects};
 
 /// The engine is written in batches of this many records ...
 const BATCH_RECORDS: usize = 512;
@@ -95,7 +95,7 @@ impl SnapshotInstaller {
     }
 
     fn record(&mut self, record: v1::SnapshotRecord) -> Result<(), ReplicaError> {
-        if record.key <= self.last_key {
+        if record.key <= self.last_key || *record.key < *effects::FIRST_RECORD_KEY {
             return Err(ReplicaError::BadSnapshot("keys are out of order".into()));
         }
         if record.stored.len() > SNAPSHOT_RECORD_BYTES_MAX {
@@ -139,6 +139,9 @@ impl SnapshotInstaller {
                 "count or digest differ from what was received".into(),
             ));
         }
+        self.generation
+            .engine()
+            .write_sorted(&[effects::engine_mark(&self.state)])?;
         self.generation.engine().sync()?;
         self.generation.write_mark(&self.state)?;
         Ok(Installed {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_FORMAT};
 use crate::replica::codec::decode_record;
+use crate::replica::effects::FIRST_RECORD_KEY;
 use crate::replica::machine::DigestSum;
 use crate::replica::{Digest, Generation, PinId, ReplicaError, ReplicaStore};
 
@@ -60,7 +61,7 @@ impl SnapshotSource {
             generation: Arc::clone(&state.generation),
             shard,
             state: state.mark.clone(),
-            next_start: Vec::new(),
+            next_start: FIRST_RECORD_KEY.to_vec(),
             read: VecDeque::new(),
             exhausted: false,
             sequence: 0,
