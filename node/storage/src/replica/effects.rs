@@ -121,10 +121,16 @@ pub(crate) fn engine_mark(state: &v1::ReplicaState) -> Change {
     )
 }
 
-/// Whether the engine holds the state that the mark file names.
-pub(crate) fn check_engine_mark(engine: &dyn Engine, mark: &v1::ReplicaState) -> Result<(), ReplicaError> {
+/// Whether the engine says that it holds one of these states.
+pub(crate) fn check_engine_mark(
+    engine: &dyn Engine,
+    states: &[&v1::ReplicaState],
+) -> Result<(), ReplicaError> {
     let found = engine.get(ENGINE_MARK_KEY)?;
-    if found.as_deref() == Some(&mark.encode_to_vec()) {
+    if states
+        .iter()
+        .any(|state| found.as_deref() == Some(&state.encode_to_vec()))
+    {
         return Ok(());
     }
     Err(ReplicaError::Damaged(

@@ -195,3 +195,111 @@ impl OrderedWrite for DeltaWriter<'_> {
         self.live.set(Bytes::copy_from_slice(key), None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+    use proptest::{collection, option};
+
+    use super::*;
+    use crate::engine::{Change, EngineError};
+    use crate::replica::codec::encode_record;
+
+    /// A map as an engine.
+    struct MapEngine(BTreeMap<Bytes, Bytes>);
+
+    impl Engine for MapEngine {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+            Ok(self.0.get(key).cloned())
+        }
+        fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+            let pairs = self
+                .0
+                .iter()
+                .filter(|(key, _)| key[..] >= *start && key[..] < *end);
+            Ok(pairs
+                .take(limit)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect())
+        }
+        fn write_sorted(&self, _: &[Change]) -> Result<(), EngineError> {
+            Ok(())
+        }
+        fn sync(&self) -> Result<(), EngineError> {
+            Ok(())
+        }
+        fn reopen(&self) -> Result<(), EngineError> {
+            Ok(())
+        }
+        fn memory_bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            collection::vec(1_u8..4, 1..3),
+            // Enough neighbours for the engine to be asked more than once.
+            any::<u8>().prop_map(|last| vec![9, last]),
+        ]
+    }
+
+    fn bound() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![8 => key(), 1 => Just(vec![0]), 1 => Just(Vec::new()), 2 => Just(vec![255])]
+    }
+
+    fn changes() -> impl Strategy<Value = BTreeMap<Vec<u8>, Option<u64>>> {
+        collection::btree_map(key(), option::of(any::<u64>()), 0..400)
+    }
+
+    fn record(revision: u64) -> Record {
+        Record {
+            schema: 1,
+            revision,
+            value: Bytes::new(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn merged_reads_are_those_of_one_map(
+            stored in changes(), frozen in option::of(changes()), live in changes(),
+            start in bound(), end in bound(), limit in prop_oneof![0_usize..6, Just(usize::MAX)],
+        ) {
+            let mut model = BTreeMap::new();
+            let mut engine = MapEngine(BTreeMap::from([(Bytes::from_static(&[0]), Bytes::from_static(b"the engine's own row"))]));
+            for (key, revision) in &stored {
+                let revision = revision.unwrap_or_default();
+                engine.0.insert(key.clone().into(), encode_record(&record(revision)));
+                model.insert(key.clone(), revision);
+            }
+            let mut delta_of = |changes: &BTreeMap<Vec<u8>, Option<u64>>| {
+                let mut delta = Delta::default();
+                for (key, revision) in changes {
+                    delta.set(key.clone().into(), revision.map(record));
+                    match revision {
+                        Some(revision) => model.insert(key.clone(), *revision),
+                        None => model.remove(key),
+                    };
+                }
+                delta
+            };
+            let frozen = frozen.as_ref().map(&mut delta_of);
+            let live = delta_of(&live);
+            let layers = Layers { live: &live, frozen: frozen.as_ref(), engine: &engine };
+            let found: Vec<(Vec<u8>, u64)> = layers.range(&start, &end, limit).expect("range")
+                .into_iter().map(|(key, record)| (key.to_vec(), record.revision)).collect();
+            let expected: Vec<(Vec<u8>, u64)> = model.iter()
+                .filter(|(key, _)| **key >= start && **key < end).take(limit)
+                .map(|(key, revision)| (key.clone(), *revision)).collect();
+            prop_assert_eq!(found, expected);
+            for (key, _) in stored.iter().take(20) {
+                let found = layers.get(key).expect("get").map(|record| record.revision);
+                prop_assert_eq!(found, model.get(key).copied());
+            }
+        }
+    }
+}

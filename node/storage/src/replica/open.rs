@@ -145,12 +145,14 @@ fn recover(generation: &Generation) -> Result<v1::ReplicaState, ReplicaError> {
     if let Some(file) = generation.read_effects()? {
         let effects = effects::decode(&file)?;
         if applied_index(&effects.state) > applied_index(&mark) {
+            // In between it may hold any part of the effects, but never less than the mark.
+            effects::check_engine_mark(generation.engine(), &[&mark, &effects.state])?;
             effects::redo(&effects, generation.engine())?;
             generation.write_mark(&effects.state)?;
             mark = effects.state;
         }
     }
-    effects::check_engine_mark(generation.engine(), &mark)?;
+    effects::check_engine_mark(generation.engine(), &[&mark])?;
     generation.remove_effects()?;
     Ok(mark)
 }
