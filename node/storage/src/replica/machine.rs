@@ -28,19 +28,64 @@ mod stub {
 
 pub(crate) fn apply(
     store: &mut impl OrderedWrite,
-    _state: &mut SystemState,
+    state: &mut SystemState,
     index: u64,
     entry: &[u8],
 ) -> Result<Applied, Halt> {
-    store.put(
-        Bytes::copy_from_slice(entry),
-        Record {
-            schema: 0,
-            revision: index,
-            value: Bytes::new(),
-        },
-    );
-    Ok(Applied::Noop)
+    use prost::Message;
+    let entry = v1::Entry::decode(entry).map_err(|_| Halt)?;
+    let put = |store: &mut dyn OrderedWrite, state: &mut SystemState, key: Bytes, new: Option<Record>| {
+        if let Some(old) = store.get(&key).map_err(|_| Halt)? {
+            state.digest = state.digest.wrapping_sub(hash(&key, &old));
+            state.record_count -= 1;
+        }
+        if let Some(new) = &new {
+            state.digest = state.digest.wrapping_add(hash(&key, new));
+            state.record_count += 1;
+        }
+        match new {
+            Some(new) => store.put(key, new),
+            None => store.delete(&key),
+        }
+        Ok(())
+    };
+    match entry.kind {
+        Some(v1::entry::Kind::Txn(txn)) => {
+            for mutation in txn.subs.into_iter().flat_map(|sub| sub.mutations) {
+                match mutation.kind {
+                    Some(v1::mutation::Kind::Put(p)) => put(
+                        store,
+                        state,
+                        p.key,
+                        Some(Record {
+                            schema: p.schema,
+                            revision: index,
+                            value: p.value,
+                        }),
+                    )?,
+                    Some(v1::mutation::Kind::Delete(d)) => put(store, state, d.key, None)?,
+                    _ => return Err(Halt),
+                }
+            }
+            Ok(Applied::Noop)
+        }
+        Some(v1::entry::Kind::Verify(v)) => Ok(Applied::Verify {
+            index: v.index,
+            digest: v.digest[..].try_into().map_err(|_| Halt)?,
+        }),
+        Some(v1::entry::Kind::Noop(_)) => Ok(Applied::Noop),
+        _ => Err(Halt),
+    }
+}
+
+fn hash(key: &[u8], record: &Record) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(key);
+    hasher.update(&record.revision.to_le_bytes());
+    hasher.update(&record.value);
+    let mut out = [0; 16];
+    hasher.finalize_xof().fill(&mut out);
+    u128::from_le_bytes(out)
 }
 
 pub(crate) fn digest_bytes(state: &SystemState) -> Digest {
@@ -83,9 +128,9 @@ pub(crate) struct DigestSum {
 }
 
 impl DigestSum {
-    pub(crate) fn add(&mut self, _key: &[u8], _record: &Record) {
+    pub(crate) fn add(&mut self, key: &[u8], record: &Record) {
         self.count += 1;
-        self.sum = self.sum.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(hash(key, record));
     }
     pub(crate) fn digest(&self) -> Digest {
         self.sum.to_be_bytes()
