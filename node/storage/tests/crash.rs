@@ -127,7 +127,10 @@ fn a_killed_process_keeps_what_it_called_durable() {
                         std::fs::remove_dir_all(&replica).ok();
                     }
                 }
-                assert!(promised > 0 && reached >= promised, "{name}: killed before its first checkpoint");
+                assert!(
+                    promised > 0 && reached >= promised,
+                    "{name}: killed before its first checkpoint"
+                );
             })
         })
         .collect();
