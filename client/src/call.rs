@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spine_proto::ids::Slot;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
@@ -17,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 use crate::pool::{Node, Pool};
 use crate::retry::{Backoff, Verdict, judge};
-use crate::route::{Routes, Slot};
+use crate::route::{Routes, spread};
 
 /// A node may name the leader of the shard it answered for, so that the next call goes there.
 const LEADER_HEADER: &str = "spine-leader";
@@ -200,7 +201,7 @@ impl Core {
         let hint = hint.filter(|address| !tried.contains(address));
         let hinted = hint.as_ref().and_then(|address| self.pool.node(address));
         let mut others = self.pool.all();
-        let first = slot.spread(others.len());
+        let first = spread(slot, others.len());
         others.rotate_left(first);
         others.retain(|node| !tried.contains(node.address()) && Some(node.address()) != hint.as_ref());
         others.sort_by_key(|node| node.is_suspect());

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use bytes::Bytes;
+use spine_proto::ids::REQUEST_ID_BYTES_MAX;
 use spine_proto::records::v1 as wire;
 use spine_proto::records::v1::guard::Condition;
 use spine_proto::records::v1::mutation;
 
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
-use crate::options::REQUEST_ID_BYTES_MAX;
 
 /// Guards and changes that apply together or not at all.
 ///

@@ -27,11 +27,6 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 4_096;
 pub const ADDRESSES_MAX: usize = 64;
 /// Largest answer accepted, bytes: a page of records of 2 MiB each stays far below it.
 pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Longest request id, bytes.
-pub const REQUEST_ID_BYTES_MAX: usize = 64;
-/// Longest routing key, bytes.
-pub const ROUTING_KEY_BYTES_MAX: usize = 15;
-
 /// The adjustable ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {

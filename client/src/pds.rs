@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
+use spine_proto::ids::Slot;
 use spine_proto::pds::v1 as wire;
 use spine_proto::pds::v1::pds_service_client::PdsServiceClient;
 
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::load::LoadBuilder;
 use crate::options::ANSWER_BYTES_MAX;
 use crate::records::Position;
-use crate::route::Slot;
+use crate::route::slot_of;
 
 /// One version of a patient. Printing it shows neither who it is nor what it says.
 #[derive(Clone, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Pds {
     pub async fn register(&self, fhir_json: impl Into<Bytes>) -> Result<PatientChanged> {
         let fhir_json = fhir_json.into();
         // The number inside only chooses whom to ask first; the node decides whether it is there.
-        let slot = Slot::of(&id_of(&fhir_json).unwrap_or_else(|| "unknown".to_owned()))?;
+        let slot = slot_of(&id_of(&fhir_json).unwrap_or_else(|| "unknown".to_owned()))?;
         let request = wire::RegisterRequest {
             fhir_json,
             request_id: self.id()?,
@@ -271,12 +272,12 @@ fn id_of(fhir_json: &[u8]) -> Option<String> {
         id: String,
     }
     let resource: Resource = serde_json::from_slice(fhir_json).ok()?;
-    Slot::of(&resource.id).is_ok().then_some(resource.id)
+    slot_of(&resource.id).is_ok().then_some(resource.id)
 }
 
 /// A number too odd to be a routing key goes to any node, which says what is wrong with it.
 fn slot_of_patient(nhs_number: &str) -> Result<Slot> {
-    Slot::of(nhs_number).or_else(|_| Slot::of("unknown"))
+    slot_of(nhs_number).or_else(|_| slot_of("unknown"))
 }
 
 macro_rules! positioned {

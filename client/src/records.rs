@@ -16,7 +16,7 @@ use crate::commit::Commit;
 use crate::dial::Link;
 use crate::error::{Error, Result};
 use crate::options::ANSWER_BYTES_MAX;
-use crate::route::Slot;
+use crate::route::slot_of;
 use crate::watch::{Watch, WatchFrom};
 
 /// Where an answer is exact: at this index of this shard.
@@ -300,7 +300,7 @@ impl Records {
     /// # Errors
     /// `MALFORMED_KEY`; for [`WatchFrom::Now`] those of [`Records::list`].
     pub async fn watch(&self, routing_key: &str, from: WatchFrom) -> Result<Watch> {
-        let slot = Slot::of(routing_key)?;
+        let slot = slot_of(routing_key)?;
         let from_index = match from {
             WatchFrom::Index(index) => index.max(1),
             WatchFrom::Now => {
@@ -323,7 +323,7 @@ impl Records {
 
     fn call(&self, routing_key: &str, effect: Effect) -> Result<Call> {
         Ok(Call {
-            slot: Slot::of(routing_key)?,
+            slot: slot_of(routing_key)?,
             effect,
             deadline: self.deadline,
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use spine_proto::ids::Slot;
 use spine_proto::records::v1 as wire;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Status, Streaming};
@@ -16,7 +17,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Node;
 use crate::records::{Key, Record, client};
 use crate::retry::{Backoff, Verdict, judge};
-use crate::route::Slot;
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

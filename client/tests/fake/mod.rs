@@ -2,6 +2,7 @@
 //! tests run under a paused clock.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+mod admin;
 mod pds;
 mod records;
 
@@ -15,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use prost::Message as _;
 use spine_client::{Builder, SpineClient};
+use spine_proto::admin::v1::admin_service_server::AdminServiceServer;
 use spine_proto::common::v1::{Advice, ErrorDetail};
 use spine_proto::pds::v1::pds_service_server::PdsServiceServer;
 use spine_proto::records::v1::records_service_server::RecordsServiceServer;
@@ -71,6 +73,9 @@ pub(crate) struct Store {
     /// Request id -> revision: work done once.
     pub(crate) done: BTreeMap<String, u64>,
     pub(crate) values: BTreeMap<(String, Vec<u8>), (u64, bytes::Bytes)>,
+    /// What `cluster status` says: a value of `Health`.
+    pub(crate) health: i32,
+    pub(crate) fsyncs: u64,
     /// Load id and line, registered.
     pub(crate) lines: BTreeMap<(String, u64), bytes::Bytes>,
 }
@@ -176,6 +181,23 @@ impl Fake {
             }))
     }
 
+    /// Serves a node on a TCP port of loopback as well, for programs outside this process.
+    pub(crate) async fn serve_tcp(&self, name: &str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let seat = Seat {
+            fake: self.clone(),
+            name: name.to_owned(),
+        };
+        let incoming = futures_util::stream::unfold(listener, |listener| async move {
+            Some((listener.accept().await.map(|(stream, _)| stream), listener))
+        });
+        tokio::spawn(seat.router().serve_with_incoming(incoming));
+        address
+    }
+
     async fn open(&self, name: &str) -> io::Result<TokioIo<DuplexStream>> {
         let port = self.nodes.lock().get_mut(name).map_or(Port::Refused, |node| {
             node.connects += 1;
@@ -193,9 +215,8 @@ impl Fake {
                 };
                 let (mut far_end, far) = tokio::io::duplex(PIPE_BYTES);
                 let incoming = tokio_stream::once(Ok::<_, io::Error>(far));
-                let server = Server::builder()
-                    .add_service(RecordsServiceServer::new(seat.clone()))
-                    .add_service(PdsServiceServer::new(seat))
+                let server = seat
+                    .router()
                     .serve_with_incoming(tokio_stream::StreamExt::chain(incoming, tokio_stream::pending()));
                 tokio::spawn(server);
                 // The pipe's middle: cutting it ends the connection for both sides.
@@ -211,6 +232,13 @@ impl Fake {
 }
 
 impl Seat {
+    fn router(&self) -> tonic::transport::server::Router {
+        Server::builder()
+            .add_service(RecordsServiceServer::new(self.clone()))
+            .add_service(PdsServiceServer::new(self.clone()))
+            .add_service(AdminServiceServer::new(self.clone()))
+    }
+
     /// Takes the next reply of the script; refusals and silences end here. `Ok(true)`: lose the answer.
     pub(crate) async fn before(&self, call: &str) -> Result<Reply, Status> {
         let reply = self.fake.with(&self.name, |node| {
