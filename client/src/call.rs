@@ -239,10 +239,6 @@ impl Core {
                 self.routes.learn_shard(slot, shard);
                 if let Some(leader) = leader {
                     self.routes.learn_leader(shard, &leader);
-                    // Two nodes that name each other end the round: the election is not over.
-                    if run.tried.contains(&leader) {
-                        pause = Some(Duration::ZERO);
-                    }
                     run.next = Some(leader);
                 }
                 run.last = Some(error);

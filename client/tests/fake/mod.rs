@@ -47,6 +47,8 @@ pub(crate) enum Reply {
     Slow(Duration),
     /// Refuses, with the leader's address where it knows one.
     NotLeader(Option<String>),
+    /// The same, by a node that does not know which shard it is.
+    NotLeaderOfUnknown(String),
     /// Refuses with this code, advice and reason.
     Refuse(Code, Advice, &'static str),
     /// Refuses with WAIT and so many milliseconds.
@@ -261,6 +263,14 @@ impl Seat {
                     &leader,
                 ))
             }
+            Reply::NotLeaderOfUnknown(leader) => Err(refusal_of(
+                0,
+                Code::Unavailable,
+                Advice::Elsewhere,
+                "NOT_LEADER",
+                0,
+                &leader,
+            )),
             Reply::Refuse(code, advice, reason) => Err(refusal(code, advice, reason, 0, "")),
             Reply::Wait(ms) => Err(refusal(
                 Code::ResourceExhausted,
@@ -301,11 +311,22 @@ impl Seat {
 }
 
 pub(crate) fn refusal(code: Code, advice: Advice, reason: &str, retry_after_ms: u32, leader: &str) -> Status {
+    refusal_of(1, code, advice, reason, retry_after_ms, leader)
+}
+
+fn refusal_of(
+    shard: u32,
+    code: Code,
+    advice: Advice,
+    reason: &str,
+    retry_after_ms: u32,
+    leader: &str,
+) -> Status {
     let detail = ErrorDetail {
         reason: reason.to_owned(),
         advice: advice.into(),
         retry_after_ms,
-        shard: 1,
+        shard,
         leader_address: leader.to_owned(),
         ..ErrorDetail::default()
     };
