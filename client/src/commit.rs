@@ -112,7 +112,7 @@ pub(crate) fn request_id(given: Option<String>, entropy: &Entropy) -> Result<Str
         None => Ok(entropy.request_id()),
         Some(id) if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) => Ok(id),
         Some(_) => Err(Error::invalid(
-            "MALFORMED_REQUEST_ID",
+            "INVALID_REQUEST_ID",
             "request_id",
             format!("a request id has 1 to {REQUEST_ID_BYTES_MAX} bytes"),
         )),

@@ -22,15 +22,18 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// A line that the node could not register for reasons of its own is sent again so often.
 const LINE_TRIES_MAX: u32 = 20;
 /// Reasons of a line that are no fault of the line.
-const PASSING_REASONS: [&str; 8] = [
-    "NOT_LEADER",
-    "UNAVAILABLE",
-    "OUTCOME_UNKNOWN",
+const PASSING_REASONS: [&str; 11] = [
     "DEADLINE_EXCEEDED",
-    "RATE_LIMITED",
-    "OVERLOADED",
-    "DRAINING",
-    "NO_QUORUM",
+    "DISK_TROUBLE",
+    "NOT_LEADER",
+    "OUTCOME_UNKNOWN",
+    "QUEUE_FULL",
+    "SHARD_UNAVAILABLE",
+    "SHUTTING_DOWN",
+    "STARTING",
+    "TOO_CONTENDED",
+    "TOO_MANY_REQUESTS",
+    "WRONG_SHARD",
 ];
 
 pub(crate) struct Lane {

@@ -52,6 +52,8 @@ pub(crate) fn judge(status: &Status) -> Verdict {
     let error = Error::answered(status.code(), status.message(), detail);
     match advice {
         Some(Advice::FixRequest | Advice::ReadAgain | Advice::Operator) => Verdict::Final(error),
+        // A node that drains or knows no leader: another one may be further.
+        Some(Advice::RetrySameId) if after.is_zero() => Verdict::Elsewhere { leader, shard, error },
         Some(Advice::RetrySameId | Advice::Wait) => Verdict::Wait { after, shard, error },
         Some(Advice::Elsewhere) => Verdict::Elsewhere { leader, shard, error },
         Some(Advice::OutcomeUnknown) => Verdict::Unanswered(error),

@@ -344,6 +344,23 @@ async fn wait_waits_as_long_as_told_at_the_same_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_draining_node_is_left_for_another_at_once() {
+    let fake = Fake::new(&NODES);
+    let order = order(&fake).await;
+    let draining = Reply::Refuse(Code::Unavailable, Advice::RetrySameId, "SHUTTING_DOWN");
+    fake.always(&order[0], draining);
+    let client = fake.builder().connect().unwrap();
+    let start = Instant::now();
+    client.records().put(&key(), "v").await.unwrap();
+    assert!(
+        start.elapsed() < Duration::from_millis(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!((fake.calls(&order[0]).len(), fake.calls(&order[1]).len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_beyond_the_deadline_ends_the_call_as_a_definite_refusal() {
     let fake = Fake::new(&["a:1"]);
     fake.always("a:1", Reply::Wait(60_000));
@@ -410,7 +427,7 @@ async fn faults_of_the_caller_are_told_before_anything_is_sent() {
     let long = Commit::new("K").put("s", "v").request_id("x".repeat(65));
     assert_eq!(
         client.records().commit(long).await.unwrap_err().reason,
-        "MALFORMED_REQUEST_ID"
+        "INVALID_REQUEST_ID"
     );
     let malformed = Key::new("not a key", "s");
     assert_eq!(
