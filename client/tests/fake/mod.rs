@@ -185,9 +185,12 @@ impl Fake {
 
     /// Serves a node on a TCP port of loopback as well, for programs outside this process.
     pub(crate) async fn serve_tcp(&self, name: &str) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
+        let own = if name.starts_with("127.0.0.1:") {
+            name
+        } else {
+            "127.0.0.1:0"
+        };
+        let listener = tokio::net::TcpListener::bind(own).await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let seat = Seat {
             fake: self.clone(),
