@@ -325,6 +325,8 @@ fn an_unknown_entry_halts_and_nothing_is_served_or_checkpointed() {
     });
 }
 
+type Damage<'a> = (&'static str, &'a dyn Fn(&Path));
+
 /// Each file of the replica's own is damaged or taken away in turn, and an older engine is put in its place.
 #[test]
 fn damage_is_a_typed_error_and_the_replica_can_be_rebuilt() {
@@ -351,20 +353,20 @@ fn damage_is_a_typed_error_and_the_replica_can_be_rebuilt() {
             content[middle] ^= 1;
             std::fs::write(&path, content).expect("write");
         };
-        let damages: [(&str, &dyn Fn(&Path)); 6] = [
+        let damages: [Damage<'_>; 6] = [
             ("a flipped mark", &|dir| flip(dir, "CHECKPOINT")),
             ("no mark", &|dir| {
-                std::fs::remove_file(dir.join(generation).join("CHECKPOINT")).expect("remove")
+                std::fs::remove_file(dir.join(generation).join("CHECKPOINT")).expect("remove");
             }),
             ("a flipped effects file", &|dir| flip(dir, "effects")),
             ("a flipped pointer", &|dir| {
-                std::fs::write(dir.join("CURRENT"), b"nonsense").expect("write")
+                std::fs::write(dir.join("CURRENT"), b"nonsense").expect("write");
             }),
             ("no generation", &|dir| {
-                std::fs::remove_dir_all(dir.join(generation)).expect("remove")
+                std::fs::remove_dir_all(dir.join(generation)).expect("remove");
             }),
             ("no engine files", &|dir| {
-                std::fs::remove_dir_all(dir.join(generation).join("engine")).expect("remove")
+                std::fs::remove_dir_all(dir.join(generation).join("engine")).expect("remove");
             }),
         ];
         for (name, damage) in damages {

@@ -302,19 +302,19 @@ fn a_spoilt_stream_is_refused_and_leaves_nothing() {
         ("no state", |stream| stream.header.state = None),
         ("a missing chunk", |stream| drop(stream.chunks.remove(0))),
         ("a repeated chunk", |stream| {
-            stream.chunks.insert(1, stream.chunks[0].clone())
+            stream.chunks.insert(1, stream.chunks[0].clone());
         }),
         ("a missing record", |stream| {
-            drop(stream.chunks[0].records.remove(3))
+            drop(stream.chunks[0].records.remove(3));
         }),
         ("records out of order", |stream| {
-            stream.chunks[0].records.swap(3, 4)
+            stream.chunks[0].records.swap(3, 4);
         }),
         ("another value", |stream| {
-            stream.chunks[0].records[3].stored = stream.chunks[0].records[4].stored.clone()
+            stream.chunks[0].records[3].stored = stream.chunks[0].records[4].stored.clone();
         }),
         ("not a record", |stream| {
-            stream.chunks[0].records[3].stored = Bytes::from_static(&[0xff])
+            stream.chunks[0].records[3].stored = Bytes::from_static(&[0xff]);
         }),
         ("another count", |stream| stream.end.record_count += 1),
     ];

@@ -152,7 +152,7 @@ fn sub(seed: u64, noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
                     stream,
                     value,
                     schema: 2,
-                    chained: subject % 2 == 0,
+                    chained: subject.is_multiple_of(2),
                 };
                 v1::Mutation {
                     kind: Some(mutation::Kind::Append(append)),
@@ -177,9 +177,9 @@ fn sub(seed: u64, noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
         id,
     };
     v1::SubTxn {
-        request: (noise(5) % 2 == 0).then_some(request),
+        request: noise(5).is_multiple_of(2).then_some(request),
         // Holds or not as the subject's records happen to be.
-        guards: if noise(6) % 3 == 0 {
+        guards: if noise(6).is_multiple_of(3) {
             vec![guard]
         } else {
             Vec::new()
