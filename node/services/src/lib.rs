@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Business operations as pure functions: (view, request, context) to a plan, and (view, request, outcome) to a response.
+//!
+//! No I/O, no clock, no randomness, no hash map: equal inputs give an equal plan. What a plan reads through its
+//! [`view::View`] becomes the guards of its transaction. A business "no" is a [`failure::Failure::Rejection`] that
+//! names its rule; nothing in an error is personal data.
+
+pub mod authorise;
+pub mod catalogue;
+pub mod context;
+pub mod error;
+pub mod failure;
+pub mod operation;
+pub mod pending;
+pub mod plan;
+pub mod view;
+
+pub use authorise::{Principal, authorise};
+pub use context::Context;
+pub use error::{ErrorKind, SpineError};
+pub use failure::Failure;
+pub use operation::{Operation, OperationSpec};
+pub use plan::{Completed, Plan};
+pub use view::View;

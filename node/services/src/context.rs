@@ -1,0 +1,20 @@
+//! Everything an operation may know besides its request and the records: explicit, so that a plan is a pure function.
+
+use crate::pending::SubjectKey;
+
+use crate::authorise::Principal;
+
+/// The inputs of one call. Equal inputs on an equal view give an equal plan.
+#[derive(Clone)]
+pub struct Context {
+    /// The leader's clock, milliseconds since 1970 UTC.
+    pub now_ms: i64,
+    /// Ordinal of the call on this node, for tie-breaks; not replicated.
+    pub request_index: u64,
+    /// Who calls.
+    pub principal: Principal,
+    /// Turns routing keys into subjects; the same on every node of a cluster.
+    pub subject_key: SubjectKey,
+    /// Fresh for every call.
+    pub entropy: [u8; 32],
+}
