@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod context;
 pub mod error;
 pub mod failure;
+pub mod json;
 pub mod operation;
 pub mod pending;
 pub mod plan;
