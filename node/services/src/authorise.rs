@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorKind, SpineError};
 use crate::operation::OperationSpec;
+use crate::reason;
 
 /// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,14 +19,22 @@ pub struct Principal {
 /// [`ErrorKind::Unauthenticated`] for a principal without an id, [`ErrorKind::Forbidden`] without the permission.
 pub fn authorise(principal: &Principal, spec: &OperationSpec) -> Result<(), SpineError> {
     if principal.id.is_empty() {
-        return Err(SpineError::new(ErrorKind::Unauthenticated, "NO_PRINCIPAL", "the caller is not known"));
+        return Err(SpineError::new(
+            ErrorKind::Unauthenticated,
+            reason::NO_PRINCIPAL,
+            "the caller is not known",
+        ));
     }
-    if principal.permissions.iter().any(|granted| granted == spec.permission) {
+    if principal
+        .permissions
+        .iter()
+        .any(|granted| granted == spec.permission)
+    {
         return Ok(());
     }
     Err(SpineError::new(
         ErrorKind::Forbidden,
-        "PERMISSION_MISSING",
+        reason::PERMISSION_MISSING,
         format!("{} needs the permission {}", spec.name, spec.permission),
     ))
 }

@@ -1,6 +1,6 @@
 //! Everything an operation may know besides its request and the records: explicit, so that a plan is a pure function.
 
-use crate::pending::SubjectKey;
+use spine_statemachine::key::SubjectKey;
 
 use crate::authorise::Principal;
 

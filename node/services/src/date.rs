@@ -7,22 +7,25 @@ const YEARS: std::ops::RangeInclusive<i64> = 1_000..=2_999;
 
 /// The time that a FHIR date or dateTime spans, in milliseconds since 1970 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// The first millisecond.
-    pub first_ms: i64,
+    pub(crate) first_ms: i64,
     /// The last millisecond.
-    pub last_ms: i64,
+    pub(crate) last_ms: i64,
 }
 
 impl Span {
     /// `yyyy`, `yyyy-mm` or `yyyy-mm-dd`, taken as UTC.
-    pub fn parse_date(text: &str) -> Option<Self> {
+    pub(crate) fn parse_date(text: &str) -> Option<Self> {
         let year = digits(text.get(..4)?)?;
         if !YEARS.contains(&year) {
             return None;
         }
         let (first, days) = match text.len() {
-            4 => (day_number(year, 1, 1), day_number(year + 1, 1, 1) - day_number(year, 1, 1)),
+            4 => (
+                day_number(year, 1, 1),
+                day_number(year + 1, 1, 1) - day_number(year, 1, 1),
+            ),
             7 => {
                 let month = month_of(text)?;
                 (day_number(year, month, 1), days_in_month(year, month))
@@ -37,11 +40,14 @@ impl Span {
             }
             _ => return None,
         };
-        Some(Self { first_ms: first * DAY_MS, last_ms: (first + days) * DAY_MS - 1 })
+        Some(Self {
+            first_ms: first * DAY_MS,
+            last_ms: (first + days) * DAY_MS - 1,
+        })
     }
 
     /// A date as above, or `yyyy-mm-ddThh:mm:ss` with an optional fraction and an optional offset; without one, UTC.
-    pub fn parse_date_time(text: &str) -> Option<Self> {
+    pub(crate) fn parse_date_time(text: &str) -> Option<Self> {
         let Some((date, time)) = text.split_once('T') else {
             return Self::parse_date(text);
         };
@@ -53,14 +59,19 @@ impl Span {
         let mut rest = time.get(8..)?;
         let seconds = seconds_of(clock)?;
         if let Some(fraction) = rest.strip_prefix('.') {
-            let end = fraction.find(|character: char| !character.is_ascii_digit()).unwrap_or(fraction.len());
+            let end = fraction
+                .find(|character: char| !character.is_ascii_digit())
+                .unwrap_or(fraction.len());
             if end == 0 {
                 return None;
             }
             rest = fraction.get(end..)?;
         }
         let first_ms = day.first_ms + seconds * 1_000 - offset_ms(rest)?;
-        Some(Self { first_ms, last_ms: first_ms + 999 })
+        Some(Self {
+            first_ms,
+            last_ms: first_ms + 999,
+        })
     }
 }
 
@@ -110,7 +121,11 @@ fn day_number(year: i64, month: i64, day: i64) -> i64 {
 }
 
 fn days_in_month(year: i64, month: i64) -> i64 {
-    let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    let (next_year, next_month) = if month == 12 {
+        (year + 1, 1)
+    } else {
+        (year, month + 1)
+    };
     day_number(next_year, next_month, 1) - day_number(year, month, 1)
 }
 
@@ -133,8 +148,25 @@ mod tests {
     #[test]
     fn what_is_no_date_is_refused() {
         for text in [
-            "", "1", "19", "1970-", "1970-1", "1970-13", "1970-00", "1970-02-29", "1900-02-29", "1970-04-31", "1970-01-00",
-            "1970/01/01", "0999-01-01", "3000-01-01", "1970-01-01 ", "+970-01-01", "1970-01-1x", "１９７０", "1970-01-01T00:00:00",
+            "",
+            "1",
+            "19",
+            "1970-",
+            "1970-1",
+            "1970-13",
+            "1970-00",
+            "1970-02-29",
+            "1900-02-29",
+            "1970-04-31",
+            "1970-01-00",
+            "1970/01/01",
+            "0999-01-01",
+            "3000-01-01",
+            "1970-01-01 ",
+            "+970-01-01",
+            "1970-01-1x",
+            "１９７０",
+            "1970-01-01T00:00:00",
         ] {
             assert_eq!(Span::parse_date(text), None, "{text}");
         }
@@ -150,8 +182,16 @@ mod tests {
         assert_eq!(at("1970-01-01T00:00:00"), Some(0));
         assert_eq!(at("1970-01-02"), Some(DAY_MS));
         for text in [
-            "1970-01T00:00:00Z", "1970-01-01T24:00:00Z", "1970-01-01T00:60:00Z", "1970-01-01T00:00:60Z", "1970-01-01T",
-            "1970-01-01T00:00", "1970-01-01T00:00:00.Z", "1970-01-01T00:00:00+1:00", "1970-01-01T00:00:00+15:00", "T",
+            "1970-01T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:60:00Z",
+            "1970-01-01T00:00:60Z",
+            "1970-01-01T",
+            "1970-01-01T00:00",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00+1:00",
+            "1970-01-01T00:00:00+15:00",
+            "T",
         ] {
             assert_eq!(at(text), None, "{text}");
         }

@@ -10,6 +10,8 @@ use prost::Message;
 use spine_proto::common::v1::{Advice, ErrorDetail};
 use spine_proto::internal::shard::v1::Failure as WireFailure;
 
+use crate::reason;
+
 /// What sort of failure a call met. The numbers travel between nodes and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
@@ -102,10 +104,9 @@ impl ErrorKind {
     /// What a caller should do unless the failure says otherwise.
     pub const fn advice(self) -> Advice {
         match self {
-            Self::Invalid
-            | Self::Unauthenticated
-            | Self::Forbidden
-            | Self::RequestIdReused => Advice::FixRequest,
+            Self::Invalid | Self::Unauthenticated | Self::Forbidden | Self::RequestIdReused => {
+                Advice::FixRequest
+            }
             Self::NotFound | Self::AlreadyExists | Self::Conflict => Advice::ReadAgain,
             Self::RateLimited => Advice::Wait,
             Self::Unavailable | Self::DeadlineExceeded => Advice::RetrySameId,
@@ -247,14 +248,19 @@ impl SpineError {
         let kind = ErrorKind::from_number(failure.kind).unwrap_or(ErrorKind::Internal);
         match ErrorDetail::decode(failure.detail) {
             Ok(detail) => Self::from_detail(kind, failure.message, detail),
-            Err(_) => Self::new(kind, "MALFORMED_FAILURE", failure.message),
+            Err(_) => Self::new(kind, reason::MALFORMED_FAILURE, failure.message),
         }
     }
 }
 
 impl fmt::Debug for SpineError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?} {self} [{}]", self.kind, self.advice.as_str_name())
+        write!(
+            formatter,
+            "{:?} {self} [{}]",
+            self.kind,
+            self.advice.as_str_name()
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use spine_statemachine::store::ReadError;
 
 use crate::error::{ErrorKind, SpineError};
+use crate::reason;
 
 /// Why an operation did not answer. Never holds personal data.
 #[derive(Debug)]
@@ -42,7 +43,11 @@ impl Failure {
         field: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::Invalid { reason, field: field.into(), message: message.into() }
+        Self::Invalid {
+            reason,
+            field: field.into(),
+            message: message.into(),
+        }
     }
 
     /// A refusal without a numbered rule.
@@ -52,7 +57,13 @@ impl Failure {
         field: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::Rejection { rule: "", reason, message: message.into(), field: field.into(), kind }
+        Self::Rejection {
+            rule: "",
+            reason,
+            message: message.into(),
+            field: field.into(),
+            kind,
+        }
     }
 }
 
@@ -65,14 +76,24 @@ impl From<ReadError> for Failure {
 impl From<Failure> for SpineError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Rejection { rule, reason, message, field, kind } => {
-                Self::new(kind, reason, message).with_field(field).with_rule(rule)
-            }
-            Failure::Invalid { reason, field, message } => {
-                Self::new(ErrorKind::Invalid, reason, message).with_field(field)
-            }
+            Failure::Rejection {
+                rule,
+                reason,
+                message,
+                field,
+                kind,
+            } => Self::new(kind, reason, message).with_field(field).with_rule(rule),
+            Failure::Invalid {
+                reason,
+                field,
+                message,
+            } => Self::new(ErrorKind::Invalid, reason, message).with_field(field),
             // What the store said is for the log of the node that read it, not for a caller.
-            Failure::Read(_) => Self::new(ErrorKind::Corrupt, "STORE_UNREADABLE", "this replica cannot read its store"),
+            Failure::Read(_) => Self::new(
+                ErrorKind::Corrupt,
+                reason::STORE_UNREADABLE,
+                "this replica cannot read its store",
+            ),
         }
     }
 }

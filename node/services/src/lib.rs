@@ -7,12 +7,18 @@
 pub mod authorise;
 pub mod catalogue;
 pub mod context;
+mod date;
 pub mod error;
 pub mod failure;
+mod ids;
 pub mod json;
 pub mod operation;
-pub mod pending;
+mod page;
+pub mod pds;
 pub mod plan;
+pub mod reason;
+pub mod records;
+pub mod sub_txn;
 pub mod view;
 
 pub use authorise::{Principal, authorise};

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use prost::Message;
-use crate::pending::{RequestId, RoutingKey};
+use spine_proto::ids::{RequestId, RoutingKey};
 use spine_statemachine::store::OrderedRead;
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::plan::{Completed, Plan};
+use crate::reason;
 use crate::view::View;
 
 /// One named business request: pure, so that it can be planned again whenever a guard fails.
@@ -91,6 +92,11 @@ impl OperationSpec {
 
 fn decode<O: Operation>(request: &[u8]) -> Result<O::Request, Failure> {
     // The decoder's own text may quote the request, so it is not passed on.
-    O::Request::decode(request)
-        .map_err(|_| Failure::invalid("MALFORMED_REQUEST", "", format!("{} cannot be decoded", O::NAME)))
+    O::Request::decode(request).map_err(|_| {
+        Failure::invalid(
+            reason::MALFORMED_REQUEST,
+            "",
+            format!("{} cannot be decoded", O::NAME),
+        )
+    })
 }

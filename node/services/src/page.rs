@@ -12,8 +12,17 @@ pub(crate) fn page_size(asked: u32, default: u32, max: u32) -> Result<usize, Fai
     let size = if asked == 0 { default } else { asked };
     if size > max {
         let message = format!("a page has at most {max} records");
-        return Err(Failure::invalid(reason::PAGE_SIZE_OUT_OF_RANGE, "page_size", message));
+        return Err(Failure::invalid(
+            reason::PAGE_SIZE_OUT_OF_RANGE,
+            "page_size",
+            message,
+        ));
     }
-    usize::try_from(size)
-        .map_err(|_| Failure::invalid(reason::PAGE_SIZE_OUT_OF_RANGE, "page_size", "the page size is too large"))
+    usize::try_from(size).map_err(|_| {
+        Failure::invalid(
+            reason::PAGE_SIZE_OUT_OF_RANGE,
+            "page_size",
+            "the page size is too large",
+        )
+    })
 }

@@ -1,14 +1,15 @@
 //! What an operation asks of the replicated state, and what became of it.
 
 use bytes::Bytes;
-use spine_proto::storage::v1::{Mutation, mutation};
+use spine_proto::common::v1::Position;
+use spine_proto::storage::v1::{Delete, Mutation, Put, mutation};
 
 /// The pure result of an operation on the leader. Guards are not listed: they are what its view has read.
 #[derive(Clone, PartialEq, Default)]
 pub struct Plan {
     /// Changes to apply together; none for a read.
     pub mutations: Vec<Mutation>,
-    /// At most [`OUTCOME_BYTES_MAX`](spine_statemachine::limits) bytes, kept with the request id; the response is rebuilt from it.
+    /// At most [`OUTCOME_BYTES_MAX`](spine_statemachine::limits::OUTCOME_BYTES_MAX) bytes, kept with the request id; the response is rebuilt from it.
     pub outcome: Bytes,
 }
 
@@ -20,14 +21,18 @@ impl Plan {
 
     /// Adds a write of `value` (a value frame) at `key`.
     pub fn put(&mut self, key: Bytes, value: Bytes, schema: u32) {
-        let put = spine_proto::storage::v1::Put { key, value, schema };
-        self.mutations.push(Mutation { kind: Some(mutation::Kind::Put(put)) });
+        let put = Put { key, value, schema };
+        self.mutations.push(Mutation {
+            kind: Some(mutation::Kind::Put(put)),
+        });
     }
 
     /// Adds a removal of `key`.
     pub fn delete(&mut self, key: Bytes) {
-        let delete = spine_proto::storage::v1::Delete { key };
-        self.mutations.push(Mutation { kind: Some(mutation::Kind::Delete(delete)) });
+        let delete = Delete { key };
+        self.mutations.push(Mutation {
+            kind: Some(mutation::Kind::Delete(delete)),
+        });
     }
 }
 
@@ -44,4 +49,14 @@ pub struct Completed {
     pub outcome: Bytes,
     /// True where an earlier try with this request id had already taken effect.
     pub replayed: bool,
+}
+
+impl Completed {
+    /// The position as answers carry it.
+    pub fn position(&self) -> Position {
+        Position {
+            shard: self.shard,
+            index: self.index,
+        }
+    }
 }

@@ -1,14 +1,13 @@
 //! What a plan reads, remembered: the reads of a plan become the guards of its transaction.
 
-use bytes::Bytes;
 use spine_proto::storage::v1::{Absent, Guard, RangeUnchanged, RevisionIs, guard};
+use spine_statemachine::key::successor;
+use spine_statemachine::limits::RANGE_RECORDS_MAX;
 use spine_statemachine::store::{Key, OrderedRead, Record};
 
 use crate::error::ErrorKind;
 use crate::failure::Failure;
-
-/// Most records a plan may read as one range: what one range guard may cover.
-const RANGE_RECORDS_MAX: usize = 1_024;
+use crate::reason;
 
 /// Ordered reads, exact at one applied index, that remember what was read.
 pub struct View<'a> {
@@ -19,7 +18,10 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// A view of `records` on which nothing has been read.
     pub fn new(records: &'a dyn OrderedRead) -> Self {
-        Self { records, guards: Vec::new() }
+        Self {
+            records,
+            guards: Vec::new(),
+        }
     }
 
     /// The record at `key`.
@@ -29,7 +31,10 @@ impl<'a> View<'a> {
     pub fn get(&mut self, key: &Key) -> Result<Option<Record>, Failure> {
         let record = self.records.get(key)?;
         let kind = match &record {
-            Some(record) => guard::Kind::RevisionIs(RevisionIs { key: key.clone(), revision: record.revision }),
+            Some(record) => guard::Kind::RevisionIs(RevisionIs {
+                key: key.clone(),
+                revision: record.revision,
+            }),
             None => guard::Kind::Absent(Absent { key: key.clone() }),
         };
         self.remember(kind);
@@ -41,19 +46,27 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`Failure::Read`] where the store cannot be read; a refusal where there are more than a guard may cover.
     pub fn range(&mut self, prefix: &Key) -> Result<Vec<(Key, Record)>, Failure> {
-        let end = prefix_end(prefix);
+        let end = successor(prefix);
         let records = self.records.range(prefix, &end, RANGE_RECORDS_MAX + 1)?;
         if records.len() > RANGE_RECORDS_MAX {
             return Err(Failure::refused(
                 ErrorKind::Invalid,
-                "RANGE_TOO_LARGE",
+                reason::RANGE_TOO_LARGE,
                 "",
                 format!("more than {RANGE_RECORDS_MAX} records would have to be guarded"),
             ));
         }
-        let max_revision = records.iter().map(|(_, record)| record.revision).max().unwrap_or(0);
+        let max_revision = records
+            .iter()
+            .map(|(_, record)| record.revision)
+            .max()
+            .unwrap_or(0);
         let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        self.remember(guard::Kind::RangeUnchanged(RangeUnchanged { prefix: prefix.clone(), count, max_revision }));
+        self.remember(guard::Kind::RangeUnchanged(RangeUnchanged {
+            prefix: prefix.clone(),
+            count,
+            max_revision,
+        }));
         Ok(records)
     }
 
@@ -64,21 +77,13 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether nothing has been read: a refusal on such a view is about the request alone and needs no barrier.
+    pub fn is_untouched(&self) -> bool {
+        self.guards.is_empty()
+    }
+
     /// The guards under which everything read still holds.
     pub fn into_guards(self) -> Vec<Guard> {
         self.guards
     }
-}
-
-fn prefix_end(prefix: &[u8]) -> Bytes {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.last_mut() {
-        if *last < u8::MAX {
-            *last += 1;
-            return end.into();
-        }
-        end.pop();
-    }
-    // Every key is below this: families stop long before 0xff.
-    Bytes::from_static(&[u8::MAX])
 }

@@ -55,7 +55,10 @@ impl Json {
 
     /// The member of this name, where this is an object that has it.
     pub fn member(&self, name: &str) -> Option<&Self> {
-        self.as_object()?.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value)
+        self.as_object()?
+            .iter()
+            .find(|(candidate, _)| candidate == name)
+            .map(|(_, value)| value)
     }
 
     /// The canonical text: no white space, members in their order, numbers as written, strings least escaped.
@@ -104,7 +107,10 @@ mod tests {
 
     #[test]
     fn strings_are_escaped_as_little_as_possible() {
-        assert_eq!(canonical(r#""\u0041\/\u00e9\ud83d\ude00\n\u0001\"\\""#), "\"A/é😀\\n\\u0001\\\"\\\\\"");
+        assert_eq!(
+            canonical(r#""\u0041\/\u00e9\ud83d\ude00\n\u0001\"\\""#),
+            "\"A/é😀\\n\\u0001\\\"\\\\\""
+        );
     }
 
     #[test]
@@ -114,7 +120,24 @@ mod tests {
         assert_eq!(fault(b"\"\xff\""), FaultKind::NotUtf8);
         assert_eq!(fault(br#""\ud800""#), FaultKind::Malformed);
         assert_eq!(fault(br#""\udc00\ud800""#), FaultKind::Malformed);
-        for text in ["", " ", "{", "[1,]", "{\"a\"}", "{a:1}", "01", "1.", ".5", "1e", "+1", "nul", "[] []", "\"\n\"", "\u{feff}{}", "'a'"] {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\"}",
+            "{a:1}",
+            "01",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "nul",
+            "[] []",
+            "\"\n\"",
+            "\u{feff}{}",
+            "'a'",
+        ] {
             assert_eq!(fault(text.as_bytes()), FaultKind::Malformed, "{text:?}");
         }
     }

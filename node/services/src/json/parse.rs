@@ -36,12 +36,22 @@ pub struct Fault {
 /// # Errors
 /// A [`Fault`] that says what is wrong and where.
 pub fn parse(bytes: &[u8], depth_max: usize) -> Result<Json, Fault> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Fault { kind: FaultKind::NotUtf8, offset: error.valid_up_to() })?;
-    let mut parser = Parser { text, offset: 0, depth_left: depth_max };
+    let text = std::str::from_utf8(bytes).map_err(|error| Fault {
+        kind: FaultKind::NotUtf8,
+        offset: error.valid_up_to(),
+    })?;
+    let mut parser = Parser {
+        text,
+        offset: 0,
+        depth_left: depth_max,
+    };
     let value = parser.value()?;
     parser.white_space();
-    if parser.offset == text.len() { Ok(value) } else { Err(parser.fault(FaultKind::Malformed)) }
+    if parser.offset == text.len() {
+        Ok(value)
+    } else {
+        Err(parser.fault(FaultKind::Malformed))
+    }
 }
 
 struct Parser<'a> {
@@ -52,7 +62,10 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn fault(&self, kind: FaultKind) -> Fault {
-        Fault { kind, offset: self.offset }
+        Fault {
+            kind,
+            offset: self.offset,
+        }
     }
 
     fn malformed<T>(&self) -> Result<T, Fault> {
@@ -158,7 +171,11 @@ impl Parser<'_> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.offset += 1;
         }
-        if self.offset > start { Ok(()) } else { self.malformed() }
+        if self.offset > start {
+            Ok(())
+        } else {
+            self.malformed()
+        }
     }
 
     fn number(&mut self) -> Result<Json, Fault> {
@@ -253,7 +270,10 @@ impl Parser<'_> {
 
 fn has_duplicate(members: &[(String, Json)]) -> bool {
     if members.len() <= PAIRWISE_MEMBERS_MAX {
-        return members.iter().enumerate().any(|(at, (name, _))| members[..at].iter().any(|(other, _)| other == name));
+        return members
+            .iter()
+            .enumerate()
+            .any(|(at, (name, _))| members[..at].iter().any(|(other, _)| other == name));
     }
     // Sorting keeps a hostile object of a million members from costing their square.
     let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();

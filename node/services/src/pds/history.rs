@@ -75,5 +75,8 @@ impl Operation for History {
 
 fn parse(request: &HistoryRequest) -> Result<(NhsNumber, usize), Failure> {
     let nhs_number = ids::nhs_number(&request.nhs_number)?;
-    Ok((nhs_number, page_size(request.page_size, PAGE_VERSIONS_DEFAULT, PAGE_VERSIONS_MAX)?))
+    Ok((
+        nhs_number,
+        page_size(request.page_size, PAGE_VERSIONS_DEFAULT, PAGE_VERSIONS_MAX)?,
+    ))
 }

@@ -3,9 +3,7 @@
 use spine_proto::ids::NhsNumber;
 use spine_statemachine::limits::RECORD_BYTES_MAX;
 
-use super::rules::{
-    PDS_1, PDS_2, PDS_3, PDS_4, PDS_5, PDS_6, PDS_7, PDS_8, PDS_9, PDS_10, PDS_14, PDS_15,
-};
+use super::rules::{PDS_1, PDS_2, PDS_3, PDS_4, PDS_5, PDS_6, PDS_7, PDS_8, PDS_9, PDS_10, PDS_14, PDS_15};
 use crate::date::Span;
 use crate::failure::Failure;
 use crate::json::{self, Fault, FaultKind, Json};
@@ -23,7 +21,15 @@ pub const NHS_NUMBER_SYSTEM: &str = "https://fhir.nhs.uk/Id/nhs-number";
 const SUMMER_TIME_MS: i64 = 3_600_000;
 
 /// Members that are arrays of objects.
-const LISTS: [&str; 7] = ["identifier", "name", "address", "telecom", "contact", "generalPractitioner", "extension"];
+const LISTS: [&str; 7] = [
+    "identifier",
+    "name",
+    "address",
+    "telecom",
+    "contact",
+    "generalPractitioner",
+    "extension",
+];
 /// The other members.
 const SINGLES: [&str; 8] = [
     "resourceType",
@@ -105,8 +111,13 @@ impl Patient {
             },
             // Behind id, where people look for it; `check_types` has seen that no other meta exists.
             Some(_) | None => {
-                let at = self.resource.iter().position(|(name, _)| name == "id").map_or(0, |at| at + 1);
-                self.resource.insert(at, ("meta".to_owned(), Json::Object(vec![version])));
+                let at = self
+                    .resource
+                    .iter()
+                    .position(|(name, _)| name == "id")
+                    .map_or(0, |at| at + 1);
+                self.resource
+                    .insert(at, ("meta".to_owned(), Json::Object(vec![version])));
             }
         }
         let json = Json::Object(self.resource).to_bytes();
@@ -119,25 +130,35 @@ fn check_size(bytes: usize) -> Result<(), Failure> {
     if bytes <= PATIENT_BYTES_MAX {
         return Ok(());
     }
-    Err(PDS_4.refuse("fhir_json", format!("the resource has {bytes} bytes, more than {PATIENT_BYTES_MAX}")))
+    Err(PDS_4.refuse(
+        "fhir_json",
+        format!("the resource has {bytes} bytes, more than {PATIENT_BYTES_MAX}"),
+    ))
 }
 
 fn read(body: &[u8]) -> Result<Json, Failure> {
     check_size(body.len())?;
     json::parse(body, JSON_DEPTH_MAX).map_err(|Fault { kind, offset }| match kind {
         FaultKind::TooDeep => PDS_5.refuse("fhir_json", format!("nested too deep at byte {offset}")),
-        FaultKind::DuplicateMember => {
-            PDS_15.refuse("fhir_json", format!("the object that ends at byte {offset} has two members of one name"))
-        }
-        FaultKind::NumberTooLong => {
-            Failure::invalid(reason::NUMBER_TOO_LONG, "fhir_json", format!("number too long at byte {offset}"))
-        }
-        FaultKind::Malformed => {
-            Failure::invalid(reason::MALFORMED_JSON, "fhir_json", format!("not JSON at byte {offset}"))
-        }
-        FaultKind::NotUtf8 => {
-            Failure::invalid(reason::MALFORMED_JSON, "fhir_json", format!("not UTF-8 at byte {offset}"))
-        }
+        FaultKind::DuplicateMember => PDS_15.refuse(
+            "fhir_json",
+            format!("the object that ends at byte {offset} has two members of one name"),
+        ),
+        FaultKind::NumberTooLong => Failure::invalid(
+            reason::NUMBER_TOO_LONG,
+            "fhir_json",
+            format!("number too long at byte {offset}"),
+        ),
+        FaultKind::Malformed => Failure::invalid(
+            reason::MALFORMED_JSON,
+            "fhir_json",
+            format!("not JSON at byte {offset}"),
+        ),
+        FaultKind::NotUtf8 => Failure::invalid(
+            reason::MALFORMED_JSON,
+            "fhir_json",
+            format!("not UTF-8 at byte {offset}"),
+        ),
     })
 }
 
@@ -180,21 +201,32 @@ fn check_members(resource: &Json) -> Result<(), Failure> {
 
 fn check_types(resource: &Json) -> Result<(), Failure> {
     for name in LISTS {
-        let Some(value) = resource.member(name) else { continue };
+        let Some(value) = resource.member(name) else {
+            continue;
+        };
         let items = value.as_array();
         if items.is_none_or(|items| items.iter().any(|item| item.as_object().is_none())) {
-            return Err(PDS_14.refuse(format!("fhir_json.{name}"), format!("{name} is not an array of objects")));
+            return Err(PDS_14.refuse(
+                format!("fhir_json.{name}"),
+                format!("{name} is not an array of objects"),
+            ));
         }
     }
     for name in ["meta", "managingOrganization"] {
-        if resource.member(name).is_some_and(|value| value.as_object().is_none()) {
+        if resource
+            .member(name)
+            .is_some_and(|value| value.as_object().is_none())
+        {
             return Err(PDS_14.refuse(format!("fhir_json.{name}"), format!("{name} is not an object")));
         }
     }
     match resource.member("multipleBirthInteger") {
         None => Ok(()),
         Some(Json::Number(digits)) if matches!(digits.as_bytes(), [b'1'..=b'9']) => Ok(()),
-        Some(_) => Err(PDS_14.refuse("fhir_json.multipleBirthInteger", "multipleBirthInteger is not 1 to 9")),
+        Some(_) => Err(PDS_14.refuse(
+            "fhir_json.multipleBirthInteger",
+            "multipleBirthInteger is not 1 to 9",
+        )),
     }
 }
 
@@ -218,7 +250,11 @@ fn check_names(resource: &Json) -> Result<(), Failure> {
     let says_something = |name: &Json| {
         let words = [text(name, "family"), text(name, "text")];
         let given = list(name, "given").iter().map(Json::as_str);
-        words.into_iter().chain(given).flatten().any(|word| !word.trim().is_empty())
+        words
+            .into_iter()
+            .chain(given)
+            .flatten()
+            .any(|word| !word.trim().is_empty())
     };
     let is_usual = |name: &&Json| text(name, "use") == Some("usual");
     if list(resource, "name").iter().filter(is_usual).any(says_something) {
@@ -228,7 +264,10 @@ fn check_names(resource: &Json) -> Result<(), Failure> {
 }
 
 fn check_gender(resource: &Json) -> Result<(), Failure> {
-    if matches!(text(resource, "gender"), Some("male" | "female" | "other" | "unknown")) {
+    if matches!(
+        text(resource, "gender"),
+        Some("male" | "female" | "other" | "unknown")
+    ) {
         return Ok(());
     }
     Err(PDS_8.refuse("fhir_json.gender", "gender is not male, female, other or unknown"))

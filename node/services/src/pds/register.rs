@@ -42,7 +42,10 @@ impl Operation for Register {
         if view.get(&key)?.is_some() {
             return Err(PDS_11.refuse("fhir_json.id", "a patient with this NHS Number is registered"));
         }
-        let mut plan = Plan { outcome: row::outcome(FIRST_VERSION), ..Plan::default() };
+        let mut plan = Plan {
+            outcome: row::outcome(FIRST_VERSION),
+            ..Plan::default()
+        };
         plan.put(key, row::encode(FIRST_VERSION, json), row::SCHEMA);
         Ok(plan)
     }

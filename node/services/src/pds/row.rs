@@ -18,14 +18,23 @@ pub(super) const SCHEMA: u32 = 1;
 
 /// The framed row of a version.
 pub(super) fn encode(version_id: u32, fhir_json: Vec<u8>) -> Bytes {
-    frame::encode(&PatientRow { version_id, fhir_json: fhir_json.into() }.encode_to_vec())
+    frame::encode(
+        &PatientRow {
+            version_id,
+            fhir_json: fhir_json.into(),
+        }
+        .encode_to_vec(),
+    )
 }
 
 /// The row in a record.
 pub(super) fn decode(record: &Record) -> Result<PatientRow, Failure> {
     let damaged = |what: String| Failure::Read(ReadError(what));
     if record.schema != SCHEMA {
-        return Err(damaged(format!("patient row of unknown schema {}", record.schema)));
+        return Err(damaged(format!(
+            "patient row of unknown schema {}",
+            record.schema
+        )));
     }
     let row = frame::decode(&record.value).map_err(|error| damaged(format!("patient row: {error}")))?;
     PatientRow::decode(row).map_err(|_| damaged("patient row cannot be decoded".to_owned()))
@@ -49,7 +58,11 @@ pub(super) fn version(
     version_id: u32,
 ) -> Result<PatientRow, Failure> {
     let current = current(view, context, nhs_number)?;
-    if current.version_id == version_id { Ok(current) } else { older(view, context, nhs_number, version_id) }
+    if current.version_id == version_id {
+        Ok(current)
+    } else {
+        older(view, context, nhs_number, version_id)
+    }
 }
 
 /// Version `version_id`, which is not the current one.
@@ -70,13 +83,18 @@ pub(super) fn outcome(version_id: u32) -> Bytes {
 
 /// The version a change has made.
 pub(super) fn version_of(outcome: &[u8]) -> Result<u32, Failure> {
-    let bytes = <[u8; 4]>::try_from(outcome).map_err(|_| ReadError("outcome is not a version id".to_owned()))?;
+    let bytes =
+        <[u8; 4]>::try_from(outcome).map_err(|_| ReadError("outcome is not a version id".to_owned()))?;
     Ok(u32::from_be_bytes(bytes))
 }
 
 /// The row as callers see it.
 pub(super) fn answer(nhs_number: NhsNumber, row: PatientRow) -> Patient {
-    Patient { nhs_number: nhs_number.expose(), version_id: row.version_id, fhir_json: row.fhir_json }
+    Patient {
+        nhs_number: nhs_number.expose(),
+        version_id: row.version_id,
+        fhir_json: row.fhir_json,
+    }
 }
 
 pub(super) fn not_found() -> Failure {

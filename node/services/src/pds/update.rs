@@ -35,23 +35,42 @@ impl Operation for Update {
     fn plan(view: &mut View<'_>, request: &UpdateRequest, context: &Context) -> Result<Plan, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         if request.version_id == 0 {
-            return Err(Failure::invalid(reason::MISSING_VERSION_ID, "version_id", "no version is named"));
+            return Err(Failure::invalid(
+                reason::MISSING_VERSION_ID,
+                "version_id",
+                "no version is named",
+            ));
         }
         let patient = Patient::parse(&request.fhir_json, context.now_ms)?;
         if patient.nhs_number() != nhs_number {
-            return Err(PDS_13.refuse("fhir_json.id", "the id is not the NHS Number of the patient to update"));
+            return Err(PDS_13.refuse(
+                "fhir_json.id",
+                "the id is not the NHS Number of the patient to update",
+            ));
         }
         let key = keys::current(&context.subject_key, nhs_number);
         let record = view.get(&key)?.ok_or_else(row::not_found)?;
         let current = row::decode(&record)?.version_id;
         if current != request.version_id {
-            let message = format!("version {} is not the current version {current}", request.version_id);
+            let message = format!(
+                "version {} is not the current version {current}",
+                request.version_id
+            );
             return Err(PDS_12.refuse("version_id", message));
         }
-        let next = current.checked_add(1).ok_or_else(|| ReadError("no version id is left".to_owned()))?;
+        let next = current
+            .checked_add(1)
+            .ok_or_else(|| ReadError("no version id is left".to_owned()))?;
         let json = patient.into_json(next)?;
-        let mut plan = Plan { outcome: row::outcome(next), ..Plan::default() };
-        plan.put(keys::older(&context.subject_key, nhs_number, current), record.value, record.schema);
+        let mut plan = Plan {
+            outcome: row::outcome(next),
+            ..Plan::default()
+        };
+        plan.put(
+            keys::older(&context.subject_key, nhs_number, current),
+            record.value,
+            record.schema,
+        );
         plan.put(key, row::encode(next, json), row::SCHEMA);
         Ok(plan)
     }
