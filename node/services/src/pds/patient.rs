@@ -289,12 +289,15 @@ fn check_death(resource: &Json, birth: Span, now_ms: i64) -> Result<(), Failure>
         return Ok(());
     };
     let refuse = |message| Err(PDS_10.refuse("fhir_json.deceasedDateTime", message));
-    match value.as_str().and_then(Span::parse_date_time) {
+    let text = value.as_str().unwrap_or_default();
+    // A date alone is of the United Kingdom, like the birth date; a time is of UTC and may fall on the day before.
+    let slack_ms = if text.contains('T') { SUMMER_TIME_MS } else { 0 };
+    match Span::parse_date_time(text) {
         None => refuse("deceasedDateTime is not a time"),
         Some(death) if death.first_ms > now_ms.saturating_add(SUMMER_TIME_MS) => {
             refuse("deceasedDateTime is in the future")
         }
-        Some(death) if death.last_ms.saturating_add(SUMMER_TIME_MS) < birth.first_ms => {
+        Some(death) if death.last_ms.saturating_add(slack_ms) < birth.first_ms => {
             refuse("deceasedDateTime is before birthDate")
         }
         Some(_) => Ok(()),

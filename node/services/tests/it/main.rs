@@ -1,0 +1,13 @@
+//! Operations run as a leader runs them, on the real state machine and a store in memory.
+
+mod errors_doc;
+mod exactly_once;
+mod examples;
+mod harness;
+mod hostile;
+mod limits;
+mod pages;
+mod pds_rules;
+mod transcript_pds;
+mod transcript_records;
+mod view_guards;
