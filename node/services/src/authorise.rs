@@ -5,7 +5,7 @@ use crate::operation::OperationSpec;
 use crate::reason;
 
 /// An authenticated caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
     /// Stable id of the caller; part of every request-id row, so two callers never meet.
     pub id: String,
@@ -21,7 +21,7 @@ pub fn authorise(principal: &Principal, spec: &OperationSpec) -> Result<(), Spin
     if principal.id.is_empty() {
         return Err(SpineError::new(
             ErrorKind::Unauthenticated,
-            reason::NO_PRINCIPAL,
+            reason::UNAUTHENTICATED,
             "the caller is not known",
         ));
     }
@@ -34,7 +34,7 @@ pub fn authorise(principal: &Principal, spec: &OperationSpec) -> Result<(), Spin
     }
     Err(SpineError::new(
         ErrorKind::Forbidden,
-        reason::PERMISSION_MISSING,
+        reason::FORBIDDEN,
         format!("{} needs the permission {}", spec.name, spec.permission),
     ))
 }

@@ -1,10 +1,12 @@
 //! Every operation there is. Routing, authorisation and documentation derive from this table.
 
-use crate::operation::OperationSpec;
+use crate::error::{ErrorKind, SpineError};
+pub use crate::operation::OperationSpec;
 use crate::pds::history::History;
 use crate::pds::register::Register;
 use crate::pds::retrieve::Retrieve;
 use crate::pds::update::Update;
+use crate::reason;
 use crate::records::commit::Commit;
 use crate::records::get::Get;
 use crate::records::list::List;
@@ -21,8 +23,18 @@ pub const OPERATIONS: &[OperationSpec] = &[
 ];
 
 /// The operation of this name.
-pub fn find(name: &str) -> Option<&'static OperationSpec> {
-    OPERATIONS.iter().find(|spec| spec.name == name)
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`]: a newer node may know it.
+pub fn find(name: &str) -> Result<&'static OperationSpec, SpineError> {
+    let found = OPERATIONS.iter().find(|spec| spec.name == name);
+    found.ok_or_else(|| {
+        SpineError::new(
+            ErrorKind::Unsupported,
+            reason::UNKNOWN_OPERATION,
+            "this node has no such operation",
+        )
+    })
 }
 
 /// Every permission that some operation needs, in order and without repeats.
@@ -48,7 +60,7 @@ mod tests {
         for spec in OPERATIONS {
             assert_eq!(find(spec.name).unwrap().name, spec.name);
         }
-        assert!(find("pds.forget").is_none());
+        assert_eq!(find("pds.forget").err().unwrap().kind, ErrorKind::Unsupported);
     }
 
     #[test]
@@ -89,7 +101,6 @@ mod tests {
             let store = MemoryStore::default();
             let context = Context {
                 now_ms: 1_767_225_600_000,
-                request_index: 0,
                 principal: Principal { id: "gp-1".to_owned(), permissions: Vec::new() },
                 subject_key: SubjectKey::new([1; 16]),
                 entropy: [0; 32],

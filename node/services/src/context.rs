@@ -2,15 +2,14 @@
 
 use spine_statemachine::key::SubjectKey;
 
-use crate::authorise::Principal;
+pub use crate::authorise::Principal;
+pub use crate::plan::Completed;
 
 /// The inputs of one call. Equal inputs on an equal view give an equal plan.
 #[derive(Clone)]
 pub struct Context {
     /// The leader's clock, milliseconds since 1970 UTC.
     pub now_ms: i64,
-    /// Ordinal of the call on this node, for tie-breaks; not replicated.
-    pub request_index: u64,
     /// Who calls.
     pub principal: Principal,
     /// Turns routing keys into subjects; the same on every node of a cluster.

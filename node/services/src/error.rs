@@ -78,6 +78,48 @@ impl ErrorKind {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
+    /// A word for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Conflict => "conflict",
+            Self::RequestIdReused => "request_id_reused",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::NotLeader => "not_leader",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Unsupported => "unsupported",
+            Self::Corrupt => "corrupt",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether nothing is wrong with the request itself: sent again with the same request id, it may succeed.
+    pub const fn is_transient(self) -> bool {
+        match self {
+            Self::RateLimited
+            | Self::Unavailable
+            | Self::NotLeader
+            | Self::OutcomeUnknown
+            | Self::Unsupported
+            | Self::Corrupt
+            | Self::DeadlineExceeded => true,
+            Self::Invalid
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::AlreadyExists
+            | Self::Conflict
+            | Self::RequestIdReused
+            | Self::Internal => false,
+        }
+    }
+
     /// The gRPC status code (google.rpc.Code) every failure of this kind is answered with.
     pub const fn grpc_code(self) -> i32 {
         match self {
@@ -117,7 +159,7 @@ impl ErrorKind {
     }
 }
 
-/// A failed call. Holds no personal data: it is logged and sent as it stands.
+/// A failed call. Small enough to be returned by value everywhere. Holds no personal data: it is logged and sent as it stands.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SpineError {
     /// What sort of failure it is.
@@ -125,34 +167,34 @@ pub struct SpineError {
     /// A stable upper-case word; see `docs/errors.md`.
     pub reason: Cow<'static, str>,
     /// For people: lower case, no full stop, no personal data.
-    pub message: Cow<'static, str>,
+    pub message: String,
     /// What the caller should do next.
     pub advice: Advice,
     /// The request field at fault, as a dotted path; empty where none is.
     pub field: Cow<'static, str>,
     /// The business rule that said no, for example `PDS-4`; empty for failures.
-    pub rule: Cow<'static, str>,
+    pub rule: Box<str>,
     /// With [`Advice::Wait`]: how long, in milliseconds.
     pub retry_after_ms: u32,
     /// The shard concerned; 0 where none is.
     pub shard: u32,
     /// gRPC address of the node believed to lead the shard: a hint.
-    pub leader_address: String,
+    pub leader_address: Box<str>,
 }
 
 impl SpineError {
     /// An error with the usual advice of its kind.
-    pub fn new(kind: ErrorKind, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(kind: ErrorKind, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             kind,
             reason: Cow::Borrowed(reason),
             message: message.into(),
             advice: kind.advice(),
             field: Cow::Borrowed(""),
-            rule: Cow::Borrowed(""),
+            rule: Box::default(),
             retry_after_ms: 0,
             shard: 0,
-            leader_address: String::new(),
+            leader_address: Box::default(),
         }
     }
 
@@ -166,7 +208,7 @@ impl SpineError {
     /// Names the business rule that said no.
     #[must_use]
     pub fn with_rule(mut self, rule: &'static str) -> Self {
-        self.rule = Cow::Borrowed(rule);
+        self.rule = rule.into();
         self
     }
 
@@ -186,7 +228,7 @@ impl SpineError {
 
     /// Names the shard and, where known, the address of its leader.
     #[must_use]
-    pub fn with_leader(mut self, shard: u32, leader_address: impl Into<String>) -> Self {
+    pub fn with_leader(mut self, shard: u32, leader_address: impl Into<Box<str>>) -> Self {
         self.shard = shard;
         self.leader_address = leader_address.into();
         self
@@ -200,7 +242,7 @@ impl SpineError {
             field: self.field.to_string(),
             retry_after_ms: self.retry_after_ms,
             shard: self.shard,
-            leader_address: self.leader_address.clone(),
+            leader_address: self.leader_address.to_string(),
             rule: self.rule.to_string(),
         }
     }
@@ -214,13 +256,13 @@ impl SpineError {
         Self {
             kind,
             reason: Cow::Owned(detail.reason),
-            message: Cow::Owned(message),
+            message,
             advice,
             field: Cow::Owned(detail.field),
-            rule: Cow::Owned(detail.rule),
+            rule: detail.rule.into(),
             retry_after_ms: detail.retry_after_ms,
             shard: detail.shard,
-            leader_address: detail.leader_address,
+            leader_address: detail.leader_address.into(),
         }
     }
 
@@ -235,20 +277,20 @@ impl SpineError {
     }
 
     /// As a leader answers a forwarded call.
-    pub fn to_wire(&self) -> WireFailure {
+    pub fn to_failure(&self) -> WireFailure {
         WireFailure {
             kind: self.kind.number(),
-            message: self.message.to_string(),
+            message: self.message.clone(),
             detail: self.detail_bytes().into(),
         }
     }
 
     /// As a forwarding node reads a leader's answer. A kind of a newer release becomes `Internal` and keeps its detail.
-    pub fn from_wire(failure: WireFailure) -> Self {
+    pub fn from_failure(failure: &WireFailure) -> Self {
         let kind = ErrorKind::from_number(failure.kind).unwrap_or(ErrorKind::Internal);
-        match ErrorDetail::decode(failure.detail) {
-            Ok(detail) => Self::from_detail(kind, failure.message, detail),
-            Err(_) => Self::new(kind, reason::MALFORMED_FAILURE, failure.message),
+        match ErrorDetail::decode(failure.detail.clone()) {
+            Ok(detail) => Self::from_detail(kind, failure.message.clone(), detail),
+            Err(_) => Self::new(kind, reason::MALFORMED_FAILURE, failure.message.clone()),
         }
     }
 }
@@ -278,3 +320,68 @@ impl fmt::Display for SpineError {
 }
 
 impl std::error::Error for SpineError {}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorKind, SpineError};
+    use spine_proto::common::v1::Advice;
+    use spine_proto::internal::shard::v1::Failure as WireFailure;
+
+    #[test]
+    fn numbers_are_frozen_and_unique() {
+        for (kind, number) in ErrorKind::ALL.into_iter().zip(1..) {
+            assert_eq!(kind.number(), number);
+            assert_eq!(ErrorKind::from_number(number), Some(kind));
+        }
+        assert_eq!(ErrorKind::from_number(0), None);
+        assert_eq!(ErrorKind::from_number(16), None);
+    }
+
+    #[test]
+    fn errors_travel_unchanged() {
+        for kind in ErrorKind::ALL {
+            let error = SpineError::new(kind, "NOT_LEADER", "text")
+                .with_field("a.b[1]")
+                .with_rule("PDS-4")
+                .with_retry_after_ms(20)
+                .with_leader(3, "127.0.0.1:7000");
+            assert_eq!(SpineError::from_failure(&error.to_failure()), error);
+            let advised = error.with_advice(Advice::Wait);
+            assert_eq!(SpineError::from_failure(&advised.to_failure()), advised);
+        }
+    }
+
+    #[test]
+    fn what_a_newer_node_sends_is_understood_as_far_as_possible() {
+        let mut newer = SpineError::new(ErrorKind::Conflict, "GUARD_FAILED", "text");
+        newer.reason = "NEWER_WORD".into();
+        let newer = WireFailure {
+            kind: 99,
+            ..newer.to_failure()
+        };
+        let error = SpineError::from_failure(&newer);
+        assert_eq!((error.kind, &*error.reason), (ErrorKind::Internal, "NEWER_WORD"));
+        let broken = WireFailure {
+            kind: 1,
+            message: "text".to_owned(),
+            detail: vec![0xff].into(),
+        };
+        assert_eq!(SpineError::from_failure(&broken).reason, "MALFORMED_FAILURE");
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_has_its_code() {
+        let sharing = |code| {
+            ErrorKind::ALL
+                .into_iter()
+                .filter(|kind| kind.grpc_code() == code)
+                .count()
+        };
+        assert_eq!(sharing(ErrorKind::OutcomeUnknown.grpc_code()), 1);
+        assert!(
+            ErrorKind::ALL
+                .into_iter()
+                .all(|kind| (1..=16).contains(&kind.grpc_code()))
+        );
+    }
+}

@@ -91,7 +91,7 @@ impl From<Failure> for SpineError {
             // What the store said is for the log of the node that read it, not for a caller.
             Failure::Read(_) => Self::new(
                 ErrorKind::Corrupt,
-                reason::STORE_UNREADABLE,
+                reason::STORE_DAMAGED,
                 "this replica cannot read its store",
             ),
         }

@@ -18,7 +18,7 @@ pub mod pds;
 pub mod plan;
 pub mod reason;
 pub mod records;
-pub mod sub_txn;
+pub mod submit;
 pub mod view;
 
 pub use authorise::{Principal, authorise};

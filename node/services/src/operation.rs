@@ -5,11 +5,12 @@ use prost::Message;
 use spine_proto::ids::{RequestId, RoutingKey};
 use spine_statemachine::store::OrderedRead;
 
+pub use crate::authorise::authorise;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::plan::{Completed, Plan};
 use crate::reason;
-use crate::view::View;
+pub use crate::view::View;
 
 /// One named business request: pure, so that it can be planned again whenever a guard fails.
 pub trait Operation {
@@ -54,6 +55,11 @@ pub trait Operation {
     ) -> Result<Self::Response, Failure>;
 }
 
+/// [`Operation::plan`] of an encoded request.
+pub type PlanFn = fn(&mut View<'_>, &[u8], &Context) -> Result<Plan, Failure>;
+/// [`Operation::respond`] to an encoded request, giving an encoded response.
+pub type Respond = fn(&dyn OrderedRead, &[u8], &Completed, &Context) -> Result<Bytes, Failure>;
+
 /// Entry of the catalogue: an [`Operation`] without its types.
 pub struct OperationSpec {
     /// Name, for example `records.commit`.
@@ -67,9 +73,9 @@ pub struct OperationSpec {
     /// Request bytes to the caller's request id.
     pub request_id: fn(&[u8]) -> Result<Option<RequestId>, Failure>,
     /// See [`Operation::plan`].
-    pub plan: fn(&mut View<'_>, &[u8], &Context) -> Result<Plan, Failure>,
+    pub plan: PlanFn,
     /// See [`Operation::respond`]; gives the encoded response.
-    pub respond: fn(&dyn OrderedRead, &[u8], &Completed, &Context) -> Result<Bytes, Failure>,
+    pub respond: Respond,
 }
 
 impl OperationSpec {

@@ -26,7 +26,6 @@ macro_rules! reasons {
 reasons! {
     Invalid {
         MALFORMED_REQUEST: "The request message cannot be decoded.",
-        UNKNOWN_OPERATION: "No operation has this name.",
         MALFORMED_KEY: "A routing key has 1 to 15 printable ASCII characters, a suffix at most 256 bytes.",
         INVALID_REQUEST_ID: "A request id has 1 to 64 bytes and is required for every change.",
         RECORD_TOO_LARGE: "A record has at most 2 MiB.",
@@ -53,13 +52,16 @@ reasons! {
         MISSING_USUAL_NAME: "A patient has a usual name.",
         INVALID_BIRTH_DATE: "The birth date is missing, no date, or in the future.",
         INVALID_GENDER: "The gender is male, female, other or unknown.",
+        LOAD_TOO_LARGE: "One message of a load has too many lines.",
+        MALFORMED_LOAD_ID: "The name of a load has 1 to 40 bytes.",
+        TIME_OUT_OF_RANGE: "Log time moves at most 400 days in one call.",
         INVALID_DECEASED: "The time of death is no time, in the future, or before birth.",
     }
     Unauthenticated {
-        NO_PRINCIPAL: "The caller is not known.",
+        UNAUTHENTICATED: "The caller is not known.",
     }
     Forbidden {
-        PERMISSION_MISSING: "The caller lacks the permission that the message names.",
+        FORBIDDEN: "The caller lacks the permission that the message names.",
     }
     NotFound {
         PATIENT_NOT_FOUND: "There is no patient with this NHS Number.",
@@ -70,21 +72,17 @@ reasons! {
     Conflict {
         GUARD_FAILED: "A guard of the commit does not hold; the message says which.",
         VERSION_MISMATCH: "The version named is not the current one, which the message names.",
-        TOO_CONTENDED: "Others changed the same records at every try.",
+        CONTENDED: "Others changed the same records at every try.",
     }
     RequestIdReused {
         REQUEST_ID_REUSED: "The request id was used before with another body.",
     }
     RateLimited {
-        QUEUE_FULL: "A bounded queue of this node is full.",
-        TOO_MANY_REQUESTS: "The caller sends more than it may.",
+        BUSY: "Too many calls wait for the same record or node.",
     }
     Unavailable {
-        SHARD_UNAVAILABLE: "No leader of the shard is known or reachable.",
-        SHUTTING_DOWN: "The node is draining.",
-        STARTING: "The node does not serve yet.",
-        WRONG_SHARD: "The shard does not own this routing key; the map has changed.",
-        DISK_TROUBLE: "The node refuses changes because its disk is full or stalls.",
+        NO_LEADER: "No leader of the shard answers.",
+        NOT_INITIALISED: "The cluster has no shape yet.",
     }
     NotLeader {
         NOT_LEADER: "This node does not lead the shard; the detail names who may.",
@@ -93,10 +91,10 @@ reasons! {
         OUTCOME_UNKNOWN: "The change may or may not have happened; the same request id tells.",
     }
     Unsupported {
-        UNSUPPORTED: "This node or the cluster's level does not know the request.",
+        UNKNOWN_OPERATION: "This node has no operation of this name; a newer one may.",
     }
     Corrupt {
-        STORE_UNREADABLE: "This replica cannot read what it holds.",
+        STORE_DAMAGED: "This replica cannot read what it holds.",
     }
     DeadlineExceeded {
         DEADLINE_EXCEEDED: "The caller's time ran out before anything was proposed.",

@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn fault(text: &[u8]) -> FaultKind {
-        parse(text, DEPTH).err().expect("should be refused").kind
+        parse(text, DEPTH).expect_err("should be refused").kind
     }
 
     #[test]

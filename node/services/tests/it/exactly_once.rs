@@ -1,7 +1,7 @@
 //! A request id and its body take effect once, whatever comes between.
 
 use spine_proto::pds::v1::{RegisterRequest, RegisterResponse, UpdateRequest, UpdateResponse};
-use spine_services::{ErrorKind, catalogue, sub_txn};
+use spine_services::{ErrorKind, catalogue, submit};
 
 use super::harness::Shard;
 use super::pds_rules::least;
@@ -45,8 +45,8 @@ fn a_race_of_two_equal_requests_is_settled_where_it_is_applied() {
     let plan = |shard: &Shard| {
         let mut view = spine_services::View::new(&shard.store);
         let plan = (spec.plan)(&mut view, &request, &shard.context()).unwrap();
-        let key = sub_txn::request_key(spec, &request, &shard.principal).unwrap();
-        sub_txn::build(key, plan, view.into_guards()).unwrap()
+        let key = submit::request_key(spec, &request, &shard.principal).unwrap();
+        submit::sub_txn(plan, view.into_guards(), key).unwrap()
     };
     let (one, two) = (plan(&shard), plan(&shard));
     let first = shard.propose(one);
@@ -73,8 +73,8 @@ fn a_race_of_two_different_requests_has_one_winner() {
         let request = prost::Message::encode_to_vec(&register(least().to_string(), id));
         let mut view = spine_services::View::new(&shard.store);
         let plan = (spec.plan)(&mut view, &request, &shard.context()).unwrap();
-        let key = sub_txn::request_key(spec, &request, &shard.principal).unwrap();
-        sub_txn::build(key, plan, view.into_guards()).unwrap()
+        let key = submit::request_key(spec, &request, &shard.principal).unwrap();
+        submit::sub_txn(plan, view.into_guards(), key).unwrap()
     };
     let (one, two) = (plan(&shard, "a"), plan(&shard, "b"));
     use spine_statemachine::apply::SubOutcome;

@@ -5,7 +5,7 @@ use spine_proto::ids::SLOTS;
 use spine_proto::storage::v1::{Entry, Mutation, Put, SlotRange, SubTxn, Txn, entry, mutation};
 use spine_services::operation::OperationSpec;
 use spine_services::{
-    Completed, Context, ErrorKind, Principal, SpineError, View, authorise, catalogue, reason, sub_txn,
+    Completed, Context, ErrorKind, Principal, SpineError, View, authorise, catalogue, reason, submit,
 };
 use spine_statemachine::apply::{Applied, SubOutcome, apply};
 use spine_statemachine::frame;
@@ -63,7 +63,6 @@ impl Shard {
     pub(crate) fn context(&self) -> Context {
         Context {
             now_ms: self.now_ms,
-            request_index: self.index,
             principal: self.principal.clone(),
             subject_key: SubjectKey::new([7; 16]),
             entropy: [0; 32],
@@ -89,12 +88,12 @@ impl Shard {
     }
 
     fn complete(&mut self, spec: &OperationSpec, request: &[u8]) -> Result<Completed, SpineError> {
-        let key = sub_txn::request_key(spec, request, &self.principal)?;
+        let key = submit::request_key(spec, request, &self.principal)?;
         if let Some(key) = &key
             && let Some(row) = request::lookup(&self.store, &self.state, key).expect("memory is readable")
         {
             if row.body_digest != key.body_digest {
-                return Err(sub_txn::request_id_reused());
+                return Err(submit::request_id_reused());
             }
             return Ok(self.completed(row.revision, row.outcome, true));
         }
@@ -105,11 +104,11 @@ impl Shard {
         }
         let outcome = plan.outcome.clone();
         let guards = view.into_guards();
-        match self.propose(sub_txn::build(key, plan, guards)?) {
+        match self.propose(submit::sub_txn(plan, guards, key)?) {
             SubOutcome::Committed { revision } => Ok(self.completed(revision, outcome, false)),
             SubOutcome::Replayed { revision, outcome } => Ok(self.completed(revision, outcome, true)),
-            SubOutcome::RequestIdReused => Err(sub_txn::request_id_reused()),
-            SubOutcome::TooLarge { limit } => Err(sub_txn::broken_limit(limit)),
+            SubOutcome::RequestIdReused => Err(submit::request_id_reused()),
+            SubOutcome::TooLarge { limit } => Err(submit::broken_limit(limit)),
             SubOutcome::GuardFailed { .. } | SubOutcome::ForeignSlot { .. } => Err(SpineError::new(
                 ErrorKind::Internal,
                 reason::INTERNAL,

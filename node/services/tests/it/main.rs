@@ -1,5 +1,7 @@
 //! Operations run as a leader runs them, on the real state machine and a store in memory.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod errors_doc;
 mod exactly_once;
 mod examples;

@@ -49,7 +49,7 @@ fn with(member: &str, value: Value) -> Result<RegisterResponse, SpineError> {
 #[track_caller]
 fn refuses<T>(rule: Rule, result: Result<T, SpineError>) {
     let error = result.err().expect("the rule should refuse this");
-    assert_eq!(error.rule, rule.id, "{error}");
+    assert_eq!(&*error.rule, rule.id, "{error}");
     assert_eq!(error.reason, rule.reason, "{error}");
     assert_eq!(error.kind, rule.kind, "{error}");
 }

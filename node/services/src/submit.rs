@@ -45,11 +45,11 @@ pub fn key_of(
     request::key_of(&principal.id, spec.name, id, routing_key.slot(), request)
 }
 
-/// What to propose for a plan and the guards its view gave. Give the request key of [`request_key`].
+/// What to propose for a plan and the guards its view gave, under the request key of [`request_key`].
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] where the plan breaks a limit; nothing may be proposed then.
-pub fn build(request: Option<RequestKey>, plan: Plan, guards: Vec<Guard>) -> Result<SubTxn, SpineError> {
+pub fn sub_txn(plan: Plan, guards: Vec<Guard>, request: Option<RequestKey>) -> Result<SubTxn, SpineError> {
     let sub = SubTxn {
         request,
         guards,
