@@ -87,12 +87,12 @@ impl Ranks {
         let mut digits = [0; 10];
         digits[..beginning.len()].copy_from_slice(beginning);
         let mut sum = remainder(beginning);
-        for position in beginning.len()..DIGITS {
+        for (position, place) in digits.iter_mut().enumerate().take(DIGITS).skip(beginning.len()) {
             for digit in 0..10 {
                 let next = step(sum, position, digit);
                 let count = self.endings[position + 1][next];
                 if rank < count {
-                    digits[position] = digit;
+                    *place = digit;
                     sum = next;
                     break;
                 }

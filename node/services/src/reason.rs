@@ -72,12 +72,12 @@ reasons! {
     Conflict {
         GUARD_FAILED: "A guard of the commit does not hold; the message says which.",
         VERSION_MISMATCH: "The version named is not the current one, which the message names.",
-        CONTENDED: "Others changed the same records at every try.",
     }
     RequestIdReused {
         REQUEST_ID_REUSED: "The request id was used before with another body.",
     }
     RateLimited {
+        CONTENDED: "Others changed the same records at every try.",
         BUSY: "Too many calls wait for the same record or node.",
     }
     Unavailable {
