@@ -11,7 +11,6 @@ mod error;
 mod generation;
 mod layers;
 mod limits;
-pub(crate) mod machine;
 mod open;
 mod pins;
 mod ring;
@@ -26,6 +25,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use spine_proto::storage::v1;
 use spine_statemachine::store::{Key, OrderedRead, ReadError, Record};
+use spine_statemachine::{Applied, Digest, SystemState};
 use tokio::sync::Notify;
 
 use crate::disk::Disk;
@@ -39,7 +39,6 @@ pub use limits::{
     DELTA_BYTES_MAX, DELTA_CHECKPOINT_BYTES, ENGINE_MEMORY_BYTES_MAX, OWNER_BYTES_MAX, PIN_TIME_MAX,
     ReplicaOptions,
 };
-pub use machine::{Applied, Digest, SystemState};
 pub use ring::{Mismatch, Verdict};
 pub use worker::{CheckpointWorker, OnFailure, WorkerOptions};
 
@@ -234,7 +233,7 @@ impl ReplicaStore {
             checkpoint: state.durable(),
             delta_bytes: state.delta_bytes(),
             record_count: state.system.record_count,
-            digest: machine::digest_bytes(&state.system),
+            digest: state.system.digest,
             level: state.system.level,
             log_time_ms: state.system.log_time_ms,
             verdict: state.ring.verdict(),

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 mod std_disk;
+pub(crate) mod workload;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
