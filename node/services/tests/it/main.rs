@@ -5,6 +5,7 @@
 mod errors_doc;
 mod exactly_once;
 mod examples;
+mod frozen;
 mod harness;
 mod hostile;
 mod limits;
