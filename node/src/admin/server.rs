@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use spine_cluster_config::Limits;
 use spine_consensus::net::{Listener, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -53,6 +54,16 @@ impl Default for AdminLimits {
     }
 }
 
+impl From<&Limits> for AdminLimits {
+    fn from(limits: &Limits) -> Self {
+        let connections_max = usize::try_from(limits.admin_connections_max).unwrap_or(usize::MAX);
+        Self {
+            connections_max,
+            ..Self::default()
+        }
+    }
+}
+
 /// Serves until `stop` is cancelled; then connections finish within `close_timeout`.
 ///
 /// # Errors
@@ -77,7 +88,7 @@ pub async fn serve<S: AdminSource>(
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            metrics.admin_refusals.inc();
+            metrics.admin.refusals.inc();
             continue;
         };
         let open = Open::new(Arc::clone(&metrics), slot);
@@ -100,14 +111,14 @@ struct Open {
 
 impl Open {
     fn new(metrics: Arc<Metrics>, slot: OwnedSemaphorePermit) -> Self {
-        metrics.admin_connections_open.inc();
+        metrics.admin.connections_open.inc();
         Self { metrics, _slot: slot }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.metrics.admin_connections_open.dec();
+        self.metrics.admin.connections_open.dec();
     }
 }
 
