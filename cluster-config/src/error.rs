@@ -50,6 +50,11 @@ pub enum ConfigError {
     Syntax { path: PathBuf, message: String },
     #[error("the configuration has {}:{}", count(faults), lines(faults))]
     Faults { faults: Vec<Fault> },
+    #[error(
+        "security.mode is \"production\", which needs TLS, and this release does not have it yet; \
+         set security.mode = \"development\" and use synthetic data only"
+    )]
+    NeedsTls,
 }
 
 impl ConfigError {
@@ -58,7 +63,7 @@ impl ConfigError {
     pub fn faults(&self) -> &[Fault] {
         match self {
             Self::Faults { faults } => faults,
-            Self::Read { .. } | Self::Syntax { .. } => &[],
+            Self::Read { .. } | Self::Syntax { .. } | Self::NeedsTls => &[],
         }
     }
 }

@@ -16,7 +16,7 @@ const CHOICES: &[(&str, &[&str])] = &[
 ];
 
 /// Below this likeness (0 to 1) a suggestion would confuse more than help.
-const SUGGESTION_MIN: f64 = 0.75;
+const SUGGESTION_MIN: f64 = 0.8;
 
 /// What the defaults look like as a table.
 pub(crate) fn schema() -> Table {

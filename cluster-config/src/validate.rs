@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::address::{is_wildcard, split_host_port};
-use crate::{Config, Fault, Origin};
+use crate::{Config, ConfigError, Fault, Origin};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -58,17 +58,12 @@ impl Config {
     /// # Errors
     /// Production mode: it needs TLS and principals from certificates, which this release does not have, and
     /// plain text is for development only.
-    pub fn check_start(&self) -> Result<(), Fault> {
+    pub fn check_start(&self) -> Result<(), ConfigError> {
         if self.security.is_development() {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(ConfigError::NeedsTls)
         }
-        Err(Fault {
-            path: "security.mode".to_owned(),
-            message: "production needs TLS, which this release does not have yet; \
-                      set security.mode = \"development\" and use synthetic data only"
-                .to_owned(),
-            origin: Origin::Default,
-        })
     }
 }
 
