@@ -1,6 +1,5 @@
 //! Accepts connections and serves each within its bounds.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,17 +63,15 @@ impl From<&Limits> for AdminLimits {
     }
 }
 
-/// Serves until `stop` is cancelled; then connections finish within `close_timeout`.
-///
-/// # Errors
-/// None today; a listener that fails to accept is tried again.
+/// Serves until `stop` is cancelled; then connections finish within `close_timeout`. A listener that fails to
+/// accept is tried again.
 pub async fn serve<S: AdminSource>(
     listener: Box<dyn Listener>,
     source: Arc<S>,
     metrics: Arc<Metrics>,
     limits: AdminLimits,
     stop: CancellationToken,
-) -> io::Result<()> {
+) {
     let router = routes::router(source);
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let tasks = TaskTracker::new();
@@ -100,7 +97,6 @@ pub async fn serve<S: AdminSource>(
     }
     tasks.close();
     tasks.wait().await;
-    Ok(())
 }
 
 /// A connection that is counted while it lives.
