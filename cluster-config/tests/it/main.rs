@@ -4,3 +4,4 @@ mod docs;
 mod examples;
 mod faults;
 mod precedence;
+mod scripts;
