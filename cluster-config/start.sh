@@ -251,7 +251,7 @@ wait_for /livez "$LIVE_SECONDS" 'alive'
 
 export SPINE_ENDPOINTS=$endpoints
 if [[ -z $(marker_value "$data" initialised) ]]; then
-  "$spinectl" cluster init --peers "$peers"
+  "$spinectl" --timeout 60s cluster init --peers "$peers"
   note "$data" initialised yes
 fi
 wait_for /readyz "$READY_SECONDS" 'ready'
@@ -262,7 +262,7 @@ population=$data/patients.ndjson
 loaded=$(marker_value "$data" patients)
 if [[ -z $loaded ]] && ((patients > 0)); then
   say "Generating and loading $patients synthetic patients"
-  "$spinectl" population generate --count "$patients" --seed 1 >"$population"
+  "$spinectl" population generate --count "$patients" --seed 1 --out "$population"
   "$spinectl" patient load "$population"
   note "$data" patients "$patients"
   loaded=$patients
