@@ -27,3 +27,8 @@ pub fn split_host_port(address: &str) -> Result<(&str, u16), &'static str> {
 pub(crate) fn is_wildcard(host: &str) -> bool {
     host == "0.0.0.0" || host == "::"
 }
+
+/// True for an address of this machine alone.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}

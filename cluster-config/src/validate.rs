@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::address::{is_wildcard, split_host_port};
+use crate::address::{is_loopback, is_wildcard, split_host_port};
 use crate::{Config, ConfigError, Fault, Origin};
 
 const MIB: u64 = 1 << 20;
@@ -64,6 +64,38 @@ impl Config {
         } else {
             Err(ConfigError::NeedsTls)
         }
+    }
+}
+
+impl Config {
+    /// What an operator must be told loudly at every start; empty in production mode.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        if !self.security.is_development() {
+            return Vec::new();
+        }
+        let principal = &self.security.development_principal;
+        let who = if principal.is_empty() {
+            "callers are refused".to_owned()
+        } else {
+            format!("every caller is {principal:?}")
+        };
+        let mut warnings = vec![format!(
+            "DEVELOPMENT MODE: plain text, {who}, synthetic data only"
+        )];
+        let listen = &self.listen;
+        for (name, address) in [
+            ("grpc", &listen.grpc),
+            ("peer", &listen.peer),
+            ("admin", &listen.admin),
+        ] {
+            if !split_host_port(address).is_ok_and(|(host, _)| is_loopback(host)) {
+                warnings.push(format!(
+                    "DEVELOPMENT MODE: listen.{name} = {address:?} can be reached from other machines"
+                ));
+            }
+        }
+        warnings
     }
 }
 

@@ -163,3 +163,24 @@ fn a_configuration_built_in_code_is_checked_too() {
         ["raft.candidate_step_ms: 0 is out of range; 1 to 1000 are allowed (default)"]
     );
 }
+
+#[test]
+fn development_mode_is_loud_and_production_is_silent() {
+    let mut config = Config::default();
+    assert_eq!(config.warnings(), [""; 0]);
+    config.security.mode = spine_cluster_config::Mode::Development;
+    assert_eq!(
+        config.warnings(),
+        ["DEVELOPMENT MODE: plain text, callers are refused, synthetic data only"]
+    );
+    config.security.development_principal = "developer".into();
+    config.listen.peer = "10.0.0.1:7500".into();
+    config.listen.admin = "[::1]:7600".into();
+    assert_eq!(
+        config.warnings(),
+        [
+            "DEVELOPMENT MODE: plain text, every caller is \"developer\", synthetic data only",
+            "DEVELOPMENT MODE: listen.peer = \"10.0.0.1:7500\" can be reached from other machines",
+        ]
+    );
+}

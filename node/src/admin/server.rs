@@ -55,7 +55,8 @@ impl Default for AdminLimits {
 
 impl From<&Limits> for AdminLimits {
     fn from(limits: &Limits) -> Self {
-        let connections_max = usize::try_from(limits.admin_connections_max).map_or(Semaphore::MAX_PERMITS, |n| n.min(Semaphore::MAX_PERMITS));
+        let connections_max = usize::try_from(limits.admin_connections_max)
+            .map_or(Semaphore::MAX_PERMITS, |n| n.min(Semaphore::MAX_PERMITS));
         Self {
             connections_max,
             ..Self::default()

@@ -6,7 +6,15 @@ use spine_node::telemetry::Metrics;
 use spine_node::telemetry::metrics::{Operation, Request, Shard, mirror};
 
 const UNITS: &[&str] = &[
-    "bytes", "seconds", "total", "open", "index", "depth", "leaders", "connected", "build",
+    "bytes",
+    "seconds",
+    "total",
+    "open",
+    "index",
+    "depth",
+    "leaders",
+    "connected",
+    "build",
 ];
 
 #[test]
@@ -19,8 +27,16 @@ fn every_metric_stands_in_the_documentation() {
         .iter()
         .map(|m| format!("| `{}` | {} | {} | {} |", m.name, m.kind, m.labels, m.help))
         .collect();
-    let rows: Vec<&str> = documentation.lines().filter(|line| line.starts_with("| `spine_")).collect();
-    assert_eq!(rows, expected, "docs/metrics.md should have these rows:\n{}\n", expected.join("\n"));
+    let rows: Vec<&str> = documentation
+        .lines()
+        .filter(|line| line.starts_with("| `spine_"))
+        .collect();
+    assert_eq!(
+        rows,
+        expected,
+        "docs/metrics.md should have these rows:\n{}\n",
+        expected.join("\n")
+    );
 }
 
 #[test]
@@ -40,9 +56,26 @@ fn names_say_module_thing_and_unit() {
 #[test]
 fn values_are_scraped() {
     let metrics = Metrics::new();
-    metrics.gateway.requests.get_or_create(&Request { operation: "pds.update", outcome: "ok" }).inc();
-    metrics.gateway.request_seconds.get_or_create(&Operation { operation: "pds.update" }).observe(0.002);
-    metrics.shard.applied_index.get_or_create(&Shard { shard: 2 }).set(41);
+    metrics
+        .gateway
+        .requests
+        .get_or_create(&Request {
+            operation: "pds.update",
+            outcome: "ok",
+        })
+        .inc();
+    metrics
+        .gateway
+        .request_seconds
+        .get_or_create(&Operation {
+            operation: "pds.update",
+        })
+        .observe(0.002);
+    metrics
+        .shard
+        .applied_index
+        .get_or_create(&Shard { shard: 2 })
+        .set(41);
     mirror(&metrics.storage.fsyncs, 17);
     mirror(&metrics.storage.fsyncs, 18);
     let text = metrics.encode();

@@ -34,7 +34,11 @@ impl DiskFile for PlainFile {
 
 impl Disk for PlainDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(create).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(create)
+            .open(path)?;
         Ok(Arc::new(PlainFile(file)))
     }
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
