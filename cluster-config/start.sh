@@ -193,7 +193,8 @@ give_up() {
   [[ -n $serving ]] && exit "$code"
   say 'Stopping what was started.' >&2
   stop_nodes "$data" "$STOP_SECONDS" >&2 || true
-  ((code != 0)) || code=1
+  # A signal keeps its code; everything else is "it does not serve", whatever code the failed command had.
+  ((code > 128)) || code=1
   exit "$code"
 }
 trap give_up EXIT
@@ -242,7 +243,8 @@ give_reason() {
 }
 
 check_ports
-say "Starting $nodes nodes in $data"
+count() { if (($1 == 1)); then echo '1 node is'; else echo "$1 nodes are"; fi; }
+say "$(count "$nodes") starting in $data"
 for ((i = 1; i <= nodes; i++)); do
   write_settings "$i"
   start_node "$i"
@@ -251,7 +253,7 @@ wait_for /livez "$LIVE_SECONDS" 'alive'
 
 export SPINE_ENDPOINTS=$endpoints
 if [[ -z $(marker_value "$data" initialised) ]]; then
-  "$spinectl" --timeout 60s cluster init --peers "$peers"
+  "$spinectl" --timeout 60s cluster init --peers "$peers" || fail 'the cluster could not be initialised'
   note "$data" initialised yes
 fi
 wait_for /readyz "$READY_SECONDS" 'ready'
@@ -263,7 +265,7 @@ loaded=$(marker_value "$data" patients)
 if [[ -z $loaded ]] && ((patients > 0)); then
   say "Generating and loading $patients synthetic patients"
   "$spinectl" population generate --count "$patients" --seed 1 --out "$population"
-  "$spinectl" patient load "$population"
+  "$spinectl" patient load "$population" || fail "the patients were not all loaded (exit code $?); start again to go on"
   note "$data" patients "$patients"
   loaded=$patients
 fi
@@ -272,7 +274,7 @@ serving=yes
 # ---- What there is now ------------------------------------------------------------------------------------
 
 say
-say "$nodes nodes are serving ${loaded:-0} synthetic patients."
+say "$(count "$nodes") serving ${loaded:-0} synthetic patients."
 say
 printf '  %-8s %-22s %-30s %s\n' node gRPC admin process
 for ((i = 1; i <= nodes; i++)); do
