@@ -24,7 +24,9 @@ pub struct Write {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    Acknowledged { revision: u64 },
+    Acknowledged {
+        revision: u64,
+    },
     Unknown,
     /// Failed or rejected: it must never be seen.
     Failed,
@@ -59,7 +61,9 @@ impl Oracle {
         let fate = match &operation.outcome {
             Outcome::Ok(seen) => {
                 key.acknowledged.entry(seen.revision).or_default().insert(value);
-                Fate::Acknowledged { revision: seen.revision }
+                Fate::Acknowledged {
+                    revision: seen.revision,
+                }
             }
             Outcome::Unknown { .. } => {
                 if value.is_none() {
@@ -132,8 +136,18 @@ mod tests {
         history.cas(2, "a", None, 4).at(6, 7).rejected();
         history.delete(2, "b").at(8, 9).unknown();
         let oracle = Oracle::of(&history.operations());
-        assert_eq!(oracle.counts(), Counts { acknowledged: 1, unknown: 1, failed: 2 });
-        assert_eq!(oracle.write(Value(1)).unwrap().fate, Fate::Acknowledged { revision: 5 });
+        assert_eq!(
+            oracle.counts(),
+            Counts {
+                acknowledged: 1,
+                unknown: 1,
+                failed: 2
+            }
+        );
+        assert_eq!(
+            oracle.write(Value(1)).unwrap().fate,
+            Fate::Acknowledged { revision: 5 }
+        );
         assert_eq!(oracle.write(Value(2)).unwrap().fate, Fate::Unknown);
         assert!(oracle.write(Value(9)).is_none());
         assert_eq!(oracle.key("b").unwrap().open_deletes, vec![8]);

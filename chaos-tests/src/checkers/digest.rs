@@ -30,7 +30,8 @@ impl Digests {
     pub fn observe(&mut self, seen: &Observation) -> Result<(), Box<Violation>> {
         let place = (seen.shard, seen.applied_index);
         let Some((digest, replica)) = self.first.get(&place) else {
-            self.first.insert(place, (seen.digest.clone(), seen.replica.clone()));
+            self.first
+                .insert(place, (seen.digest.clone(), seen.replica.clone()));
             return Ok(());
         };
         self.compared += 1;

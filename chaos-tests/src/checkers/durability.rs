@@ -23,7 +23,10 @@ pub fn check(oracle: &Oracle, replicas: &[Replica]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (name, key) in oracle.keys() {
         let mut first: Option<(&Replica, Option<(Value, u64)>)> = None;
-        for replica in replicas.iter().filter(|replica| !replica.elsewhere.contains(name)) {
+        for replica in replicas
+            .iter()
+            .filter(|replica| !replica.elsewhere.contains(name))
+        {
             let held = replica.records.get(name).copied();
             violations.extend(held_is_explained(name, key, held, replica, oracle));
             let (other, theirs) = *first.get_or_insert((replica, held));
@@ -36,7 +39,10 @@ pub fn check(oracle: &Oracle, replicas: &[Replica]) -> Vec<Violation> {
     for replica in replicas {
         for (name, (value, _)) in &replica.records {
             if oracle.key(name).is_none() {
-                let message = format!("{} holds value {} of a register nobody wrote", replica.name, value.0);
+                let message = format!(
+                    "{} holds value {} of a register nobody wrote",
+                    replica.name, value.0
+                );
                 violations.push(Violation::new(Rule::Phantom, name, &[], message));
             }
         }
@@ -58,10 +64,16 @@ fn held_is_explained(
         if values.contains(&None) || !key.open_deletes.is_empty() {
             return None;
         }
-        return say(Rule::NotDurable, format!("{} lacks revision {acknowledged}", replica.name));
+        return say(
+            Rule::NotDurable,
+            format!("{} lacks revision {acknowledged}", replica.name),
+        );
     };
     let Some(write) = oracle.write(value).filter(|write| write.key == name) else {
-        return say(Rule::Phantom, format!("{} holds value {} that nobody wrote", replica.name, value.0));
+        return say(
+            Rule::Phantom,
+            format!("{} holds value {} that nobody wrote", replica.name, value.0),
+        );
     };
     match write.fate {
         Fate::Failed => {
@@ -71,14 +83,22 @@ fn held_is_explained(
             );
         }
         Fate::Acknowledged { revision: told } if told != revision => {
-            let message = format!("{} holds value {} as {revision}, told {told}", replica.name, value.0);
+            let message = format!(
+                "{} holds value {} as {revision}, told {told}",
+                replica.name, value.0
+            );
             return say(Rule::AppliedTwice, message);
         }
         Fate::Acknowledged { .. } | Fate::Unknown => {}
     }
     let (acknowledged, _) = newest?;
     (revision < *acknowledged)
-        .then(|| format!("{} holds revision {revision}, {acknowledged} was acknowledged", replica.name))
+        .then(|| {
+            format!(
+                "{} holds revision {revision}, {acknowledged} was acknowledged",
+                replica.name
+            )
+        })
         .and_then(|message| say(Rule::NotDurable, message))
 }
 
@@ -92,7 +112,11 @@ mod tests {
             .iter()
             .map(|(key, value, revision)| ((*key).to_owned(), (Value(*value), *revision)))
             .collect();
-        Replica { name: name.to_owned(), records, elsewhere: BTreeSet::new() }
+        Replica {
+            name: name.to_owned(),
+            records,
+            elsewhere: BTreeSet::new(),
+        }
     }
 
     fn oracle() -> Oracle {
@@ -121,8 +145,14 @@ mod tests {
         assert_eq!(rules(&[replica("n1", &[])]), [Rule::NotDurable]);
         assert_eq!(rules(&[replica("n1", &[("a", 1, 5)])]), [Rule::NotDurable]);
         assert_eq!(rules(&[replica("n1", &[("a", 2, 7)])]), [Rule::AppliedTwice]);
-        assert_eq!(rules(&[replica("n1", &[("a", 2, 6), ("c", 4, 8)])]), [Rule::FailedButSeen]);
-        assert_eq!(rules(&[replica("n1", &[("a", 2, 6), ("z", 8, 8)])]), [Rule::Phantom]);
+        assert_eq!(
+            rules(&[replica("n1", &[("a", 2, 6), ("c", 4, 8)])]),
+            [Rule::FailedButSeen]
+        );
+        assert_eq!(
+            rules(&[replica("n1", &[("a", 2, 6), ("z", 8, 8)])]),
+            [Rule::Phantom]
+        );
         assert_eq!(rules(&[replica("n1", &[("a", 3, 6)])]), [Rule::Phantom]);
         let one = replica("n1", &[("a", 2, 6), ("b", 3, 9)]);
         let two = replica("n2", &[("a", 2, 6)]);

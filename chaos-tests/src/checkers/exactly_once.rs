@@ -30,9 +30,13 @@ fn replays(operations: &[Operation]) -> Vec<Violation> {
             continue;
         };
         let (first, revision) = *told.entry(request_id).or_insert((operation, seen.revision));
-        let same = revision == seen.revision && first.action == operation.action && first.key == operation.key;
+        let same =
+            revision == seen.revision && first.action == operation.action && first.key == operation.key;
         if !same {
-            let message = format!("one request id answered with revisions {revision} and {}", seen.revision);
+            let message = format!(
+                "one request id answered with revisions {revision} and {}",
+                seen.revision
+            );
             let ids = [first.id, operation.id];
             violations.push(Violation::new(Rule::ReplayDiffers, &operation.key, &ids, message));
         }
@@ -46,9 +50,16 @@ fn revisions(operations: &[Operation], sightings: &[Sighting]) -> Vec<Violation>
     let mut violations = Vec::new();
     let answered = operations.iter().filter_map(|operation| {
         let seen = operation.seen()?;
-        Some((operation.key.as_str(), seen.value?, seen.revision, Some(operation.id)))
+        Some((
+            operation.key.as_str(),
+            seen.value?,
+            seen.revision,
+            Some(operation.id),
+        ))
     });
-    let found = sightings.iter().map(|found| (found.key.as_str(), found.value, found.revision, None));
+    let found = sightings
+        .iter()
+        .map(|found| (found.key.as_str(), found.value, found.revision, None));
     for (key, value, revision, id) in answered.chain(found) {
         let first = *known.entry(value).or_insert(revision);
         if first != revision {
@@ -80,7 +91,11 @@ mod tests {
     fn a_value_found_on_a_replica_under_another_revision() {
         let mut history = History::new();
         history.put(1, "a", 1).at(0, 1).ok(0, 5);
-        let found = |revision| Sighting { key: "a".to_owned(), value: Value(1), revision };
+        let found = |revision| Sighting {
+            key: "a".to_owned(),
+            value: Value(1),
+            revision,
+        };
         assert_eq!(check(&history.operations(), &[found(5)]), []);
         let violations = check(&history.operations(), &[found(9)]);
         assert_eq!(violations[0].rule, Rule::AppliedTwice);

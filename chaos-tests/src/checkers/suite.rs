@@ -37,7 +37,12 @@ impl Report {
 
 /// Runs every checker. `last` is none where the replicas could not be read.
 #[must_use]
-pub fn check(operations: &[Operation], last: Option<&FinalState>, digests: &Digests, limits: Limits) -> Report {
+pub fn check(
+    operations: &[Operation],
+    last: Option<&FinalState>,
+    digests: &Digests,
+    limits: Limits,
+) -> Report {
     let oracle = Oracle::of(operations);
     let mut violations = version_order::check(operations);
     violations.extend(linearizability::check(operations, limits));
@@ -46,7 +51,11 @@ pub fn check(operations: &[Operation], last: Option<&FinalState>, digests: &Dige
     if last.is_some() {
         violations.extend(durability::check(&oracle, replicas));
     }
-    let Counts { acknowledged, unknown, failed } = oracle.counts();
+    let Counts {
+        acknowledged,
+        unknown,
+        failed,
+    } = oracle.counts();
     Report {
         operations: operations.len() as u64,
         acknowledged,
@@ -59,6 +68,10 @@ pub fn check(operations: &[Operation], last: Option<&FinalState>, digests: &Dige
 
 fn sightings(replicas: &[Replica]) -> Vec<Sighting> {
     let held = replicas.iter().flat_map(|replica| &replica.records);
-    held.map(|(key, (value, revision))| Sighting { key: key.clone(), value: *value, revision: *revision })
-        .collect()
+    held.map(|(key, (value, revision))| Sighting {
+        key: key.clone(),
+        value: *value,
+        revision: *revision,
+    })
+    .collect()
 }

@@ -35,9 +35,17 @@ struct Event<'a> {
 fn events(operations: &[Operation]) -> Vec<Event<'_>> {
     let mut events = Vec::with_capacity(operations.len() * 2);
     for operation in operations {
-        events.push(Event { at: operation.invoked, is_return: false, operation });
+        events.push(Event {
+            at: operation.invoked,
+            is_return: false,
+            operation,
+        });
         if let Some(at) = operation.returned {
-            events.push(Event { at, is_return: true, operation });
+            events.push(Event {
+                at,
+                is_return: true,
+                operation,
+            });
         }
     }
     // On a tie the call comes first: operations that touch are concurrent.
@@ -53,23 +61,41 @@ fn real_time(operations: &[Operation], oracle: &Oracle) -> Vec<Violation> {
     let mut violations = Vec::new();
     for event in events(operations) {
         let operation = event.operation;
-        let Some(place) = place(operation, &learnt) else { continue };
+        let Some(place) = place(operation, &learnt) else {
+            continue;
+        };
         if event.is_return {
             raise(newest.entry(place.shard).or_default(), place.index, operation.id);
-            raise(own.entry((operation.client, place.shard)).or_default(), place.index, operation.id);
+            raise(
+                own.entry((operation.client, place.shard)).or_default(),
+                place.index,
+                operation.id,
+            );
             continue;
         }
         let floor = newest.get(&place.shard).copied().unwrap_or_default();
         if place.respects(floor.index) {
             continue;
         }
-        let mine = own.get(&(operation.client, place.shard)).copied().unwrap_or_default();
-        let rule = if place.respects(mine.index) { Rule::RealTimeOrder } else { Rule::WentBackwards };
+        let mine = own
+            .get(&(operation.client, place.shard))
+            .copied()
+            .unwrap_or_default();
+        let rule = if place.respects(mine.index) {
+            Rule::RealTimeOrder
+        } else {
+            Rule::WentBackwards
+        };
         let message = format!(
             "at index {} of shard {} although index {} had been answered before it began",
             place.index, place.shard, floor.index
         );
-        violations.push(Violation::new(rule, &operation.key, &[floor.by, operation.id], message));
+        violations.push(Violation::new(
+            rule,
+            &operation.key,
+            &[floor.by, operation.id],
+            message,
+        ));
     }
     violations
 }
@@ -90,7 +116,11 @@ struct Place {
 impl Place {
     /// A write needs an index of its own; a read may stand where the last answer stood.
     fn respects(&self, floor: u64) -> bool {
-        if self.is_write { self.index > floor } else { self.index >= floor }
+        if self.is_write {
+            self.index > floor
+        } else {
+            self.index >= floor
+        }
     }
 }
 
@@ -99,10 +129,18 @@ fn place(operation: &Operation, learnt: &BTreeMap<Value, (u32, u64)>) -> Option<
         let is_write = !operation.action.is_read();
         // A replayed answer may be exact at a later index; the write itself stands at its revision.
         let index = if is_write { seen.revision } else { seen.index };
-        return Some(Place { shard: seen.shard, index, is_write });
+        return Some(Place {
+            shard: seen.shard,
+            index,
+            is_write,
+        });
     }
     let (shard, index) = *learnt.get(&operation.action.written()?)?;
-    Some(Place { shard, index, is_write: true })
+    Some(Place {
+        shard,
+        index,
+        is_write: true,
+    })
 }
 
 /// Revisions of writes that nobody acknowledged, from the reads that saw them.
@@ -111,7 +149,10 @@ fn learn(operations: &[Operation], oracle: &Oracle) -> BTreeMap<Value, (u32, u64
     for operation in operations.iter().filter(|operation| operation.action.is_read()) {
         let Some(seen) = operation.seen() else { continue };
         let Some(value) = seen.value else { continue };
-        if oracle.write(value).is_some_and(|write| write.fate == Fate::Unknown) {
+        if oracle
+            .write(value)
+            .is_some_and(|write| write.fate == Fate::Unknown)
+        {
             learnt.entry(value).or_insert((seen.shard, seen.revision));
         }
     }
@@ -139,11 +180,21 @@ fn reads(operations: &[Operation], oracle: &Oracle) -> Vec<Violation> {
                 "revision {} read at index {} although revision {missed} is acknowledged",
                 seen.revision, seen.index
             );
-            violations.push(Violation::new(Rule::StaleRead, &operation.key, &[operation.id], message));
+            violations.push(Violation::new(
+                Rule::StaleRead,
+                &operation.key,
+                &[operation.id],
+                message,
+            ));
         }
-        let (other, by) = *last_of.entry((&operation.key, seen.revision)).or_insert((value, operation.id));
+        let (other, by) = *last_of
+            .entry((&operation.key, seen.revision))
+            .or_insert((value, operation.id));
         if other != value {
-            let message = format!("revision {} holds values {} and {}", seen.revision, other.0, value.0);
+            let message = format!(
+                "revision {} holds values {} and {}",
+                seen.revision, other.0, value.0
+            );
             violations.push(Violation::new(
                 Rule::RevisionReused,
                 &operation.key,
@@ -156,8 +207,10 @@ fn reads(operations: &[Operation], oracle: &Oracle) -> Vec<Violation> {
 }
 
 fn all_changes<'a>(operations: &'a [Operation], oracle: &'a Oracle) -> BTreeMap<&'a str, Changes> {
-    let mut changes: BTreeMap<&str, Changes> =
-        oracle.keys().map(|(name, key)| (name, key.acknowledged.clone())).collect();
+    let mut changes: BTreeMap<&str, Changes> = oracle
+        .keys()
+        .map(|(name, key)| (name, key.acknowledged.clone()))
+        .collect();
     for (value, (_, revision)) in learn(operations, oracle) {
         if let Some(write) = oracle.write(value) {
             let key = changes.entry(write.key.as_str()).or_default();
@@ -172,7 +225,10 @@ fn newest_between(known: &Changes, revision: u64, index: u64) -> Option<(&BTreeS
     if revision >= index {
         return None;
     }
-    known.range(revision + 1..=index).next_back().map(|(revision, values)| (values, *revision))
+    known
+        .range(revision + 1..=index)
+        .next_back()
+        .map(|(revision, values)| (values, *revision))
 }
 
 /// The value must have been asked for, here, before, and not been refused.
@@ -186,17 +242,32 @@ fn origin(read: &Operation, value: Value, oracle: &Oracle) -> Option<Violation> 
     match write.fate {
         Fate::Failed => {
             let message = format!("value {} is seen although its write did not happen", value.0);
-            return Some(Violation::new(Rule::FailedButSeen, &read.key, &operations, message));
+            return Some(Violation::new(
+                Rule::FailedButSeen,
+                &read.key,
+                &operations,
+                message,
+            ));
         }
         Fate::Acknowledged { revision: told } if told != revision => {
             let message = format!("value {} acknowledged as {told}, read as {revision}", value.0);
-            return Some(Violation::new(Rule::AppliedTwice, &read.key, &operations, message));
+            return Some(Violation::new(
+                Rule::AppliedTwice,
+                &read.key,
+                &operations,
+                message,
+            ));
         }
         Fate::Acknowledged { .. } | Fate::Unknown => {}
     }
     if read.returned.is_some_and(|returned| returned < write.invoked) {
         let message = format!("value {} is read before it was asked for", value.0);
-        return Some(Violation::new(Rule::FromTheFuture, &read.key, &operations, message));
+        return Some(Violation::new(
+            Rule::FromTheFuture,
+            &read.key,
+            &operations,
+            message,
+        ));
     }
     None
 }
@@ -213,7 +284,10 @@ fn absent(read: &Operation, known: &Changes, oracle: &Oracle) -> Option<Violatio
     if open.iter().any(|invoked| *invoked < returned) {
         return None;
     }
-    let message = format!("nothing read at index {} although revision {revision} is acknowledged", seen.index);
+    let message = format!(
+        "nothing read at index {} although revision {revision} is acknowledged",
+        seen.index
+    );
     Some(Violation::new(Rule::LostValue, &read.key, &[read.id], message))
 }
 

@@ -4,7 +4,10 @@ use crate::history::testing::History;
 fn rules(build: impl FnOnce(&mut History)) -> Vec<Rule> {
     let mut history = History::new();
     build(&mut history);
-    check(&history.operations()).into_iter().map(|violation| violation.rule).collect()
+    check(&history.operations())
+        .into_iter()
+        .map(|violation| violation.rule)
+        .collect()
 }
 
 #[test]

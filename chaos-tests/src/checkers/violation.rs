@@ -53,12 +53,21 @@ pub struct Violation {
 
 impl Violation {
     pub(crate) fn new(rule: Rule, key: &str, operations: &[u64], message: String) -> Self {
-        Self { rule, key: key.to_owned(), operations: operations.to_vec(), message }
+        Self {
+            rule,
+            key: key.to_owned(),
+            operations: operations.to_vec(),
+            message,
+        }
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} key={} operations={:?}: {}", self.rule, self.key, self.operations, self.message)
+        write!(
+            f,
+            "{:?} key={} operations={:?}: {}",
+            self.rule, self.key, self.operations, self.message
+        )
     }
 }

@@ -36,8 +36,10 @@ pub fn read_lines(from: impl BufRead) -> Result<Vec<Operation>, FileError> {
         if line.trim().is_empty() {
             continue;
         }
-        let operation =
-            serde_json::from_str(&line).map_err(|source| FileError::Line { line: number + 1, source })?;
+        let operation = serde_json::from_str(&line).map_err(|source| FileError::Line {
+            line: number + 1,
+            source,
+        })?;
         operations.push(operation);
     }
     Ok(operations)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use file::{FileError, read_lines, write_lines};
 pub use merge::merge_resent;
 pub use recorder::{ClientId, Clock, Recorder, Started};
-pub use value::{Value, VALUE_BYTES_MIN};
+pub use value::{VALUE_BYTES_MIN, Value};
 
 /// One call of one client. A client has at most one call open; one whose write ended unknown goes on under a
 /// new id, because its old call may still take effect.

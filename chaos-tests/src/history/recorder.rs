@@ -40,14 +40,19 @@ pub struct Started {
 impl Recorder {
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { inner: Arc::default(), clock }
+        Self {
+            inner: Arc::default(),
+            clock,
+        }
     }
 
     /// A recorder on the machine's monotonic clock.
     #[must_use]
     pub fn on_real_time() -> Self {
         let began = std::time::Instant::now();
-        Self::new(Arc::new(move || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)))
+        Self::new(Arc::new(move || {
+            u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        }))
     }
 
     /// A value no other call of this run writes.
@@ -81,10 +86,15 @@ impl Recorder {
             returned: None,
             invoked_ns: now,
             returned_ns: None,
-            outcome: Outcome::Unknown { reason: "no answer before the run ended".to_owned() },
+            outcome: Outcome::Unknown {
+                reason: "no answer before the run ended".to_owned(),
+            },
         };
         inner.operations.push(operation);
-        Started { recorder: self.clone(), id }
+        Started {
+            recorder: self.clone(),
+            id,
+        }
     }
 
     /// Everything so far, in order of invocation.
@@ -111,7 +121,9 @@ impl Started {
         let mut inner = self.recorder.inner.lock();
         inner.event += 1;
         let event = inner.event;
-        let slot = usize::try_from(self.id).ok().and_then(|id| inner.operations.get_mut(id));
+        let slot = usize::try_from(self.id)
+            .ok()
+            .and_then(|id| inner.operations.get_mut(id));
         if let Some(operation) = slot {
             if !matches!(outcome, Outcome::Unknown { .. }) {
                 operation.returned = Some(event);
@@ -134,8 +146,16 @@ mod tests {
         let value = recorder.next_value();
         let first = recorder.start(client, "a", Action::Put { value }, Some("r1".to_owned()));
         let second = recorder.start(recorder.next_client(), "a", Action::Read, None);
-        second.finish(Outcome::Ok(Seen { value: None, revision: 0, shard: 1, index: 3, replayed: false }));
-        first.finish(Outcome::Unknown { reason: "deadline".to_owned() });
+        second.finish(Outcome::Ok(Seen {
+            value: None,
+            revision: 0,
+            shard: 1,
+            index: 3,
+            replayed: false,
+        }));
+        first.finish(Outcome::Unknown {
+            reason: "deadline".to_owned(),
+        });
         let _never = recorder.start(client, "a", Action::Delete, None);
         let operations = recorder.operations();
         assert_eq!(operations[0].invoked, 1);

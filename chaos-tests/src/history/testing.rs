@@ -14,7 +14,9 @@ pub(crate) struct Draft<'a> {
 
 impl History {
     pub(crate) fn new() -> Self {
-        Self { operations: Vec::new() }
+        Self {
+            operations: Vec::new(),
+        }
     }
 
     pub(crate) fn operations(&self) -> Vec<Operation> {
@@ -26,7 +28,10 @@ impl History {
     }
 
     pub(crate) fn cas(&mut self, client: u64, key: &str, expected: Option<u64>, value: u64) -> Draft<'_> {
-        let action = Action::Cas { expected: expected.map(Value), value: Value(value) };
+        let action = Action::Cas {
+            expected: expected.map(Value),
+            value: Value(value),
+        };
         self.draft(client, key, action)
     }
 
@@ -49,9 +54,14 @@ impl History {
             returned: None,
             invoked_ns: 0,
             returned_ns: None,
-            outcome: Outcome::Unknown { reason: String::new() },
+            outcome: Outcome::Unknown {
+                reason: String::new(),
+            },
         };
-        Draft { history: self, operation }
+        Draft {
+            history: self,
+            operation,
+        }
     }
 }
 
@@ -70,26 +80,44 @@ impl Draft<'_> {
     /// A write acknowledged at this revision.
     pub(crate) fn ok(self, shard: u32, revision: u64) {
         let value = self.operation.action.written();
-        self.finish(Outcome::Ok(Seen { value, revision, shard, index: revision, replayed: false }));
+        self.finish(Outcome::Ok(Seen {
+            value,
+            revision,
+            shard,
+            index: revision,
+            replayed: false,
+        }));
     }
 
     /// A read's answer.
     pub(crate) fn sees(self, value: Option<u64>, shard: u32, revision: u64, index: u64) {
         let value = value.map(Value);
-        self.finish(Outcome::Ok(Seen { value, revision, shard, index, replayed: false }));
+        self.finish(Outcome::Ok(Seen {
+            value,
+            revision,
+            shard,
+            index,
+            replayed: false,
+        }));
     }
 
     pub(crate) fn rejected(self) {
-        self.finish(Outcome::Rejected { reason: "REVISION_MISMATCH".to_owned() });
+        self.finish(Outcome::Rejected {
+            reason: "REVISION_MISMATCH".to_owned(),
+        });
     }
 
     pub(crate) fn failed(self) {
-        self.finish(Outcome::Failed { reason: "UNAVAILABLE".to_owned() });
+        self.finish(Outcome::Failed {
+            reason: "UNAVAILABLE".to_owned(),
+        });
     }
 
     pub(crate) fn unknown(mut self) {
         self.operation.returned = None;
-        self.finish(Outcome::Unknown { reason: "DEADLINE".to_owned() });
+        self.finish(Outcome::Unknown {
+            reason: "DEADLINE".to_owned(),
+        });
     }
 
     fn finish(mut self, outcome: Outcome) {

@@ -30,13 +30,25 @@ impl Events {
             }
         }
         order.sort_unstable();
-        let head = Event { call: usize::MAX, matching: None, is_return: true, previous: 0, next: None };
+        let head = Event {
+            call: usize::MAX,
+            matching: None,
+            is_return: true,
+            previous: 0,
+            next: None,
+        };
         let mut events = vec![head];
         let mut started = vec![0; calls.len()];
         for (_, is_return, call) in order {
             let at = events.len();
             events[at - 1].next = Some(at);
-            events.push(Event { call, matching: None, is_return, previous: at - 1, next: None });
+            events.push(Event {
+                call,
+                matching: None,
+                is_return,
+                previous: at - 1,
+                next: None,
+            });
             if is_return {
                 let start: At = started[call];
                 events[start].matching = Some(at);

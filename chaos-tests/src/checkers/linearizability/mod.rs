@@ -23,7 +23,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { configurations: 4_000_000, time: Duration::from_secs(30) }
+        Self {
+            configurations: 4_000_000,
+            time: Duration::from_secs(30),
+        }
     }
 }
 
@@ -35,7 +38,10 @@ pub fn check(operations: &[Operation], limits: Limits) -> Vec<Violation> {
     for operation in &merged {
         registers.entry(&operation.key).or_default().push(operation);
     }
-    registers.into_iter().filter_map(|(key, operations)| check_register(key, &operations, limits)).collect()
+    registers
+        .into_iter()
+        .filter_map(|(key, operations)| check_register(key, &operations, limits))
+        .collect()
 }
 
 fn check_register(key: &str, operations: &[&Operation], limits: Limits) -> Option<Violation> {

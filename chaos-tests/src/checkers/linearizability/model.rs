@@ -24,7 +24,10 @@ enum Effect {
     /// Saw any content but this.
     SawOtherThan(State),
     Write(State),
-    WriteIf { expected: State, value: Value },
+    WriteIf {
+        expected: State,
+        value: Value,
+    },
 }
 
 impl Call {
@@ -42,7 +45,10 @@ impl Call {
 /// What can be seen of each operation; those that tell nothing are left out.
 pub(super) fn calls(operations: &[&Operation]) -> Vec<Call> {
     let matters = Observed::of(operations);
-    let mut calls: Vec<Call> = operations.iter().filter_map(|operation| call(operation, &matters)).collect();
+    let mut calls: Vec<Call> = operations
+        .iter()
+        .filter_map(|operation| call(operation, &matters))
+        .collect();
     calls.sort_by_key(|call| call.invoked);
     calls
 }
@@ -52,9 +58,10 @@ fn call(operation: &Operation, matters: &Observed) -> Option<Call> {
         (Outcome::Ok(seen), Action::Read) => Effect::Saw(seen.value),
         (Outcome::Ok(_) | Outcome::Unknown { .. }, Action::Put { value }) => Effect::Write(Some(*value)),
         (Outcome::Ok(_) | Outcome::Unknown { .. }, Action::Delete) => Effect::Write(None),
-        (Outcome::Ok(_) | Outcome::Unknown { .. }, Action::Cas { expected, value }) => {
-            Effect::WriteIf { expected: *expected, value: *value }
-        }
+        (Outcome::Ok(_) | Outcome::Unknown { .. }, Action::Cas { expected, value }) => Effect::WriteIf {
+            expected: *expected,
+            value: *value,
+        },
         (Outcome::Rejected { .. }, Action::Cas { expected, .. }) => Effect::SawOtherThan(*expected),
         (Outcome::Unknown { .. }, Action::Read) | (Outcome::Rejected { .. } | Outcome::Failed { .. }, _) => {
             return None;
@@ -81,7 +88,11 @@ struct Observed {
 
 impl Observed {
     fn of(operations: &[&Operation]) -> Self {
-        let mut observed = Self { values: BTreeSet::new(), absence: false, refusals: false };
+        let mut observed = Self {
+            values: BTreeSet::new(),
+            absence: false,
+            refusals: false,
+        };
         for operation in operations {
             match (&operation.outcome, &operation.action) {
                 (Outcome::Ok(seen), Action::Read) => observed.add(seen.value),

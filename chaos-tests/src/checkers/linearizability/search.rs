@@ -58,7 +58,9 @@ impl<'a> Search<'a> {
             if late || self.seen.len() > self.configurations_max {
                 return Found::Limit;
             }
-            let candidate = at.map(|at| (at, self.events.get(at))).filter(|(_, event)| !event.is_return);
+            let candidate = at
+                .map(|at| (at, self.events.get(at)))
+                .filter(|(_, event)| !event.is_return);
             if let Some((here, event)) = candidate {
                 let next = self.calls[event.call].step(state);
                 let with = ordered ^ self.marks[event.call];
@@ -76,7 +78,9 @@ impl<'a> Search<'a> {
             // A return whose call is not yet ordered (or the end): nothing later may come first.
             self.note_progress();
             let Some((undone, before)) = self.chosen.pop() else {
-                return Found::NoOrder { stuck: std::mem::take(&mut self.stuck) };
+                return Found::NoOrder {
+                    stuck: std::mem::take(&mut self.stuck),
+                };
             };
             let event = self.events.get(undone);
             self.events.restore(undone);

@@ -8,7 +8,10 @@ use crate::history::{Action, ClientId, Outcome, Seen, Value};
 fn rules(build: impl FnOnce(&mut History)) -> Vec<Rule> {
     let mut history = History::new();
     build(&mut history);
-    check(&history.operations(), Limits::default()).into_iter().map(|violation| violation.rule).collect()
+    check(&history.operations(), Limits::default())
+        .into_iter()
+        .map(|violation| violation.rule)
+        .collect()
 }
 
 const BAD: [Rule; 1] = [Rule::NotLinearizable];
@@ -114,7 +117,10 @@ fn a_limit_is_a_failure() {
         history.put(value, "a", value).at(0, 100).ok(0, 5);
     }
     history.read(99, "a").at(101, 102).sees(Some(77), 0, 6, 6);
-    let limits = Limits { configurations: 100, ..Limits::default() };
+    let limits = Limits {
+        configurations: 100,
+        ..Limits::default()
+    };
     let found = check(&history.operations(), limits);
     assert_eq!(found[0].rule, Rule::GaveUp);
 }
@@ -138,15 +144,38 @@ fn honest(seed: u64, count: u64, clients: u64) -> Vec<Operation> {
     let mut operations = Vec::new();
     for (_, id, client, invoked, returned, dice) in drafts {
         let value = Value(id + 1);
-        let ok = |value| Outcome::Ok(Seen { value, revision: 1, shard: 0, index: 1, replayed: false });
+        let ok = |value| {
+            Outcome::Ok(Seen {
+                value,
+                revision: 1,
+                shard: 0,
+                index: 1,
+                replayed: false,
+            })
+        };
         let (action, outcome) = match dice {
             0..4 => (Action::Read, ok(state)),
             4..7 => (Action::Put { value }, ok(Some(value))),
             7 => (Action::Delete, ok(None)),
-            8 => (Action::Cas { expected: state, value }, ok(Some(value))),
+            8 => (
+                Action::Cas {
+                    expected: state,
+                    value,
+                },
+                ok(Some(value)),
+            ),
             _ => {
-                let expected = if state.is_none() { Some(Value(1 << 40)) } else { None };
-                (Action::Cas { expected, value }, Outcome::Rejected { reason: String::new() })
+                let expected = if state.is_none() {
+                    Some(Value(1 << 40))
+                } else {
+                    None
+                };
+                (
+                    Action::Cas { expected, value },
+                    Outcome::Rejected {
+                        reason: String::new(),
+                    },
+                )
             }
         };
         match (&action, &outcome) {
@@ -165,7 +194,13 @@ fn honest(seed: u64, count: u64, clients: u64) -> Vec<Operation> {
             returned: (!unknown).then_some(returned),
             invoked_ns: 0,
             returned_ns: None,
-            outcome: if unknown { Outcome::Unknown { reason: String::new() } } else { outcome },
+            outcome: if unknown {
+                Outcome::Unknown {
+                    reason: String::new(),
+                }
+            } else {
+                outcome
+            },
         });
     }
     operations
@@ -185,10 +220,13 @@ fn one_changed_answer_is_found() {
     for seed in 0..20 {
         let mut operations = honest(seed, 300, 4);
         operations.sort_by_key(|operation| operation.invoked);
-        let reads: Vec<usize> =
-            (0..operations.len()).filter(|at| operations[*at].action.is_read()).collect();
+        let reads: Vec<usize> = (0..operations.len())
+            .filter(|at| operations[*at].action.is_read())
+            .collect();
         let at = reads[reads.len() / 2];
-        let Outcome::Ok(seen) = &mut operations[at].outcome else { continue };
+        let Outcome::Ok(seen) = &mut operations[at].outcome else {
+            continue;
+        };
         // A value overwritten long before.
         seen.value = Some(Value(1));
         caught += usize::from(!check(&operations, Limits::default()).is_empty());
