@@ -8,3 +8,4 @@ pub mod checkers;
 pub mod history;
 pub mod oracle;
 pub mod prove;
+pub mod workload;
