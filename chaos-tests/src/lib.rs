@@ -7,5 +7,6 @@
 pub mod checkers;
 pub mod history;
 pub mod oracle;
+pub mod processes;
 pub mod prove;
 pub mod workload;
