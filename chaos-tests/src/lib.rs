@@ -9,4 +9,5 @@ pub mod history;
 pub mod oracle;
 pub mod processes;
 pub mod prove;
+pub mod sim;
 pub mod workload;
