@@ -1,6 +1,7 @@
 //! Closed-loop clients over a few contended registers, and what they were told.
 
 mod client;
+mod library;
 mod mix;
 mod rng;
 #[cfg(test)]
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use crate::history::{Action, Outcome};
 
 pub use client::{Client, Pace};
+pub use library::{LibraryCaller, key as library_key};
 pub use mix::{Mix, Registers};
 pub use rng::seeded;
 
