@@ -19,7 +19,7 @@ use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers};
 pub struct RunOptions {
     pub seed: u64,
     pub clients: usize,
-    pub registers: u32,
+    pub registers: Registers,
     pub think: Duration,
     pub deadline: Duration,
     pub value_len: usize,
@@ -31,7 +31,7 @@ impl Default for RunOptions {
         Self {
             seed: 1,
             clients: 8,
-            registers: 24,
+            registers: Registers { count: 24, run: 0 },
             think: Duration::from_millis(4),
             deadline: Duration::from_secs(5),
             value_len: 256,
@@ -58,10 +58,13 @@ impl Run {
         let mut clients = Vec::new();
         for _ in 0..options.clients {
             let caller = Arc::new(LibraryCaller::new(&cluster.client(options.deadline)?));
-            let registers = Registers {
-                count: options.registers,
-            };
-            let client = Client::new(options.seed, recorder.clone(), caller, options.mix, registers);
+            let client = Client::new(
+                options.seed,
+                recorder.clone(),
+                caller,
+                options.mix,
+                options.registers,
+            );
             let pace = Pace {
                 think: options.think,
                 stop: stop.clone(),

@@ -70,7 +70,7 @@ impl Drop for Strace {
 /// # Errors
 /// The files cannot be read.
 pub fn read(prefix: &Path) -> io::Result<Vec<Sync>> {
-    let directory = prefix.parent().unwrap_or(Path::new("."));
+    let directory = prefix.parent().unwrap_or_else(|| Path::new("."));
     let name = prefix
         .file_name()
         .and_then(|name| name.to_str())

@@ -285,8 +285,7 @@ mod tests {
                 _ => {}
             }
         }
-        let ends = ends.lock().clone();
-        ends
+        std::mem::take(&mut *ends.lock())
     }
 
     #[test]

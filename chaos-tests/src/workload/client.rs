@@ -96,7 +96,7 @@ impl Client {
 
     fn draft(&mut self, kind: Kind) -> Change {
         let value = self.recorder.next_value();
-        let request_id = format!("r-{}", value.0);
+        let request_id = format!("r-{}-{}", self.registers.run, value.0);
         let mut register = self.registers.draw(&mut self.random);
         let mut expected_revision = 0;
         let action = match kind {
@@ -107,7 +107,7 @@ impl Client {
                 Action::Cas { expected, value }
             }
             Kind::Journal => {
-                let routing = format!("jrn-{}", self.id.0);
+                let routing = format!("jrn-{}-{}", self.registers.run, self.id.0);
                 register = Register {
                     routing,
                     suffix: format!("{:08}", value.0),

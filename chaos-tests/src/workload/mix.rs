@@ -68,6 +68,8 @@ impl Mix {
 pub struct Registers {
     /// How many there are; few make contention, many spread over shards.
     pub count: u32,
+    /// Keeps the registers and request ids of several runs against one cluster apart.
+    pub run: u32,
 }
 
 impl Registers {
@@ -75,7 +77,7 @@ impl Registers {
     #[must_use]
     pub fn get(self, number: u32) -> Register {
         Register {
-            routing: format!("reg-{number}"),
+            routing: format!("reg-{}-{number}", self.run),
             suffix: String::new(),
         }
     }

@@ -110,7 +110,7 @@ fn rules(model: Model) -> Vec<Rule> {
                 recorder.clone(),
                 caller.clone(),
                 Mix::default(),
-                Registers { count: 5 },
+                Registers { count: 5, run: 0 },
             );
             let pace = Pace {
                 think: Duration::from_millis(2),
