@@ -1,5 +1,20 @@
 //! The replicated record store: pure and deterministic.
 //!
 //! No clock, no randomness, no I/O, no hash map: two replicas that apply the same entries hold the same bytes.
+//! [`apply::apply`] is the only function that changes replicated state; business rules live above, on the leader.
 
+pub mod apply;
+pub mod check;
+pub mod digest;
+pub mod frame;
+mod guard;
+pub mod key;
+pub mod limits;
+pub mod memory;
+pub mod request;
+pub mod state;
 pub mod store;
+
+pub use apply::{Applied, Halt, SubOutcome, apply};
+pub use digest::Digest;
+pub use state::SystemState;
