@@ -1,15 +1,15 @@
-//! Several nodes that are one cluster.
+//! Several nodes that are one cluster: the client library's own, with what a test needs on top.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use spine_client::local_cluster::{LocalCluster, Plan};
 use spine_client::{Admin, SpineClient};
-use spine_cluster_config::Config;
-use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, Health};
+use spine_proto::admin::v1::GetClusterStatusResponse;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::{ClusterError, NodeProcess, ports};
+use super::{ClusterError, signals};
 use crate::checkers::durability::Replica;
 use crate::history::Value;
 use crate::oracle::Oracle;
@@ -19,8 +19,12 @@ use crate::workload::{Register, library_key};
 const POLL: Duration = Duration::from_millis(100);
 /// One administrative call.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(5);
-/// Log segments of test clusters: small, because each is written in full in advance.
-const SEGMENT_BYTES: u64 = 4 << 20;
+/// Small log segments, because each is written in full in advance; a loopback test disk may be small, too.
+const SETTINGS: [&str; 2] = ["storage.segment_bytes=4194304", "storage.min_free_bytes=67108864"];
+/// Making a cluster and seeing it healthy.
+const START_TIME: Duration = Duration::from_secs(60);
+/// Lines of a log shown when its node ended by itself.
+const LOG_TAIL_LINES: usize = 12;
 
 /// How a cluster is made.
 #[derive(Clone, Debug)]
@@ -31,11 +35,12 @@ pub struct Options {
     pub programs: PathBuf,
 }
 
-/// A cluster in a directory of its own. Ends its processes, and only those, when dropped.
+/// A cluster in a directory of its own. Ends its processes, and only those, when dropped. Nodes count from 0.
 pub struct Cluster {
-    pub nodes: Vec<NodeProcess>,
+    local: LocalCluster,
+    /// After the processes, so that they are dead when it goes.
     directory: TempDir,
-    options: Options,
+    nodes: usize,
 }
 
 impl Cluster {
@@ -43,82 +48,115 @@ impl Cluster {
     ///
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
-    pub async fn start(options: Options) -> Result<Self, ClusterError> {
+    pub async fn start(options: &Options) -> Result<Self, ClusterError> {
         let program = options.programs.join("spine-node");
         if !program.is_file() {
             return Err(ClusterError::NotBuilt { program });
         }
         let directory = tempfile::Builder::new().prefix("spine-chaos-").tempdir()?;
-        let ports = ports::free(options.nodes * 3)?;
-        let mut nodes = Vec::new();
-        let seeds: Vec<String> = (0..options.nodes)
-            .map(|node| format!("127.0.0.1:{}", ports[node * 3 + 1]))
-            .collect();
-        for number in 0..options.nodes {
-            let mut config = Config::default();
-            config.cluster.seeds.clone_from(&seeds);
-            config.storage.segment_bytes = SEGMENT_BYTES;
-            let own = [ports[number * 3], ports[number * 3 + 1], ports[number * 3 + 2]];
-            nodes.push(NodeProcess::new(number, &program, directory.path(), own, config)?);
-        }
-        let mut cluster = Self {
-            nodes,
-            directory,
-            options,
+        let plan = Plan {
+            dir: Some(directory.path().to_owned()),
+            nodes: options.nodes,
+            shards: options.shards,
+            settings: SETTINGS.map(str::to_owned).to_vec(),
+            ..Plan::new(program)
         };
-        for node in &mut cluster.nodes {
-            node.start()?;
-        }
-        cluster.initialise(Duration::from_secs(30)).await?;
-        cluster.wait_healthy(Duration::from_secs(60)).await?;
-        Ok(cluster)
+        let local = LocalCluster::launch(plan, START_TIME).await?;
+        Ok(Self {
+            local,
+            directory,
+            nodes: options.nodes,
+        })
     }
 
-    async fn initialise(&mut self, limit: Duration) -> Result<(), ClusterError> {
-        let end = Instant::now() + limit;
-        let peers: Vec<String> = self.nodes.iter().map(|node| node.peer.clone()).collect();
-        let replicas = if self.nodes.len() == 1 { 1 } else { 3 };
-        loop {
-            self.check_alive()?;
-            let admin = self.admin(0)?;
-            match admin
-                .init_cluster(peers.clone(), self.options.shards, replicas)
-                .await
-            {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() >= end => return Err(error.into()),
-                Err(_) => sleep(POLL).await,
-            }
-        }
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// Where clients reach a node.
+    #[must_use]
+    pub fn grpc(&self, node: usize) -> &str {
+        self.local.nodes()[node].grpc_address()
+    }
+
+    /// All ports of a node: clients, peers, administration.
+    #[must_use]
+    pub fn ports(&self, node: usize) -> [&str; 3] {
+        let node = &self.local.nodes()[node];
+        [node.grpc_address(), node.peer_address(), node.admin_address()]
+    }
+
+    /// A node's process; none while it is down.
+    #[must_use]
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        self.local.nodes()[node].process_id()
+    }
+
+    /// Ends a node at once and waits for its end.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn kill(&mut self, node: usize) -> Result<(), ClusterError> {
+        Ok(self.local.kill(node + 1)?)
+    }
+
+    /// Ends all nodes at once.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn kill_all(&mut self) -> Result<(), ClusterError> {
+        Ok(self.local.kill_all()?)
+    }
+
+    /// Starts a node again on its data; does not wait until it serves.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn restart(&mut self, node: usize) -> Result<(), ClusterError> {
+        Ok(self.local.restart(node + 1)?)
+    }
+
+    /// Stops a node where it is; its connections stay open.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn pause(&mut self, node: usize) -> Result<(), ClusterError> {
+        Ok(self.local.pause(node + 1)?)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn resume(&mut self, node: usize) -> Result<(), ClusterError> {
+        Ok(self.local.resume(node + 1)?)
     }
 
     /// # Errors
     /// A node ended without being told to.
-    pub fn check_alive(&mut self) -> Result<(), ClusterError> {
-        self.nodes.iter_mut().try_for_each(NodeProcess::check_alive)
+    pub fn check_alive(&self) -> Result<(), ClusterError> {
+        for node in self.local.nodes() {
+            if node.process_id().is_some_and(|pid| !signals::is_running(pid)) {
+                let tail = node.log_tail(LOG_TAIL_LINES).replace('\n', " / ");
+                return Err(ClusterError::Ended {
+                    node: node.number(),
+                    tail,
+                });
+            }
+        }
+        Ok(())
     }
 
-    /// Waits until the cluster calls itself healthy.
+    /// Waits until every running node calls the cluster healthy.
     ///
     /// # Errors
     /// It does not within `limit`, or a node ended.
-    pub async fn wait_healthy(&mut self, limit: Duration) -> Result<(), ClusterError> {
-        let end = Instant::now() + limit;
-        let mut seen = String::new();
-        while Instant::now() < end {
-            self.check_alive()?;
-            match self.status(0).await {
-                Ok(status) if status.health() == Health::Healthy => return Ok(()),
-                Ok(status) => seen = status.reasons.join("; "),
-                Err(error) => seen = error.to_string(),
-            }
-            sleep(POLL).await;
-        }
-        Err(ClusterError::Waited {
-            what: "a healthy cluster".to_owned(),
-            limit,
-            seen,
-        })
+    pub async fn wait_healthy(&self, limit: Duration) -> Result<(), ClusterError> {
+        let waited = self.local.wait_healthy(limit).await;
+        self.check_alive()?;
+        Ok(waited?)
     }
 
     /// The cluster as a node sees it.
@@ -129,25 +167,17 @@ impl Cluster {
         Ok(self.admin(node)?.cluster_status().await?)
     }
 
-    /// The node itself.
-    ///
-    /// # Errors
-    /// The node does not answer.
-    pub async fn node_status(&self, node: usize) -> Result<GetNodeStatusResponse, ClusterError> {
-        Ok(self.admin(node)?.node_status().await?)
-    }
-
     /// Waits until all replicas of every shard have applied the same index and have the same digest.
     ///
     /// # Errors
     /// They do not within `limit`.
-    pub async fn wait_equal(&mut self, limit: Duration) -> Result<(), ClusterError> {
+    pub async fn wait_equal(&self, limit: Duration) -> Result<(), ClusterError> {
         let end = Instant::now() + limit;
         let mut seen = String::new();
         while Instant::now() < end {
             self.check_alive()?;
             match self.status(0).await {
-                Ok(status) => match unequal(&status, self.nodes.len()) {
+                Ok(status) => match unequal(&status, self.nodes) {
                     None => return Ok(()),
                     Some(why) => seen = why,
                 },
@@ -162,12 +192,16 @@ impl Cluster {
         })
     }
 
-    /// A client that knows all nodes.
+    /// A client that knows these nodes at first.
     ///
     /// # Errors
-    /// Never with addresses of this cluster.
-    pub fn client(&self, deadline: Duration) -> Result<SpineClient, ClusterError> {
-        let endpoints: Vec<&str> = self.nodes.iter().map(|node| node.grpc.as_str()).collect();
+    /// Never with nodes of this cluster.
+    pub fn client_of(
+        &self,
+        nodes: impl IntoIterator<Item = usize>,
+        deadline: Duration,
+    ) -> Result<SpineClient, ClusterError> {
+        let endpoints = nodes.into_iter().map(|node| self.grpc(node));
         Ok(SpineClient::builder()
             .endpoints(endpoints)
             .principal("chaos")
@@ -175,17 +209,12 @@ impl Cluster {
             .connect()?)
     }
 
-    /// A client that knows one node only, at first.
+    /// A client that knows all nodes.
     ///
     /// # Errors
-    /// Never with addresses of this cluster.
-    pub fn client_of(&self, node: usize, deadline: Duration) -> Result<SpineClient, ClusterError> {
-        let endpoint = [self.nodes[node].grpc.as_str()];
-        Ok(SpineClient::builder()
-            .endpoints(endpoint)
-            .principal("chaos")
-            .deadline(deadline)
-            .connect()?)
+    /// Never with nodes of this cluster.
+    pub fn client(&self, deadline: Duration) -> Result<SpineClient, ClusterError> {
+        self.client_of(0..self.nodes, deadline)
     }
 
     /// Administration of one node.
@@ -193,13 +222,11 @@ impl Cluster {
     /// # Errors
     /// Never with addresses of this cluster.
     pub fn admin(&self, node: usize) -> Result<Admin, ClusterError> {
-        let client = self.client_of(node, ADMIN_DEADLINE)?;
-        Ok(client
-            .admin(&self.nodes[node].grpc)?
-            .with_deadline(ADMIN_DEADLINE))
+        let client = self.client_of([node], ADMIN_DEADLINE)?;
+        Ok(client.admin(self.grpc(node))?.with_deadline(ADMIN_DEADLINE))
     }
 
-    /// The node that leads the shard of a routing key, found by asking all of them who leads what.
+    /// The node that leads a shard, as node `ask` believes.
     ///
     /// # Errors
     /// No node answers.
@@ -209,10 +236,7 @@ impl Cluster {
         let leader = leader.map_or(0, |summary| summary.leader_node_id);
         let summary = status.nodes.iter().find(|node| node.node_id == leader);
         let address = summary.map(|node| node.grpc_address.as_str());
-        Ok(self
-            .nodes
-            .iter()
-            .position(|node| Some(node.grpc.as_str()) == address))
+        Ok((0..self.nodes).find(|node| Some(self.grpc(*node)) == address))
     }
 
     /// What every node's own replica holds of the registers a history wrote.
@@ -221,7 +245,7 @@ impl Cluster {
     /// A node does not answer.
     pub async fn replicas(&self, oracle: &Oracle) -> Result<Vec<Replica>, ClusterError> {
         let mut replicas = Vec::new();
-        for node in 0..self.nodes.len() {
+        for node in 0..self.nodes {
             replicas.push(read_replica(&self.admin(node)?, &format!("n{}", node + 1), oracle).await?);
         }
         Ok(replicas)

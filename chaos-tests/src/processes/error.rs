@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spine_client::local_cluster::LocalClusterError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     #[error("{program} is not built; build the workspace in this profile first")]
@@ -16,10 +18,10 @@ pub enum ClusterError {
         limit: Duration,
         seen: String,
     },
-    #[error("no free ports were found")]
-    NoPorts,
     #[error("{0}")]
     Client(#[from] spine_client::Error),
+    #[error("{0}")]
+    Local(#[from] LocalClusterError),
     #[error("{0}")]
     Io(#[from] io::Error),
 }

@@ -3,13 +3,11 @@
 mod cluster;
 mod error;
 pub mod garbage;
-mod node;
-mod ports;
 mod run;
 pub mod signals;
 pub mod strace;
 
+pub(crate) use cluster::read_replica;
 pub use cluster::{Cluster, Options};
 pub use error::ClusterError;
-pub use node::NodeProcess;
 pub use run::{Calls, Run, RunOptions, first_failures, settle_and_check};

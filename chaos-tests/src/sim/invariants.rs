@@ -38,7 +38,9 @@ impl Invariants {
     /// # Errors
     /// What does not hold, for people.
     pub fn look(&mut self, view: ReplicaView) -> Result<(), String> {
-        let ReplicaView { node, shard, term, .. } = view;
+        let ReplicaView {
+            node, shard, term, ..
+        } = view;
         let name = format!("n{} shard {shard} term {term}", node + 1);
         if let Some(reason) = &view.stopped {
             return Err(format!("{name}: stopped: {reason}"));
@@ -46,14 +48,27 @@ impl Invariants {
         if view.leading {
             let leader = *self.leaders.entry((shard, term)).or_insert(node);
             if leader != node {
-                return Err(format!("{name}: two leaders of one term, the other is n{}", leader + 1));
+                return Err(format!(
+                    "{name}: two leaders of one term, the other is n{}",
+                    leader + 1
+                ));
             }
         }
         if view.purged_index > view.applied_index {
-            let ReplicaView { purged_index, applied_index, .. } = view;
-            return Err(format!("{name}: purged to {purged_index}, applied only {applied_index}"));
+            let ReplicaView {
+                purged_index,
+                applied_index,
+                ..
+            } = view;
+            return Err(format!(
+                "{name}: purged to {purged_index}, applied only {applied_index}"
+            ));
         }
-        if let Some(last) = self.last.get(&(node, shard)).filter(|last| last.start == view.start) {
+        if let Some(last) = self
+            .last
+            .get(&(node, shard))
+            .filter(|last| last.start == view.start)
+        {
             let pairs = [
                 ("term", last.term, term),
                 ("committed index", last.committed_index, view.committed_index),
@@ -66,7 +81,10 @@ impl Invariants {
                 }
             }
             if last.applied_index == view.applied_index && last.digest != view.digest {
-                return Err(format!("{name}: the digest changed at index {}", view.applied_index));
+                return Err(format!(
+                    "{name}: the digest changed at index {}",
+                    view.applied_index
+                ));
             }
         }
         let is_news = self
@@ -80,7 +98,9 @@ impl Invariants {
                 applied_index: view.applied_index,
                 digest: view.digest.clone(),
             };
-            self.digests.observe(&seen).map_err(|violation| violation.to_string())?;
+            self.digests
+                .observe(&seen)
+                .map_err(|violation| violation.to_string())?;
         }
         self.last.insert((node, shard), view);
         Ok(())
@@ -157,12 +177,27 @@ mod tests {
     fn progress_and_restarts_pass() {
         let mut invariants = Invariants::default();
         invariants.look(view(0, 1, 5, "a")).unwrap();
-        invariants.look(ReplicaView { leading: true, ..view(0, 2, 6, "b") }).unwrap();
+        invariants
+            .look(ReplicaView {
+                leading: true,
+                ..view(0, 2, 6, "b")
+            })
+            .unwrap();
         invariants.look(view(1, 2, 6, "b")).unwrap();
-        invariants.look(ReplicaView { start: 1, ..view(0, 2, 5, "a") }).unwrap();
+        invariants
+            .look(ReplicaView {
+                start: 1,
+                ..view(0, 2, 5, "a")
+            })
+            .unwrap();
         assert_eq!(invariants.terms_led(), 1);
         assert!(!invariants.all_equal(2));
-        invariants.look(ReplicaView { start: 1, ..view(0, 2, 6, "b") }).unwrap();
+        invariants
+            .look(ReplicaView {
+                start: 1,
+                ..view(0, 2, 6, "b")
+            })
+            .unwrap();
         assert!(invariants.all_equal(2));
     }
 
@@ -170,16 +205,31 @@ mod tests {
     fn each_broken_invariant_is_told() {
         let broken = |views: Vec<ReplicaView>| {
             let mut invariants = Invariants::default();
-            views.into_iter().find_map(|view| invariants.look(view).err()).unwrap_or_default()
+            views
+                .into_iter()
+                .find_map(|view| invariants.look(view).err())
+                .unwrap_or_default()
         };
-        let leading = |node, term| ReplicaView { leading: true, ..view(node, term, 5, "a") };
+        let leading = |node, term| ReplicaView {
+            leading: true,
+            ..view(node, term, 5, "a")
+        };
         assert!(broken(vec![leading(0, 3), leading(1, 3)]).contains("two leaders"));
         assert!(broken(vec![view(0, 3, 5, "a"), view(0, 2, 5, "a")]).contains("term went back"));
         assert!(broken(vec![view(0, 1, 5, "a"), view(0, 1, 4, "a")]).contains("went back"));
         assert!(broken(vec![view(0, 1, 5, "a"), view(1, 1, 5, "b")]).contains("DigestDiffers"));
         assert!(broken(vec![view(0, 1, 5, "a"), view(0, 1, 5, "b")]).contains("digest changed"));
-        assert!(broken(vec![ReplicaView { purged_index: 6, ..view(0, 1, 5, "a") }]).contains("purged"));
-        let stopped = ReplicaView { stopped: Some("x".to_owned()), ..view(0, 1, 5, "a") };
+        assert!(
+            broken(vec![ReplicaView {
+                purged_index: 6,
+                ..view(0, 1, 5, "a")
+            }])
+            .contains("purged")
+        );
+        let stopped = ReplicaView {
+            stopped: Some("x".to_owned()),
+            ..view(0, 1, 5, "a")
+        };
         assert!(broken(vec![stopped]).contains("stopped"));
     }
 }

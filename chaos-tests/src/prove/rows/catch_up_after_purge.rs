@@ -65,21 +65,21 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             },
         )?;
         load.wait_operations(calls / 4).await?;
-        cluster.nodes[AWAY].kill()?;
+        cluster.kill(AWAY)?;
         let held = last_indexes(&cluster).await?;
         load.wait_operations(calls).await?;
         let mut shards_purged_beyond = 0;
         for shard in 1..=SHARDS {
             let last = held.get(&shard).copied().unwrap_or(0) + IN_FLIGHT_MAX;
             let mut beyond = true;
-            for node in (0..cluster.nodes.len()).filter(|node| *node != AWAY) {
+            for node in (0..cluster.nodes()).filter(|node| *node != AWAY) {
                 let compacted = cluster.admin(node)?.compact_replica(shard).await?;
                 beyond &= compacted.purged_index > last;
             }
             shards_purged_beyond += u32::from(beyond);
         }
         let operations = load.stop().await;
-        cluster.nodes[AWAY].start()?;
+        cluster.restart(AWAY)?;
         let back = Instant::now();
         cluster.wait_healthy(SETTLE).await?;
         cluster.wait_equal(SETTLE).await?;
@@ -98,7 +98,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
 /// that were in flight on it.
 async fn last_indexes(cluster: &Cluster) -> Result<BTreeMap<u32, u64>, ClusterError> {
     let mut last = BTreeMap::new();
-    for node in (0..cluster.nodes.len()).filter(|node| *node != AWAY) {
+    for node in (0..cluster.nodes()).filter(|node| *node != AWAY) {
         for shard in cluster.status(node).await?.shards {
             let known = last.entry(shard.shard).or_insert(0);
             let held = shard.replicas.iter().map(|replica| replica.last_log_index).max();

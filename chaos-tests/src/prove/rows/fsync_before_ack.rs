@@ -57,10 +57,10 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let client = cluster.client(Duration::from_secs(10))?;
         let records = client.records();
         let mut traces = Vec::new();
-        for node in &cluster.nodes {
-            let prefix = cluster.directory().join(format!("strace-{}", node.number));
-            let pid = node
-                .pid()
+        for node in 0..cluster.nodes() {
+            let prefix = cluster.directory().join(format!("strace-{node}"));
+            let pid = cluster
+                .pid(node)
                 .ok_or_else(|| RowError::because("a node is not running"))?;
             traces.push((Strace::attach(pid, &prefix)?, prefix));
         }

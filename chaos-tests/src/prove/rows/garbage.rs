@@ -105,20 +105,16 @@ fn run(context: &Context) -> Result<Finding, RowError> {
 }
 
 fn resident(cluster: &Cluster) -> Result<Vec<u64>, RowError> {
-    let pids = cluster
-        .nodes
-        .iter()
-        .filter_map(crate::processes::NodeProcess::pid);
+    let pids = (0..cluster.nodes()).filter_map(|node| cluster.pid(node));
     pids.map(|pid| signals::resident_bytes(pid).map_err(RowError::from))
         .collect()
 }
 
 async fn send_to_all(cluster: &Cluster, time: Duration) -> Sent {
     let mut senders = tokio::task::JoinSet::new();
-    for node in &cluster.nodes {
-        for address in [&node.grpc, &node.peer, &node.admin] {
-            let address = address.clone();
-            let seed = u64::try_from(node.number).unwrap_or(0);
+    for node in 0..cluster.nodes() {
+        for address in cluster.ports(node).map(str::to_owned) {
+            let seed = node as u64;
             senders.spawn(async move { send(&address, seed, time).await });
         }
     }

@@ -54,11 +54,9 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let load = Run::start(&cluster, &RunOptions::default())?;
         for _ in 0..rounds {
             load.wait_operations(CALLS_BETWEEN).await?;
-            for node in &mut cluster.nodes {
-                node.kill()?;
-            }
-            for node in &mut cluster.nodes {
-                node.start()?;
+            cluster.kill_all()?;
+            for node in 0..cluster.nodes() {
+                cluster.restart(node)?;
             }
             cluster.wait_healthy(SETTLE).await?;
         }

@@ -68,13 +68,13 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let mut random = seeded(2, "kill-one");
         let load = Run::start(&cluster, &RunOptions::default())?;
         for round in 0..rounds {
-            let victim = usize::try_from(round).unwrap_or(0) % cluster.nodes.len();
+            let victim = usize::try_from(round).unwrap_or(0) % cluster.nodes();
             load.wait_operations(CALLS_BETWEEN).await?;
             // Any moment: not in step with the calls.
             tokio::time::sleep(Duration::from_millis(random.random_range(0..200))).await;
-            cluster.nodes[victim].kill()?;
+            cluster.kill(victim)?;
             tokio::time::sleep(Duration::from_millis(random.random_range(0..1_000))).await;
-            cluster.nodes[victim].start()?;
+            cluster.restart(victim)?;
             cluster.wait_healthy(SETTLE).await?;
         }
         let operations = load.stop().await;

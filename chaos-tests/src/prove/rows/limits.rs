@@ -87,18 +87,13 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     block_on(async move {
         let cluster = cluster(context).await?;
         let mut measured = Measured::default();
-        for node in &cluster.nodes {
-            let uri = format!("http://{}", node.grpc);
+        for node in 0..cluster.nodes() {
+            let uri = format!("http://{}", cluster.grpc(node));
             let endpoint = Channel::from_shared(uri).map_err(|error| RowError::because(error.to_string()))?;
             let channel = endpoint.timeout(Duration::from_secs(10)).connect().await;
             let channel = channel.map_err(|error| RowError::because(error.to_string()))?;
-            records(
-                &mut measured,
-                RecordsServiceClient::new(channel.clone()),
-                node.number,
-            )
-            .await;
-            patients(&mut measured, PdsServiceClient::new(channel), node.number).await;
+            records(&mut measured, RecordsServiceClient::new(channel.clone()), node).await;
+            patients(&mut measured, PdsServiceClient::new(channel), node).await;
         }
         Finding::of(&measured)
     })

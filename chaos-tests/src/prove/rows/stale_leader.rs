@@ -78,14 +78,14 @@ async fn one_round(cluster: &mut Cluster, round: u32, measured: &mut Measured) -
         .records()
         .commit(Commit::new(&routing).put("", "old"))
         .await?;
-    let ask = usize::try_from(round).unwrap_or(0) % cluster.nodes.len();
+    let ask = usize::try_from(round).unwrap_or(0) % cluster.nodes();
     let leader = cluster
         .leader_of(old.position.shard, ask)
         .await?
         .ok_or_else(|| RowError::because("the shard shows no leader"))?;
     // Connected while it is awake, so that questions reach its sockets while it sleeps.
     let direct = direct(cluster, leader).await?;
-    cluster.nodes[leader].pause()?;
+    cluster.pause(leader)?;
     let others = others(cluster, leader)?;
     let all = (0..QUESTIONS).fold(Commit::new(&routing).put("", "new"), |commit, question| {
         commit.put(question.to_string(), "new")
@@ -98,7 +98,7 @@ async fn one_round(cluster: &mut Cluster, round: u32, measured: &mut Measured) -
     }
     // The questions are in its sockets before it wakes.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    cluster.nodes[leader].resume()?;
+    cluster.resume(leader)?;
     while let Some(answer) = questions.join_next().await {
         match answer.map_err(|error| RowError::because(error.to_string()))? {
             Answer::Old => measured.old_reads += 1,
@@ -111,20 +111,11 @@ async fn one_round(cluster: &mut Cluster, round: u32, measured: &mut Measured) -
 }
 
 fn others(cluster: &Cluster, without: usize) -> Result<SpineClient, ClusterError> {
-    let awake = cluster
-        .nodes
-        .iter()
-        .filter(|node| node.number != without)
-        .map(|node| node.grpc.as_str());
-    Ok(SpineClient::builder()
-        .endpoints(awake)
-        .principal("chaos")
-        .deadline(DEADLINE)
-        .connect()?)
+    cluster.client_of((0..cluster.nodes()).filter(|node| *node != without), DEADLINE)
 }
 
 async fn direct(cluster: &Cluster, node: usize) -> Result<RecordsServiceClient<Channel>, RowError> {
-    let uri = format!("http://{}", cluster.nodes[node].grpc);
+    let uri = format!("http://{}", cluster.grpc(node));
     let endpoint = Channel::from_shared(uri).map_err(|error| RowError::because(error.to_string()))?;
     let channel = endpoint.timeout(DEADLINE).connect().await;
     Ok(RecordsServiceClient::new(

@@ -41,7 +41,7 @@ pub(super) async fn cluster(context: &Context) -> Result<Cluster, RowError> {
         shards: SHARDS,
         programs: context.programs.clone(),
     };
-    Ok(Cluster::start(options).await?)
+    Ok(Cluster::start(&options).await?)
 }
 
 /// A history's end in a row's text.
