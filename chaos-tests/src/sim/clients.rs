@@ -10,7 +10,7 @@ use turmoil::Sim;
 
 use super::net::Wires;
 use super::operator::{self, Addresses, Desk};
-use super::run::SimOptions;
+use super::options::SimOptions;
 use crate::history::Recorder;
 use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers, seeded};
 use rand::RngExt;
@@ -41,7 +41,9 @@ impl Callers<'_> {
         let client = operator::client(self.addresses, self.wires, own, seed, CALL_DEADLINE);
         let (desk, addresses) = (self.desk.clone(), self.addresses.clone());
         let (shards, recorder) = (self.options.shards, self.recorder.clone());
-        sim.client("operator", async move { operator::run(desk, addresses, client?, shards, recorder).await });
+        sim.client("operator", async move {
+            operator::run(desk, addresses, client?, shards, recorder).await
+        });
     }
 
     /// Adds a client's host; it begins to call once the cluster is made.
@@ -50,16 +52,25 @@ impl Callers<'_> {
         let own = sim.lookup(&*name);
         let seed = seeded(self.options.seed, &name).random();
         let client = operator::client(self.addresses, self.wires, own, seed, CALL_DEADLINE);
-        let registers = Registers { count: self.options.registers, run: 0 };
+        let registers = Registers {
+            count: self.options.registers,
+            run: 0,
+        };
         let (recorder, run_seed) = (self.recorder.clone(), self.options.seed);
         let (desk, done) = (self.desk.clone(), self.done.clone());
-        let pace = Pace { think: THINK, stop: self.stop.clone(), value_len: VALUE_LEN };
+        let pace = Pace {
+            think: THINK,
+            stop: self.stop.clone(),
+            value_len: VALUE_LEN,
+        };
         sim.client(&*name, async move {
             while !desk.borrow().initialised {
                 tokio::time::sleep(THINK).await;
             }
             let caller = Arc::new(LibraryCaller::new(&client?));
-            Client::new(run_seed, recorder, caller, Mix::default(), registers).run(pace).await;
+            Client::new(run_seed, recorder, caller, Mix::default(), registers)
+                .run(pace)
+                .await;
             done.set(done.get() + 1);
             Ok(())
         });

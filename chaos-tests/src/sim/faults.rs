@@ -38,14 +38,17 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(
-        wires: Wires,
-        disks: Vec<CutPower>,
-        nodes: Vec<String>,
-        clients: Vec<String>,
-    ) -> Self {
+    pub(super) fn new(wires: Wires, disks: Vec<CutPower>, nodes: Vec<String>, clients: Vec<String>) -> Self {
         let down = vec![0; nodes.len()];
-        Self { wires, disks, nodes, clients, down, cut: BTreeMap::new(), held: BTreeMap::new() }
+        Self {
+            wires,
+            disks,
+            nodes,
+            clients,
+            down,
+            cut: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// True if no fault keeps this node down.
@@ -144,7 +147,9 @@ impl Faults {
     fn each_crossing(&mut self, side: &[Node], mut act: impl FnMut(&mut Self, &str, &str)) {
         let (nodes, clients) = (self.nodes.clone(), self.clients.clone());
         for inside in side {
-            let others = (0..nodes.len()).filter(|node| !side.contains(node)).map(|node| &nodes[node]);
+            let others = (0..nodes.len())
+                .filter(|node| !side.contains(node))
+                .map(|node| &nodes[node]);
             // Clients stay with the larger side, as most would.
             let clients = clients.iter().filter(|_| side.len() * 2 < nodes.len());
             for outside in others.chain(clients) {
@@ -211,7 +216,9 @@ impl Faults {
     }
 
     fn is_cut(&self, from: &str, to: &str) -> bool {
-        self.cut.get(&(from.to_owned(), to.to_owned())).is_some_and(|count| *count > 0)
+        self.cut
+            .get(&(from.to_owned(), to.to_owned()))
+            .is_some_and(|count| *count > 0)
     }
 
     fn is_held(&self, one: &str, other: &str) -> bool {
@@ -229,3 +236,7 @@ fn count(counts: &mut BTreeMap<(String, String), u32>, pair: (String, String), m
     *count = if more { *count + 1 } else { count.saturating_sub(1) };
     *count
 }
+
+#[cfg(test)]
+#[path = "faults_tests.rs"]
+mod tests;

@@ -91,7 +91,10 @@ pub(super) async fn run(
         }
         let (probe, read) = {
             let desk = desk.borrow();
-            (desk.probe && desk.probed.is_none(), desk.read && desk.replicas.is_none())
+            (
+                desk.probe && desk.probed.is_none(),
+                desk.read && desk.replicas.is_none(),
+            )
         };
         if probe {
             let probed = probe_all(&client).await;
@@ -117,7 +120,11 @@ async fn initialise(
     let replicas = if addresses.peer.len() == 1 { 1 } else { 3 };
     loop {
         let admin = admin(client, addresses, 0)?;
-        if admin.init_cluster(addresses.peer.clone(), shards, replicas).await.is_ok() {
+        if admin
+            .init_cluster(addresses.peer.clone(), shards, replicas)
+            .await
+            .is_ok()
+        {
             return Ok(());
         }
         sleep(PAUSE).await;
@@ -146,7 +153,12 @@ async fn probe_all(client: &SpineClient) -> Result<u32, String> {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return Err(format!("probe {number} did not read what it had written")),
             Ok(Err(error)) => return Err(format!("probe {number}: {error}")),
-            Err(_) => return Err(format!("probe {number} had no answer in {} s", PROBE_TIME.as_secs())),
+            Err(_) => {
+                return Err(format!(
+                    "probe {number} had no answer in {} s",
+                    PROBE_TIME.as_secs()
+                ));
+            }
         }
     }
     Ok(PROBES)

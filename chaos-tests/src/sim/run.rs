@@ -16,8 +16,9 @@ use super::faults::{Faults, LATENCY_MAX, LATENCY_MIN};
 use super::invariants::Invariants;
 use super::net::Wires;
 use super::operator::{Addresses, Desk};
+use super::options::SimOptions;
 use super::panics;
-use super::plan::{Focus, Plan, Step};
+use super::plan::{Plan, Step};
 use super::trace::Trace;
 use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
@@ -37,38 +38,6 @@ const EQUAL_TIME: Duration = Duration::from_secs(20);
 const TCP_CAPACITY: usize = 4_096;
 /// Virtual time between two notes of all replicas in the trace.
 const NOTE_EVERY_MS: u64 = 100;
-
-/// How to run a seed.
-#[derive(Clone, Debug)]
-pub struct SimOptions {
-    pub seed: u64,
-    pub nodes: usize,
-    pub shards: u32,
-    pub clients: usize,
-    pub registers: u32,
-    /// How long things go wrong, virtual.
-    pub fault_time: Duration,
-    pub focus: Focus,
-    /// Keep the lines of the trace.
-    pub keep_trace: bool,
-}
-
-impl SimOptions {
-    /// The usual run of a seed.
-    #[must_use]
-    pub fn of(seed: u64) -> Self {
-        Self {
-            seed,
-            nodes: 3,
-            shards: 2,
-            clients: 4,
-            registers: 6,
-            fault_time: Duration::from_secs(8),
-            focus: Focus::All,
-            keep_trace: false,
-        }
-    }
-}
 
 /// What came of a run.
 #[derive(Clone, Debug, Serialize)]

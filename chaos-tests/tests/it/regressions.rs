@@ -7,7 +7,10 @@ const SEEDS: &str = include_str!("../../regressions/seeds.txt");
 
 #[test]
 fn seeds_that_once_failed_pass() {
-    for line in SEEDS.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+    for line in SEEDS
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+    {
         let mut words = line.split_whitespace();
         let focus = match words.next() {
             Some("all") => Focus::All,
@@ -16,7 +19,10 @@ fn seeds_that_once_failed_pass() {
         };
         let seed = words.next().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| panic!("{line}: the second word is a seed"));
-        let report = run(&SimOptions { focus, ..SimOptions::of(seed) });
+        let report = run(&SimOptions {
+            focus,
+            ..SimOptions::of(seed)
+        });
         assert!(report.passed(), "{report}\n{line}");
     }
 }

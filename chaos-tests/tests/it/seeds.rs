@@ -7,7 +7,11 @@ use spine_chaos_tests::sim::{SimOptions, SimReport, run};
 
 /// Short runs: `cargo test` must stay short.
 fn short(seed: u64, focus: Focus) -> SimReport {
-    run(&SimOptions { fault_time: Duration::from_secs(4), focus, ..SimOptions::of(seed) })
+    run(&SimOptions {
+        fault_time: Duration::from_secs(4),
+        focus,
+        ..SimOptions::of(seed)
+    })
 }
 
 #[test]
