@@ -49,6 +49,7 @@ mod load_lane;
 #[cfg(feature = "cli")]
 pub mod local_cluster;
 pub mod options;
+pub mod population;
 mod pds;
 mod pool;
 mod records;
