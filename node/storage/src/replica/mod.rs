@@ -249,16 +249,15 @@ impl ReplicaStore {
     /// # Errors
     /// [`ReplicaError::BadSnapshot`] if it is older than what is applied here; what the disk says.
     pub fn install(&self, installed: Installed) -> Result<(), ReplicaError> {
-        let state = installed.state.applied.as_ref().map(codec::log_id_from_proto);
         let present = self.inner.state.read();
-        if present.halted.is_none() && state < present.applied {
+        if present.halted.is_none() && installed.applied() < present.applied {
             return Err(ReplicaError::BadSnapshot("it is older than this replica".into()));
         }
         let checkpoint_bytes = present.checkpoint_bytes;
         drop(present);
-        let generation = installed.keep();
+        let (generation, mark) = installed.keep();
         let number = generation.number;
-        let new = State::at_mark(generation, installed.state.clone(), checkpoint_bytes)?;
+        let new = State::at_mark(generation, mark, checkpoint_bytes)?;
         open::switch(
             self.inner.disk.as_ref(),
             &self.inner.dir,

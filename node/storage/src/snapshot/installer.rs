@@ -9,7 +9,8 @@ use spine_proto::storage::v1;
 use super::sum::RecordSum;
 use super::{SNAPSHOT_FORMAT, SNAPSHOT_RECORD_BYTES_MAX};
 use crate::engine::Change;
-use crate::replica::codec::decode_record;
+use crate::ids::LogId;
+use crate::replica::codec::{decode_record, log_id_from_proto};
 use crate::replica::{Generation, ReplicaError, ReplicaStore, effects};
 
 /// The engine is written in batches of this many records ...
@@ -32,14 +33,20 @@ pub struct SnapshotInstaller {
 /// A received, verified and durable state; [`ReplicaStore::install`] puts it in force. Dropped it leaves nothing.
 pub struct Installed {
     generation: Arc<Generation>,
-    pub(crate) state: v1::ReplicaState,
+    state: v1::ReplicaState,
 }
 
 impl Installed {
-    /// Hands the generation over: from now on it is not removed when dropped.
-    pub(crate) fn keep(&self) -> Arc<Generation> {
+    /// The entry it is exact at.
+    #[must_use]
+    pub fn applied(&self) -> Option<LogId> {
+        self.state.applied.as_ref().map(log_id_from_proto)
+    }
+
+    /// Hands everything over: from now on the generation is not removed when dropped.
+    pub(crate) fn keep(self) -> (Arc<Generation>, v1::ReplicaState) {
         self.generation.keep();
-        Arc::clone(&self.generation)
+        (self.generation, self.state)
     }
 }
 

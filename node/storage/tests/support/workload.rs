@@ -16,8 +16,10 @@ use spine_storage::replica::{ApplyPayload, ReplicaError, ReplicaOptions, Replica
 
 use super::StdDisk;
 
-/// Subjects of the workload: few, so that their records are replaced and removed often.
-const SUBJECTS: u64 = 150;
+/// Subjects of runs with an odd seed: few, so that their records are replaced and removed often.
+const SUBJECTS_FEW: u64 = 150;
+/// Subjects of runs with an even seed: many, so that the engine grows.
+const SUBJECTS_MANY: u64 = 20_000;
 const MUTATIONS: u64 = 8;
 
 pub(crate) fn log_id(index: u64) -> LogId {
@@ -112,7 +114,7 @@ pub(crate) fn payload(seed: u64, index: u64) -> ApplyPayload {
         (_, 2) => ApplyPayload::Membership(membership(noise(1) % 5 + 1)),
         // Two minutes for each entry, so that request ids are forgotten on the way.
         _ => ApplyPayload::Entry(txn(
-            vec![sub(&noise), sub(&|n| noise(n + 1000))],
+            vec![sub(seed, &noise), sub(seed, &|n| noise(n + 1000))],
             120_000 * at(index),
         )),
     }
@@ -122,9 +124,14 @@ fn at(index: u64) -> i64 {
     i64::try_from(index).expect("small")
 }
 
-fn sub(noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
+fn sub(seed: u64, noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
+    let subjects = if seed % 2 == 1 {
+        SUBJECTS_FEW
+    } else {
+        SUBJECTS_MANY
+    };
     let mutation = |n: u64| {
-        let subject = noise(n) % SUBJECTS;
+        let subject = noise(n) % subjects;
         let key = record_key(subject, u8::try_from(noise(n + 50) % 4).expect("small"));
         let len = usize::try_from(noise(n) >> 32).expect("64 bits") % 300;
         let value = Bytes::from(vec![u8::try_from(noise(n) % 251).expect("small"); len]);
@@ -145,7 +152,7 @@ fn sub(noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
                     stream,
                     value,
                     schema: 2,
-                    chained: subject % 2 == 0,
+                    chained: subject.is_multiple_of(2),
                 };
                 v1::Mutation {
                     kind: Some(mutation::Kind::Append(append)),
@@ -154,7 +161,7 @@ fn sub(noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
             _ => put(key, value),
         }
     };
-    let guarded = prefix(keys::Family::Records as u8, noise(3) % SUBJECTS);
+    let guarded = prefix(keys::Family::Records as u8, noise(3) % subjects);
     let range = v1::RangeUnchanged {
         prefix: guarded.into(),
         count: 1,
@@ -170,9 +177,9 @@ fn sub(noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
         id,
     };
     v1::SubTxn {
-        request: (noise(5) % 2 == 0).then_some(request),
+        request: noise(5).is_multiple_of(2).then_some(request),
         // Holds or not as the subject's records happen to be.
-        guards: if noise(6) % 3 == 0 {
+        guards: if noise(6).is_multiple_of(3) {
             vec![guard]
         } else {
             Vec::new()
