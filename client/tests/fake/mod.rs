@@ -197,7 +197,11 @@ impl Fake {
             name: name.to_owned(),
         };
         let incoming = futures_util::stream::unfold(listener, |listener| async move {
-            Some((listener.accept().await.map(|(stream, _)| stream), listener))
+            let accepted = listener.accept().await.and_then(|(stream, _)| {
+                stream.set_nodelay(true)?;
+                Ok(stream)
+            });
+            Some((accepted, listener))
         });
         tokio::spawn(seat.router().serve_with_incoming(incoming));
         address
