@@ -16,7 +16,7 @@ use support::workload::{apply_to, contents, expected, mix};
 const DIR: &str = "/node/replicas/7";
 const SEED: u64 = 3;
 /// Different survivors of what was not durable; `SPINE_DISK_SEEDS` runs more.
-const DISK_SEEDS: u64 = 8;
+const DISK_SEEDS: u64 = 4;
 
 fn disk_seeds() -> u64 {
     std::env::var("SPINE_DISK_SEEDS")

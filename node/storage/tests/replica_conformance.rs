@@ -184,7 +184,7 @@ fn a_checkpoint_may_stop_after_any_step() {
                     case.factory.name()
                 );
             }
-            assert_eq!(done, steps >= 6, "the steps of a small checkpoint");
+            assert_eq!(done, steps >= 5, "the steps of a small checkpoint");
             drop(checkpoint);
             drop(store);
             let store = open(&copy, Arc::clone(&case.factory)).expect("open");
