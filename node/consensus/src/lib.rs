@@ -11,6 +11,7 @@ pub mod peers;
 mod runtime;
 mod snapshot;
 mod state_adapter;
+pub mod transport;
 mod types;
 
 pub use runtime::seed_this_thread;

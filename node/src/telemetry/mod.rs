@@ -2,6 +2,7 @@
 
 pub mod logging;
 pub mod metrics;
+pub mod process;
 
 pub use logging::{LevelHandle, LoggingError};
 pub use metrics::Metrics;
