@@ -112,6 +112,10 @@ impl LivenessTable {
         changed |= leading != record.leading;
         record.leading = leading;
         for group in watch.progress.iter().take(PROGRESS_PER_WATCH_MAX) {
+            if record.progress.len() >= LEADING_MAX {
+                // More shards than a cluster can have: a new round of them replaces the old.
+                record.progress.clear();
+            }
             let progress = (group.last_log_term, group.last_log_index);
             changed |= record.progress.insert(ShardId(group.shard), progress) != Some(progress);
         }
