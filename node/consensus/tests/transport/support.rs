@@ -28,6 +28,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(crate) struct Echo {
     pub(crate) handled: AtomicU64,
+    /// Without a part for so long the receiver gives up, milliseconds; 0 = 300.
+    pub(crate) idle_ms: AtomicU64,
     /// Wait before each part of a snapshot, milliseconds.
     pub(crate) part_ms: AtomicU64,
     /// Answer a snapshot after so many parts; 0 = at its end.
@@ -62,7 +64,11 @@ impl PeerHandler for Echo {
     }
 
     async fn snapshot(&self, _: NodeId, _: SnapshotStart, mut parts: SnapshotReceiver) -> GroupResponse {
-        parts.set_idle_limit(Duration::from_millis(300));
+        let idle_ms = match self.idle_ms.load(Ordering::SeqCst) {
+            0 => 300,
+            ms => ms,
+        };
+        parts.set_idle_limit(Duration::from_millis(idle_ms));
         let end = loop {
             match parts.next().await {
                 Ok(ReceivedPart::Chunk(_)) => {

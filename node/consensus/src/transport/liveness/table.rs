@@ -127,7 +127,9 @@ impl LivenessTable {
         self.peers.get_mut(&peer).map_or(0, |record| {
             record.connection += 1;
             record.closed = None;
-            record.evidence = None;
+            if record.evidence.take().is_some() {
+                record.returns += 1;
+            }
             record.connection
         })
     }
