@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use spine_consensus::transport::limits::LOG_FRAME_BYTES_MAX;
+use spine_consensus::transport::limits::{HANDLING_MAX, LOG_FRAME_BYTES_MAX};
 use spine_consensus::transport::{PeerError, RefusalReason, WatchDriver};
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
-use spine_proto::internal::raft::v1::{BootstrapRequest, Lane, StatusRequest, Watch};
+use spine_proto::internal::raft::v1::{BootstrapRequest, GroupRequest, Lane, StatusRequest, Watch};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 
@@ -26,10 +26,52 @@ async fn answers_come_back_in_any_order() {
     for (n, answer) in futures_util::future::join_all(calls).await {
         assert_eq!(answer.unwrap(), Bytes::from(n.to_string()));
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "they waited for each other");
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "they waited for each other"
+    );
     let counted = nodes[0].links.counters();
     assert!(counted.writes < counted.frames_sent, "{counted:?}");
     assert_eq!(counted.garbage, 0);
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_are_refused_and_hold_up_no_group() {
+    let nodes = nodes(2, WatchDriver::Task).await;
+    let calls = (0..HANDLING_MAX + 50).map(|_| echo(&nodes[0].links, 2, 1_000, "x"));
+    let group = async {
+        sleep(Duration::from_millis(300)).await;
+        let body = Body::Request(GroupRequest::default());
+        let limit = Duration::from_millis(300);
+        nodes[0]
+            .links
+            .call(NodeId(2), Lane::Log, body, limit)
+            .await
+            .is_ok()
+    };
+    let (answers, group) = tokio::join!(futures_util::future::join_all(calls), group);
+    let busy = answers
+        .iter()
+        .filter(|answer| **answer == Err(PeerError::Busy))
+        .count();
+    assert_eq!((busy, group), (50, true));
+    assert_eq!(
+        answers.iter().filter(|answer| answer.is_ok()).count(),
+        HANDLING_MAX
+    );
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_not_given_up() {
+    let nodes = nodes(2, WatchDriver::Task).await;
+    for _ in 0..50 {
+        assert!(echo(&nodes[0].links, 2, 0, "x").await.is_ok());
+    }
+    sleep(Duration::from_millis(1_300)).await;
+    assert!(echo(&nodes[0].links, 2, 0, "x").await.is_ok());
+    let counted = nodes[0].links.counters();
+    // Watch and log.
+    assert_eq!((counted.stalled, counted.connects), (0, 2), "{counted:?}");
 }
 
 #[tokio::test]
@@ -73,7 +115,10 @@ async fn a_lost_connection_ends_calls_as_unknown_and_is_dialled_again() {
     assert_eq!(error, PeerError::Closed);
     assert!(!error.not_sent());
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(echo(&nodes[0].links, 2, 0, "x").await.unwrap_err(), PeerError::Unreachable);
+    assert_eq!(
+        echo(&nodes[0].links, 2, 0, "x").await.unwrap_err(),
+        PeerError::Unreachable
+    );
 
     let again = node(2, WatchDriver::Task).await;
     introduce(&[&nodes[0], &again]);
@@ -139,7 +184,8 @@ async fn unknown_peers_and_wrong_lanes_are_not_called() {
     let status = || Body::Status(StatusRequest {});
     let error = one.links.call(NodeId(5), Lane::Log, status(), SOON).await.err();
     assert_eq!(error, Some(PeerError::Unreachable));
-    one.links.set_peers([(NodeId(2), vec!["127.0.0.1:1".into()])].into());
+    one.links
+        .set_peers([(NodeId(2), vec!["127.0.0.1:1".into()])].into());
     let error = one.links.call(NodeId(2), Lane::Watch, status(), SOON).await.err();
     assert_eq!(error, Some(PeerError::Refused(RefusalReason::WrongLane)));
 }
@@ -149,16 +195,20 @@ async fn refusals_reach_the_caller() {
     let two = node(2, WatchDriver::Task).await;
     let one = node(1, WatchDriver::Task).await;
     // Two does not know one.
-    one.links.set_peers([(NodeId(2), vec![two.address.clone()])].into());
+    one.links
+        .set_peers([(NodeId(2), vec![two.address.clone()])].into());
     let error = echo(&one.links, 2, 0, "x").await.unwrap_err();
     assert_eq!(error, PeerError::Refused(RefusalReason::UnknownNode));
     // One dials three and meets two.
-    two.links.set_peers([(NodeId(1), vec![one.address.clone()])].into());
-    one.links.set_peers([(NodeId(3), vec![two.address.clone()])].into());
+    two.links
+        .set_peers([(NodeId(1), vec![one.address.clone()])].into());
+    one.links
+        .set_peers([(NodeId(3), vec![two.address.clone()])].into());
     let error = echo(&one.links, 3, 0, "x").await.unwrap_err();
     assert_eq!(error, PeerError::Refused(RefusalReason::WrongNode));
     // One dials two and meets itself.
-    one.links.set_peers([(NodeId(2), vec![one.address.clone()])].into());
+    one.links
+        .set_peers([(NodeId(2), vec![one.address.clone()])].into());
     let error = echo(&one.links, 2, 0, "x").await.unwrap_err();
     assert_eq!(error, PeerError::Refused(RefusalReason::SelfConnection));
     assert!(one.links.counters().refusals >= 1 && two.links.counters().refusals >= 1);
@@ -181,7 +231,8 @@ async fn before_a_cluster_exists_only_bootstrap_calls_are_answered() {
     let status = Body::Status(StatusRequest {});
     let error = one.links.call_address(&fresh.address, status, SOON).await.err();
     assert_eq!(error, Some(PeerError::Refused(RefusalReason::NotInitialised)));
-    one.links.set_peers([(NodeId(2), vec![fresh.address.clone()])].into());
+    one.links
+        .set_peers([(NodeId(2), vec![fresh.address.clone()])].into());
     let error = echo(&one.links, 2, 0, "x").await.unwrap_err();
     assert_eq!(error, PeerError::Refused(RefusalReason::NotInitialised));
     let nobody = one.links.call_address("127.0.0.1:1", probe(), SOON).await.err();

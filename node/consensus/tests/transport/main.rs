@@ -1,4 +1,10 @@
 //! The links between nodes, over loopback sockets and in the simulator.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests"
+)]
 
 mod calls;
 mod hostile;

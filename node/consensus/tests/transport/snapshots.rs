@@ -49,7 +49,10 @@ impl SnapshotParts for Source {
                 key: Bytes::new(),
                 stored,
             }];
-            return Ok(Some(snapshot_part::Kind::Chunk(SnapshotChunk { sequence, records })));
+            return Ok(Some(snapshot_part::Kind::Chunk(SnapshotChunk {
+                sequence,
+                records,
+            })));
         }
         if self.hangs {
             std::future::pending::<()>().await;

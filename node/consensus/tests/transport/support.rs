@@ -97,7 +97,12 @@ pub(crate) fn execute(wait_ms: u64, request: impl Into<Bytes>) -> Body {
     })
 }
 
-pub(crate) async fn echo(links: &Links, to: u64, wait_ms: u64, text: impl Into<Bytes>) -> Result<Bytes, PeerError> {
+pub(crate) async fn echo(
+    links: &Links,
+    to: u64,
+    wait_ms: u64,
+    text: impl Into<Bytes>,
+) -> Result<Bytes, PeerError> {
     let body = execute(wait_ms, text);
     match links.call(NodeId(to), Lane::Log, body, SOON).await? {
         Body::Executed(ExecuteResponse {

@@ -69,7 +69,11 @@ fn silence_needs_time_and_a_majority() {
     assert!(!scene.table.agreed_dead(THREE, &five, scene.at()));
     assert!(!scene.table.agreed_dead(THREE, &[ME, THREE], scene.at()));
     // A voter named twice counts once; nobody means nobody.
-    assert!(!scene.table.agreed_dead(THREE, &[ME, ME, THREE, NodeId(4)], scene.at()));
+    assert!(
+        !scene
+            .table
+            .agreed_dead(THREE, &[ME, ME, THREE, NodeId(4)], scene.at())
+    );
     assert!(!scene.table.agreed_dead(THREE, &[], scene.at()));
 }
 
