@@ -254,3 +254,20 @@ fn is_answer(frame: &PeerFrame) -> bool {
         Some(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_call_leaves_nothing_behind() {
+        let caller = Caller::new(Lane::Log, Arc::default());
+        let (one, two) = (caller.register().unwrap(), caller.register().unwrap());
+        assert_ne!(one.id(), two.id());
+        drop(one);
+        assert_eq!(caller.pending.lock().calls.len(), 1);
+        caller.close();
+        assert!(caller.pending.lock().calls.is_empty());
+        assert_eq!(caller.register().err(), Some(PeerError::Unreachable));
+    }
+}

@@ -160,6 +160,21 @@ fn bytes_lost_for_good_do_not_wedge_a_lane() {
 }
 
 #[test]
+fn a_connection_that_lost_bytes_is_replaced_soon() {
+    let (mut sim, shared, _) = cluster(12);
+    run(&mut sim, 500);
+    sim.partition("n1", "n3");
+    run(&mut sim, 60);
+    sim.repair("n1", "n3");
+    // The streams are stuck, though the network is well: silence, then new connections.
+    until(&mut sim, &shared, 1, |s| s.silent(NodeId(3)));
+    for node in [1, 3] {
+        let took = until(&mut sim, &shared, node, |s| !s.any_suspected());
+        assert!(took < 200, "n{node}: {took} ms");
+    }
+}
+
+#[test]
 fn a_killed_process_is_known_by_evidence_within_60_ms() {
     for seed in 0..5 {
         let (mut sim, shared, _) = cluster(seed);
