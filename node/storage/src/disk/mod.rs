@@ -1,8 +1,14 @@
 //! The disk as the storage layer sees it, so that a simulated one can lose, tear, fill and stall on order.
 
+mod real;
+pub mod sim;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use real::RealDisk;
+pub use sim::SimDisk;
 
 /// An open file. All methods take `&self`; offsets are absolute.
 pub trait DiskFile: Send + Sync {
@@ -31,6 +37,14 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// What the disk says.
     fn len(&self) -> io::Result<u64>;
+
+    /// Whether nothing was written yet.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
 }
 
 /// A directory tree. A created, renamed or removed name is durable only after [`Disk::sync_dir`] of its directory.
@@ -70,6 +84,11 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the disk says.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Whether storage workers should wait: simulated disks stall on order, real ones never say so.
+    fn stalled(&self) -> bool {
+        false
+    }
 
     /// Reads a whole small file (metadata, never a log).
     ///

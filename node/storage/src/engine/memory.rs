@@ -137,13 +137,14 @@ impl Image {
     }
 
     fn set(&mut self, key: Bytes, value: Option<Bytes>) {
-        let size = |key: &Bytes, value: &Bytes| u64::try_from(key.len() + value.len()).unwrap_or_default();
-        let added = value.as_ref().map_or(0, |value| size(&key, value));
+        let key_len = key.len();
+        let size = |value: &Bytes| u64::try_from(key_len + value.len()).unwrap_or_default();
+        let added = value.as_ref().map_or(0, size);
         let old = match value {
-            Some(value) => self.map.insert(key.clone(), value),
+            Some(value) => self.map.insert(key, value),
             None => self.map.remove(&key),
         };
-        self.map_bytes = self.map_bytes + added - old.map_or(0, |old| size(&key, &old));
+        self.map_bytes = self.map_bytes + added - old.as_ref().map_or(0, size);
     }
 
     fn write(&mut self, batch: &[Change]) -> Result<(), EngineError> {

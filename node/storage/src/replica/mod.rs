@@ -11,7 +11,6 @@ mod error;
 mod generation;
 mod layers;
 mod limits;
-pub(crate) mod machine;
 mod open;
 mod pins;
 mod ring;
@@ -26,6 +25,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use spine_proto::storage::v1;
 use spine_statemachine::store::{Key, OrderedRead, ReadError, Record};
+use spine_statemachine::{Applied, Digest, SystemState};
 use tokio::sync::Notify;
 
 use crate::disk::Disk;
@@ -39,7 +39,6 @@ pub use limits::{
     DELTA_BYTES_MAX, DELTA_CHECKPOINT_BYTES, ENGINE_MEMORY_BYTES_MAX, OWNER_BYTES_MAX, PIN_TIME_MAX,
     ReplicaOptions,
 };
-pub use machine::{Applied, Digest, SystemState};
 pub use ring::{Mismatch, Verdict};
 pub use worker::{CheckpointWorker, OnFailure, WorkerOptions};
 
@@ -234,7 +233,7 @@ impl ReplicaStore {
             checkpoint: state.durable(),
             delta_bytes: state.delta_bytes(),
             record_count: state.system.record_count,
-            digest: machine::digest_bytes(&state.system),
+            digest: state.system.digest,
             level: state.system.level,
             log_time_ms: state.system.log_time_ms,
             verdict: state.ring.verdict(),
@@ -250,16 +249,15 @@ impl ReplicaStore {
     /// # Errors
     /// [`ReplicaError::BadSnapshot`] if it is older than what is applied here; what the disk says.
     pub fn install(&self, installed: Installed) -> Result<(), ReplicaError> {
-        let state = installed.state.applied.as_ref().map(codec::log_id_from_proto);
         let present = self.inner.state.read();
-        if present.halted.is_none() && state < present.applied {
+        if present.halted.is_none() && installed.applied() < present.applied {
             return Err(ReplicaError::BadSnapshot("it is older than this replica".into()));
         }
         let checkpoint_bytes = present.checkpoint_bytes;
         drop(present);
-        let generation = installed.keep();
+        let (generation, mark) = installed.keep();
         let number = generation.number;
-        let new = State::at_mark(generation, installed.state.clone(), checkpoint_bytes)?;
+        let new = State::at_mark(generation, mark, checkpoint_bytes)?;
         open::switch(
             self.inner.disk.as_ref(),
             &self.inner.dir,

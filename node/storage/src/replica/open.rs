@@ -158,13 +158,16 @@ fn recover(generation: &Generation) -> Result<v1::ReplicaState, ReplicaError> {
 }
 
 /// Removes generations that are not in force: received snapshots that were never switched to, and replaced ones.
+/// Durable on return, so that a number can be used again.
 fn remove_leftovers(disk: &dyn Disk, dir: &Path, keep: Option<u64>) -> io::Result<()> {
+    let mut removed = false;
     for name in disk.list(dir)? {
         if parse_dir_name(&name).is_some_and(|number| Some(number) != keep) {
             disk.remove_dir_all(&dir.join(&name))?;
+            removed = true;
         }
     }
-    Ok(())
+    if removed { disk.sync_dir(dir) } else { Ok(()) }
 }
 
 /// Takes up to a quarter off, by the directory's name, so that replicas filled alike do not checkpoint at once.

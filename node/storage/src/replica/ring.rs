@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::machine::Digest;
+use spine_statemachine::Digest;
 
 /// Applied indexes whose digests are kept: 24 bytes each.
 const RING_ENTRIES: usize = 4096;
@@ -68,17 +68,21 @@ impl DigestRing {
 mod tests {
     use super::*;
 
+    fn digest(byte: u8) -> Digest {
+        Digest::from_bytes(&[byte; 16]).expect("16 bytes")
+    }
+
     #[test]
     fn compares_what_it_still_holds() {
         let mut ring = DigestRing::default();
         let limit = u64::try_from(RING_ENTRIES).expect("small");
         for index in 0..=limit {
-            ring.push(index, [u8::try_from(index % 251).expect("small"); 16]);
+            ring.push(index, digest(u8::try_from(index % 251).expect("small")));
         }
         assert_eq!(ring.at(0), None, "the oldest went");
-        ring.compare(0, [9; 16]);
+        ring.compare(0, digest(9));
         assert_eq!(ring.verdict(), Verdict::default());
-        ring.compare(5, [5; 16]);
+        ring.compare(5, digest(5));
         assert_eq!(
             ring.verdict(),
             Verdict {
@@ -86,13 +90,13 @@ mod tests {
                 mismatch: None
             }
         );
-        ring.compare(6, [5; 16]);
+        ring.compare(6, digest(5));
         assert_eq!(
             ring.verdict().mismatch,
             Some(Mismatch {
                 index: 6,
-                ours: [6; 16],
-                theirs: [5; 16]
+                ours: digest(6),
+                theirs: digest(5)
             })
         );
     }

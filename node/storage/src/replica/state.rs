@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use spine_proto::storage::v1;
+use spine_statemachine::{Applied, SystemState};
 
 use super::codec::{log_id_from_proto, log_id_to_proto};
 use super::delta::Delta;
 use super::generation::Generation;
 use super::layers::{DeltaWriter, Layers};
-use super::machine::{self, Applied, SystemState};
 use super::pins::Pins;
 use super::ring::DigestRing;
 use super::{ApplyPayload, ReplicaError};
@@ -44,7 +44,8 @@ impl State {
         mark: v1::ReplicaState,
         checkpoint_bytes: usize,
     ) -> Result<Self, ReplicaError> {
-        let system = machine::from_proto(&mark).map_err(ReplicaError::Damaged)?;
+        let system =
+            SystemState::load_from(&mark).map_err(|error| ReplicaError::Damaged(error.to_string()))?;
         let mut state = Self {
             live: Delta::default(),
             frozen: None,
@@ -111,7 +112,7 @@ impl State {
         self.applied = Some(id);
         self.remember_digest();
         if let Applied::Verify { index, digest } = &applied {
-            self.ring.compare(*index, machine::digest_of(digest));
+            self.ring.compare(*index, *digest);
         }
         Ok(applied)
     }
@@ -122,7 +123,7 @@ impl State {
             frozen: self.frozen.as_ref().map(|frozen| &frozen.delta),
             engine: self.generation.engine(),
         };
-        machine::apply(&mut writer, &mut self.system, index, entry).map_err(|halt| {
+        spine_statemachine::apply(&mut writer, &mut self.system, index, entry).map_err(|halt| {
             // The delta may hold a part of the entry: nothing of it may be read or checkpointed any more.
             let why = format!("at index {index}: {halt}");
             self.halted = Some(why.clone());
@@ -132,17 +133,19 @@ impl State {
 
     fn remember_digest(&mut self) {
         if let Some(applied) = self.applied {
-            self.ring.push(applied.index, machine::digest_bytes(&self.system));
+            self.ring.push(applied.index, self.system.digest);
         }
     }
 
     /// The state at the applied index as a checkpoint stores it.
     pub(crate) fn to_proto(&self) -> v1::ReplicaState {
-        v1::ReplicaState {
+        let mut state = v1::ReplicaState {
             applied: self.applied.map(log_id_to_proto),
             membership_log_id: self.membership_log_id.map(log_id_to_proto),
             membership: Some(self.membership.clone()),
-            ..machine::to_proto(&self.system)
-        }
+            ..Default::default()
+        };
+        self.system.store_into(&mut state);
+        state
     }
 }

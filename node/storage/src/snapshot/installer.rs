@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use spine_proto::storage::v1;
 
-use super::source::same_digest;
+use super::sum::RecordSum;
 use super::{SNAPSHOT_FORMAT, SNAPSHOT_RECORD_BYTES_MAX};
 use crate::engine::Change;
-use crate::replica::codec::decode_record;
-use crate::replica::machine::DigestSum;
+use crate::ids::LogId;
+use crate::replica::codec::{decode_record, log_id_from_proto};
 use crate::replica::{Generation, ReplicaError, ReplicaStore, effects};
 
 /// The engine is written in batches of this many records ...
@@ -27,20 +27,26 @@ pub struct SnapshotInstaller {
     last_key: Bytes,
     batch: Vec<Change>,
     batch_bytes: usize,
-    sum: DigestSum,
+    sum: RecordSum,
 }
 
 /// A received, verified and durable state; [`ReplicaStore::install`] puts it in force. Dropped it leaves nothing.
 pub struct Installed {
     generation: Arc<Generation>,
-    pub(crate) state: v1::ReplicaState,
+    state: v1::ReplicaState,
 }
 
 impl Installed {
-    /// Hands the generation over: from now on it is not removed when dropped.
-    pub(crate) fn keep(&self) -> Arc<Generation> {
+    /// The entry it is exact at.
+    #[must_use]
+    pub fn applied(&self) -> Option<LogId> {
+        self.state.applied.as_ref().map(log_id_from_proto)
+    }
+
+    /// Hands everything over: from now on the generation is not removed when dropped.
+    pub(crate) fn keep(self) -> (Arc<Generation>, v1::ReplicaState) {
         self.generation.keep();
-        Arc::clone(&self.generation)
+        (self.generation, self.state)
     }
 }
 
@@ -72,7 +78,7 @@ impl SnapshotInstaller {
             last_key: Bytes::new(),
             batch: Vec::new(),
             batch_bytes: 0,
-            sum: DigestSum::default(),
+            sum: RecordSum::default(),
         })
     }
 
@@ -131,10 +137,9 @@ impl SnapshotInstaller {
     /// [`ReplicaError::BadSnapshot`] if the records are not what header and end say; what the disk says.
     pub fn finish(mut self, end: &v1::SnapshotEnd) -> Result<Installed, ReplicaError> {
         self.write_batch()?;
-        let digest = self.sum.digest();
-        let counts = [end.record_count, self.state.record_count];
-        let digests = [&end.digest, &self.state.digest];
-        if counts != [self.sum.count; 2] || digests.iter().any(|theirs| !same_digest(&digest, theirs)) {
+        let whole = self.sum.is(end.record_count, &end.digest)
+            && self.sum.is(self.state.record_count, &self.state.digest);
+        if !whole {
             return Err(ReplicaError::BadSnapshot(
                 "count or digest differ from what was received".into(),
             ));

@@ -2,6 +2,7 @@
 
 mod installer;
 mod source;
+mod sum;
 
 pub use installer::{Installed, SnapshotInstaller};
 pub use source::{ScanReport, SnapshotSource};

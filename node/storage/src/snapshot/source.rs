@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use spine_proto::storage::v1;
+use spine_statemachine::Digest;
 use tokio::time::Instant;
 
+use super::sum::RecordSum;
 use super::{SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_FORMAT};
 use crate::replica::codec::decode_record;
 use crate::replica::effects::FIRST_RECORD_KEY;
-use crate::replica::machine::DigestSum;
-use crate::replica::{Digest, Generation, PinId, ReplicaError, ReplicaStore};
+use crate::replica::{Generation, PinId, ReplicaError, ReplicaStore};
 
 /// Pairs asked of the engine at once, at most.
 const READ_PAIRS_MAX: usize = 256;
@@ -28,7 +29,7 @@ pub struct SnapshotSource {
     read: VecDeque<(Bytes, Bytes)>,
     exhausted: bool,
     sequence: u64,
-    sum: DigestSum,
+    sum: RecordSum,
     sent_bytes: usize,
 }
 
@@ -65,7 +66,7 @@ impl SnapshotSource {
             read: VecDeque::new(),
             exhausted: false,
             sequence: 0,
-            sum: DigestSum::default(),
+            sum: RecordSum::default(),
             sent_bytes: 0,
         })
     }
@@ -121,13 +122,13 @@ impl SnapshotSource {
         if !self.exhausted || !self.read.is_empty() {
             return Err(ReplicaError::BadSnapshot("there are chunks left".into()));
         }
-        let digest = Bytes::copy_from_slice(&self.sum.digest());
-        if self.sum.count != self.state.record_count || !same_digest(&digest, &self.state.digest) {
+        if !self.sum.is(self.state.record_count, &self.state.digest) {
             return Err(ReplicaError::Damaged(format!(
                 "a scan finds {} records where the state has {}, or another digest",
                 self.sum.count, self.state.record_count
             )));
         }
+        let digest = self.sum.digest.to_bytes().to_vec().into();
         Ok(v1::SnapshotEnd {
             record_count: self.sum.count,
             digest,
@@ -178,11 +179,6 @@ impl Drop for SnapshotSource {
     }
 }
 
-/// An empty state may carry no digest at all.
-pub(super) fn same_digest(ours: &[u8], theirs: &[u8]) -> bool {
-    ours == theirs || (theirs.is_empty() && ours.iter().all(|byte| *byte == 0))
-}
-
 impl ReplicaStore {
     /// Reads every record of the last checkpoint and compares count and digest with the state. Holds the checkpoint
     /// meanwhile; runs on the calling thread.
@@ -196,7 +192,7 @@ impl ReplicaStore {
         Ok(ScanReport {
             index: source.state.applied.as_ref().map(|id| id.index),
             record_count: source.sum.count,
-            digest: source.sum.digest(),
+            digest: source.sum.digest,
         })
     }
 }

@@ -1,0 +1,4 @@
+//! Simulated runs that every `cargo test` makes. Thousands more: `cargo simulate --seeds A..B`.
+
+mod regressions;
+mod seeds;
