@@ -8,9 +8,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use spine_cluster_config::{Config, Listen, Mode, Node as NodeName, Security};
-use spine_consensus::transport::liveness::WatchDriver;
+use spine_consensus::group::RaftGroup;
+use spine_consensus::transport::WatchDriver;
 use spine_node::clock::Clock;
-use spine_node::node::{Inner, Node, Parts};
+use spine_node::node::{Inner, Parts};
+use spine_node::start::Node;
 use spine_storage::Driver as StorageDriver;
 use spine_storage::disk::SimDisk;
 use spine_storage::engine::MemoryFactory;
@@ -56,7 +58,7 @@ struct Slot {
 /// All nodes of a run.
 pub(super) struct Nodes {
     slots: Vec<Rc<RefCell<Slot>>>,
-    disks: Vec<Arc<SimDisk>>,
+    disks: Vec<SimDisk>,
 }
 
 impl Nodes {
@@ -68,15 +70,21 @@ impl Nodes {
         wires: &Wires,
         clock_ms: &Arc<AtomicU64>,
     ) -> Self {
-        let mut nodes = Self { slots: Vec::new(), disks: Vec::new() };
+        let mut nodes = Self {
+            slots: Vec::new(),
+            disks: Vec::new(),
+        };
         for (number, name) in names.iter().enumerate() {
             let seed = settings.seed.wrapping_mul(31).wrapping_add(number as u64);
-            let disk = Arc::new(SimDisk::new(seed));
+            let disk = SimDisk::new(seed);
             let slot = Rc::new(RefCell::new(Slot::default()));
             nodes.slots.push(slot.clone());
             nodes.disks.push(disk.clone());
             let config = config(number, name, settings);
-            let net = SimNet { wires: wires.clone(), own: sim.lookup(&**name) };
+            let net = SimNet {
+                wires: wires.clone(),
+                own: sim.lookup(&**name),
+            };
             let clock_ms = clock_ms.clone();
             sim.host(&**name, move || {
                 let starts = slot.borrow().starts;
@@ -91,11 +99,17 @@ impl Nodes {
         self.slots.len()
     }
 
-    /// What takes the power from each disk.
+    /// What ends all use of each disk.
     pub(super) fn power(&self) -> Vec<CutPower> {
-        let cut = |disk: &Arc<SimDisk>| {
+        let cut = |disk: &SimDisk| {
             let disk = disk.clone();
-            Rc::new(move || disk.power_cut()) as CutPower
+            Rc::new(move |whole| {
+                if whole {
+                    disk.power_cut()
+                } else {
+                    disk.process_crash()
+                }
+            }) as CutPower
         };
         self.disks.iter().map(cut).collect()
     }
@@ -105,49 +119,58 @@ impl Nodes {
         let mut views = Vec::new();
         for (node, slot) in self.slots.iter().enumerate().filter(|(node, _)| is_up(*node)) {
             let slot = slot.borrow();
-            let Some(inner) = slot.inner.upgrade() else { continue };
+            let Some(inner) = slot.inner.upgrade() else {
+                continue;
+            };
             for shard in inner.host.all() {
-                let status = shard.group.status();
-                let (applied_index, digest) =
-                    shard.group.store().read(|view| (view.index(), view.state().digest));
-                views.push(ReplicaView {
-                    node,
-                    start: slot.starts,
-                    shard: shard.group.identity().shard,
-                    term: status.term,
-                    leading: status.leading,
-                    committed_index: status.committed_index,
-                    applied_index,
-                    purged_index: status.purged_index,
-                    last_log_index: status.last_log_index,
-                    digest: digest.to_string(),
-                    stopped: status.stopped,
-                });
+                views.extend(view(node, slot.starts, &shard.group));
             }
         }
         views
     }
 }
 
+/// None where the replica has stopped; its group's status then says why.
+fn view(node: usize, start: u32, group: &RaftGroup) -> Option<ReplicaView> {
+    let status = group.status();
+    let read = group
+        .store()
+        .read(|view| (view.applied().map_or(0, |id| id.index), view.system().digest));
+    let (applied_index, digest) = read.ok()?;
+    Some(ReplicaView {
+        node,
+        start,
+        shard: group.identity().shard,
+        term: status.term,
+        leading: status.leading,
+        committed_index: status.committed_index,
+        applied_index,
+        purged_index: status.purged_index,
+        last_log_index: status.last_log_index,
+        digest: format!("{digest:?}"),
+        stopped: status.stopped,
+    })
+}
+
 async fn host(config: Config, parts: Parts, slot: Rc<RefCell<Slot>>) -> turmoil::Result {
-    let node = Node::start(config, parts).await?;
+    let node = Node::start(config, parts, None).await?;
     {
         let mut slot = slot.borrow_mut();
         slot.inner = Arc::downgrade(node.inner());
         slot.starts += 1;
     }
-    std::future::pending::<()>().await;
-    drop(node);
-    Ok(())
+    Err(format!("the node cannot go on: {}", node.fatal().await).into())
 }
 
-fn parts(disk: &Arc<SimDisk>, net: &SimNet, clock_ms: &Arc<AtomicU64>, seed: u64) -> Parts {
+fn parts(disk: &SimDisk, net: &SimNet, clock_ms: &Arc<AtomicU64>, seed: u64) -> Parts {
     Parts {
-        disk: disk.clone(),
+        disk: Arc::new(disk.clone()),
         net: Arc::new(net.clone()),
         clock: Arc::new(SimClock(clock_ms.clone())),
-        engine: Arc::new(MemoryFactory::new(disk.clone())),
-        storage_driver: StorageDriver::Tasks { sync_latency: SYNC_LATENCY },
+        engine: Arc::new(MemoryFactory::new(Arc::new(disk.clone()))),
+        storage_driver: StorageDriver::Tasks {
+            sync_latency: SYNC_LATENCY,
+        },
         watch_driver: WatchDriver::Task,
         seed,
     }
@@ -155,14 +178,20 @@ fn parts(disk: &Arc<SimDisk>, net: &SimNet, clock_ms: &Arc<AtomicU64>, seed: u64
 
 fn config(number: usize, name: &str, settings: &Settings) -> Config {
     let mut config = Config {
-        node: NodeName { name: name.to_owned(), data_dir: PathBuf::from("/data") },
+        node: NodeName {
+            name: name.to_owned(),
+            data_dir: PathBuf::from("/data"),
+        },
         listen: Listen {
             grpc: settings.grpc[number].clone(),
             peer: settings.peer[number].clone(),
             admin: settings.admin[number].clone(),
             ..Listen::default()
         },
-        security: Security { mode: Mode::Development, development_principal: "chaos".to_owned() },
+        security: Security {
+            mode: Mode::Development,
+            development_principal: "chaos".to_owned(),
+        },
         ..Config::default()
     };
     config.cluster.seeds.clone_from(&settings.peer);

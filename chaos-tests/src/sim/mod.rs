@@ -2,7 +2,7 @@
 //! run: everything random comes from it, and nothing else may be random.
 
 mod clients;
-//mod cluster;
+mod cluster;
 mod faults;
 pub mod group;
 pub mod invariants;
@@ -11,7 +11,8 @@ mod operator;
 mod options;
 mod panics;
 pub mod plan;
-//mod run;
+mod run;
 pub mod trace;
 
-//pub use run::{SimOptions, SimReport, run};
+pub use options::SimOptions;
+pub use run::{SimReport, run};

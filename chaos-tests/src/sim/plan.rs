@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -47,7 +48,7 @@ pub struct Step {
 }
 
 /// Which kinds a run may draw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Focus {
     /// Every kind.
     #[default]

@@ -64,8 +64,10 @@ impl SimReport {
 
 impl fmt::Display for SimReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (operations, acknowledged) =
-            self.report.as_ref().map_or((0, 0), |report| (report.operations, report.acknowledged));
+        let (operations, acknowledged) = self
+            .report
+            .as_ref()
+            .map_or((0, 0), |report| (report.operations, report.acknowledged));
         write!(
             f,
             "seed {} hash {} {} ms virtual, {} faults, {} terms, {operations} calls, {acknowledged} acknowledged: {}",
@@ -141,9 +143,15 @@ impl Stage {
         let clock_ms = Arc::new(AtomicU64::new(0));
         let names: Vec<String> = (1..=options.nodes).map(|node| format!("n{node}")).collect();
         let at = |sim: &Sim<'_>, port: u16| {
-            names.iter().map(|name| format!("{}:{port}", sim.lookup(&**name))).collect::<Vec<_>>()
+            names
+                .iter()
+                .map(|name| format!("{}:{port}", sim.lookup(&**name)))
+                .collect::<Vec<_>>()
         };
-        let addresses = Addresses { grpc: at(&sim, GRPC_PORT), peer: at(&sim, PEER_PORT) };
+        let addresses = Addresses {
+            grpc: at(&sim, GRPC_PORT),
+            peer: at(&sim, PEER_PORT),
+        };
         let settings = Settings {
             seed: options.seed,
             grpc: addresses.grpc.clone(),
@@ -167,10 +175,24 @@ impl Stage {
         };
         // The operator's orders must arrive whatever clients can reach, so faults do not know it.
         callers.operator(&mut sim);
-        let clients = (0..options.clients).map(|number| callers.client(&mut sim, number)).collect();
+        let clients = (0..options.clients)
+            .map(|number| callers.client(&mut sim, number))
+            .collect();
         let faults = Faults::new(wires, nodes.power(), names, clients);
         let invariants = Invariants::default();
-        Self { sim, nodes, faults, invariants, desk, recorder, stop, done, clients: options.clients, clock_ms, trace }
+        Self {
+            sim,
+            nodes,
+            faults,
+            invariants,
+            desk,
+            recorder,
+            stop,
+            done,
+            clients: options.clients,
+            clock_ms,
+            trace,
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -178,8 +200,12 @@ impl Stage {
     }
 
     fn play(&mut self, plan: &Plan) -> Result<Report, String> {
-        self.until(START_TIME, "the cluster is made", |stage| stage.desk.borrow().initialised)?;
-        self.until(START_TIME, "clients are answered", |stage| stage.recorder.len() > 20)?;
+        self.until(START_TIME, "the cluster is made", |stage| {
+            stage.desk.borrow().initialised
+        })?;
+        self.until(START_TIME, "clients are answered", |stage| {
+            stage.recorder.len() > 20
+        })?;
         self.go_wrong(plan)?;
         self.desk.borrow_mut().probe = true;
         self.until(HEAL_TIME, "every shard serves after the faults", |stage| {
@@ -193,19 +219,37 @@ impl Stage {
             stage.done.get() == stage.clients && stage.invariants.all_equal(stage.nodes.len())
         })?;
         self.desk.borrow_mut().read = true;
-        self.until(EQUAL_TIME, "all replicas are read", |stage| stage.desk.borrow().replicas.is_some())?;
-        let replicas = self.desk.borrow_mut().replicas.take().unwrap_or_else(|| Ok(Vec::new()))?;
-        let limits = Limits { configurations: 1_000_000, time: Duration::from_secs(60) };
+        self.until(EQUAL_TIME, "all replicas are read", |stage| {
+            stage.desk.borrow().replicas.is_some()
+        })?;
+        let replicas = self
+            .desk
+            .borrow_mut()
+            .replicas
+            .take()
+            .unwrap_or_else(|| Ok(Vec::new()))?;
+        let limits = Limits {
+            configurations: 1_000_000,
+            time: Duration::from_secs(60),
+        };
         let last = FinalState { replicas };
-        Ok(check(&self.recorder.operations(), Some(&last), self.invariants.digests(), limits))
+        Ok(check(
+            &self.recorder.operations(),
+            Some(&last),
+            self.invariants.digests(),
+            limits,
+        ))
     }
 
     /// Carries the plan out to the end of its last fault.
     fn go_wrong(&mut self, plan: &Plan) -> Result<(), String> {
         let began = self.now_ms();
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let mut begins: Vec<(u64, &Step)> =
-            plan.steps.iter().map(|step| (began + ms(step.at), step)).collect();
+        let mut begins: Vec<(u64, &Step)> = plan
+            .steps
+            .iter()
+            .map(|step| (began + ms(step.at), step))
+            .collect();
         begins.reverse();
         let mut ends: Vec<(u64, &Step)> = Vec::new();
         while !(begins.is_empty() && ends.is_empty()) {
@@ -228,18 +272,16 @@ impl Stage {
         Ok(())
     }
 
-    fn until(
-        &mut self,
-        limit: Duration,
-        what: &str,
-        reached: impl Fn(&Self) -> bool,
-    ) -> Result<(), String> {
+    fn until(&mut self, limit: Duration, what: &str, reached: impl Fn(&Self) -> bool) -> Result<(), String> {
         let began = self.now_ms();
         let end = began + u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         while !reached(self) {
             if self.now_ms() >= end {
                 let seen = self.invariants.describe();
-                return Err(format!("waited {} s of virtual time until {what}: {seen}", limit.as_secs()));
+                return Err(format!(
+                    "waited {} s of virtual time until {what}: {seen}",
+                    limit.as_secs()
+                ));
             }
             self.step()?;
         }
@@ -249,7 +291,9 @@ impl Stage {
 
     /// One tick of one millisecond, then every invariant.
     fn step(&mut self) -> Result<(), String> {
-        self.sim.step().map_err(|error| format!("a host ended: {error}"))?;
+        self.sim
+            .step()
+            .map_err(|error| format!("a host ended: {error}"))?;
         let now = self.clock_ms.fetch_add(1, Ordering::Relaxed) + 1;
         if panics::count() > 0 {
             return Err("a task panicked, see above".to_owned());
@@ -266,7 +310,16 @@ impl Stage {
     /// The history belongs to what must repeat.
     fn note_history(&self) {
         for operation in self.recorder.operations() {
-            let Operation { id, client, key, action, outcome, invoked, returned, .. } = &operation;
+            let Operation {
+                id,
+                client,
+                key,
+                action,
+                outcome,
+                invoked,
+                returned,
+                ..
+            } = &operation;
             let at = operation.invoked_ns / 1_000_000;
             self.trace.note(
                 at,

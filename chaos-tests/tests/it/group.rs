@@ -2,30 +2,37 @@
 
 use std::time::Duration;
 
-use spine_chaos_tests::sim::group::{GroupReport, run};
+use spine_chaos_tests::sim::group::run;
 use spine_chaos_tests::sim::plan::Focus;
+use spine_chaos_tests::sim::{SimOptions, SimReport};
 
-fn short(seed: u64, focus: Focus) -> GroupReport {
-    let report = run(seed, Duration::from_secs(4), focus, true);
-    if let Some(problem) = &report.problem {
-        let lines: Vec<&str> = report.lines.iter().map(String::as_str).collect();
-        println!("{}", lines.join("\n"));
-        panic!("seed {seed}: {problem}");
-    }
+fn short(seed: u64, focus: Focus) -> SimReport {
+    let report = run(&SimOptions {
+        fault_time: Duration::from_secs(4),
+        focus,
+        ..SimOptions::of(seed)
+    });
+    assert!(report.passed(), "{report}");
+    assert!(
+        report
+            .report
+            .as_ref()
+            .is_some_and(|report| report.acknowledged > 20)
+    );
     report
 }
 
 #[test]
 fn a_group_survives_all_kinds_of_faults() {
     for seed in 1..=4 {
-        assert!(short(seed, Focus::All).acknowledged > 20);
+        short(seed, Focus::All);
     }
 }
 
 #[test]
 fn a_group_survives_power_cuts() {
     for seed in 11..=14 {
-        assert!(short(seed, Focus::PowerCuts).acknowledged > 20);
+        short(seed, Focus::PowerCuts);
     }
 }
 

@@ -16,11 +16,12 @@ use turmoil::Sim;
 use super::faults::{CutPower, Faults, LATENCY_MAX, LATENCY_MIN};
 use super::invariants::{Invariants, ReplicaView};
 use super::net::{SimNet, Wires};
-use super::plan::{Focus, Plan, Step};
-use super::{panics, trace::Trace};
+use super::plan::{Plan, Step};
+use super::trace::Trace;
+use super::{SimOptions, SimReport, panics};
 use crate::checkers::durability::Replica;
 use crate::checkers::linearizability::Limits;
-use crate::checkers::{FinalState, check};
+use crate::checkers::{FinalState, Report, check};
 use crate::history::Recorder;
 use crate::oracle::Oracle;
 use node::{GroupNode, Slot};
@@ -32,25 +33,14 @@ const SERVE_TIME: Duration = Duration::from_secs(20);
 const EQUAL_TIME: Duration = Duration::from_secs(20);
 const NOTE_EVERY_MS: u64 = 100;
 
-/// What came of one run.
-pub struct GroupReport {
-    pub seed: u64,
-    pub hash: String,
-    pub virtual_ms: u64,
-    pub acknowledged: u64,
-    pub operations: u64,
-    /// None = passed.
-    pub problem: Option<String>,
-    pub lines: Vec<String>,
-}
-
-/// Runs one seed.
+/// Runs one seed; the numbers of nodes, shards and clients are fixed here.
 #[must_use]
-pub fn run(seed: u64, fault_time: Duration, focus: Focus, keep_trace: bool) -> GroupReport {
+pub fn run(options: &SimOptions) -> SimReport {
     panics::watch();
+    let seed = options.seed;
     spine_consensus::seed_this_thread(seed);
-    let trace = Trace::new(keep_trace);
-    let plan = Plan::of(seed, NODES, fault_time, focus);
+    let trace = Trace::new(options.keep_trace);
+    let plan = Plan::of(seed, NODES, options.fault_time, options.focus);
     for step in &plan.steps {
         trace.note(0, format_args!("plan {step}"));
     }
@@ -59,14 +49,18 @@ pub fn run(seed: u64, fault_time: Duration, focus: Focus, keep_trace: bool) -> G
     for operation in stage.recorder.operations() {
         trace.note(operation.invoked_ns / 1_000_000, format_args!("{operation:?}"));
     }
-    let (operations, acknowledged) = ended.as_ref().copied().unwrap_or_default();
-    GroupReport {
+    let problem = match &ended {
+        Ok(report) => report.violations.first().map(ToString::to_string),
+        Err(problem) => Some(problem.clone()),
+    };
+    SimReport {
         seed,
         hash: trace.hash(),
         virtual_ms: stage.now_ms(),
-        acknowledged,
-        operations,
-        problem: ended.err(),
+        faults: plan.steps.len(),
+        terms: stage.invariants.terms_led(),
+        report: ended.ok(),
+        problem,
         lines: trace.take_lines(),
     }
 }
@@ -149,8 +143,7 @@ impl Stage {
         self.clock_ms.load(Ordering::Relaxed)
     }
 
-    /// Calls and acknowledged writes, or what is wrong.
-    fn play(&mut self, plan: &Plan) -> Result<(u64, u64), String> {
+    fn play(&mut self, plan: &Plan) -> Result<Report, String> {
         self.serves("at first")?;
         self.go_wrong(plan)?;
         self.serves("after the faults")?;
@@ -175,11 +168,7 @@ impl Stage {
             time: Duration::from_secs(60),
         };
         let last = FinalState { replicas };
-        let report = check(&operations, Some(&last), self.invariants.digests(), limits);
-        match report.violations.first() {
-            None => Ok((report.operations, report.acknowledged)),
-            Some(violation) => Err(violation.to_string()),
-        }
+        Ok(check(&operations, Some(&last), self.invariants.digests(), limits))
     }
 
     fn serves(&mut self, when: &str) -> Result<(), String> {
