@@ -17,6 +17,12 @@ pub enum IdError {
     /// Not below 16,384.
     #[error("a slot is 0 to 16383")]
     Slot,
+    /// Not 3 to 12 capital letters and digits.
+    #[error("an ODS code has 3 to 12 capital letters and digits")]
+    OdsCode,
+    /// The counter does not fit 48 bits.
+    #[error("a replica's counter is below 2^48")]
+    ReplicaId,
 }
 
 /// Number of slots, for ever.
@@ -157,7 +163,7 @@ impl fmt::Debug for NhsNumber {
 
 impl fmt::Display for NhsNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("•••")
+        f.write_str("NhsNumber(•••)")
     }
 }
 
@@ -173,6 +179,38 @@ impl RequestId {
             Ok(Self(text.to_string()))
         } else {
             Err(IdError::RequestId)
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Shortest ODS code.
+pub const ODS_CODE_BYTES_MIN: usize = 3;
+/// Longest ODS code: sites of some organisations have more than the usual 3 to 10 characters.
+pub const ODS_CODE_BYTES_MAX: usize = 12;
+
+/// Code of an organisation or site in the Organisation Data Service. Public, so it is not redacted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OdsCode(String);
+
+impl OdsCode {
+    /// # Errors
+    /// [`IdError::OdsCode`]
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let fits = (ODS_CODE_BYTES_MIN..=ODS_CODE_BYTES_MAX).contains(&text.len());
+        if fits
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        {
+            Ok(Self(text.to_string()))
+        } else {
+            Err(IdError::OdsCode)
         }
     }
 
@@ -209,3 +247,32 @@ number_id!(
     /// One node's copy of a shard: incarnation << 48 | counter of the meta group. Never reused.
     ReplicaId(u64)
 );
+
+impl ReplicaId {
+    /// Bits of the counter.
+    const COUNTER_BITS: u32 = 48;
+
+    /// The replica that the meta group numbered `counter` in this incarnation of the cluster.
+    ///
+    /// # Errors
+    /// [`IdError::ReplicaId`]
+    pub fn new(incarnation: u16, counter: u64) -> Result<Self, IdError> {
+        if counter >> Self::COUNTER_BITS == 0 {
+            Ok(Self(u64::from(incarnation) << Self::COUNTER_BITS | counter))
+        } else {
+            Err(IdError::ReplicaId)
+        }
+    }
+
+    /// Rises with every restore, so that replicas of before are known as such.
+    #[must_use]
+    pub fn incarnation(self) -> u16 {
+        u16::try_from(self.0 >> Self::COUNTER_BITS).expect("16 bits are left")
+    }
+
+    /// Number within its incarnation.
+    #[must_use]
+    pub fn counter(self) -> u64 {
+        self.0 & ((1 << Self::COUNTER_BITS) - 1)
+    }
+}

@@ -2,16 +2,16 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
-use spine_proto::storage::v1::{self as pb, SlotRange};
+use spine_proto::storage::v1 as pb;
 
+use crate::chain;
 use crate::check::{self, Broken};
 use crate::digest::Digest;
-use crate::guard;
 use crate::key::{self, Family};
-use crate::limits::{LEVEL_MAX, RANGE_RECORDS_MAX, REQUEST_EXPIRY_RECORDS_MAX};
+use crate::limits::{APPEND_POSITION_BYTES, LEVEL_MAX, RANGE_RECORDS_MAX, REQUEST_SWEEP_ROWS};
 use crate::state::SystemState;
 use crate::store::{Key, OrderedWrite, ReadError, Record};
-use crate::{frame, request};
+use crate::{guard, request, slots};
 
 /// What an entry did.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub enum SubOutcome {
 /// Why a replica must stop: applying on would let it differ from the others.
 #[derive(Debug, thiserror::Error)]
 pub enum Halt {
-    /// Written by a newer release.
-    #[error("log entry of an unknown kind at index {index}; this release is too old for it")]
+    /// Written by a newer release: a kind or a field that this one does not have.
+    #[error("log entry at index {index} holds something unknown; this release is too old for it")]
     UnknownEntry {
         /// Where.
         index: u64,
@@ -103,7 +103,12 @@ pub fn apply(
     index: u64,
     entry: &[u8],
 ) -> Result<Applied, Halt> {
+    let bytes = entry.len();
     let entry = pb::Entry::decode(entry).map_err(|_| Halt::Malformed { index })?;
+    if entry.encoded_len() != bytes {
+        // Decoding leaves out fields it does not know. A replica that knows them would do more with them.
+        return Err(Halt::UnknownEntry { index });
+    }
     match entry.kind.ok_or(Halt::UnknownEntry { index })? {
         pb::entry::Kind::Noop(_) => Ok(Applied::Noop),
         pb::entry::Kind::Level(pb::Level { level }) if level > LEVEL_MAX => {
@@ -123,6 +128,9 @@ pub fn apply(
         pb::entry::Kind::Txn(txn) => {
             if !check::is_known(&txn) {
                 return Err(Halt::UnknownEntry { index });
+            }
+            if let Err(Broken(limit)) = check::txn_limits(&txn, bytes) {
+                return Ok(Applied::Txn(vec![SubOutcome::TooLarge { limit }; txn.subs.len()]));
             }
             let mut applier = Applier {
                 store,
@@ -145,14 +153,15 @@ struct Applier<'a, S> {
 impl<S: OrderedWrite> Applier<'_, S> {
     fn txn(&mut self, txn: pb::Txn) -> Result<Vec<SubOutcome>, ReadError> {
         self.state.log_time_ms = self.state.log_time_ms.max(txn.proposed_at_ms);
-        request::raise_floor(self.state);
+        self.state
+            .requests
+            .begin_entry(self.index, self.state.log_time_ms);
         let outcomes = txn
             .subs
             .into_iter()
             .map(|sub| self.sub(sub))
             .collect::<Result<_, _>>()?;
-        request::raise_floor(self.state);
-        self.remove_forgotten()?;
+        self.sweep_requests()?;
         Ok(outcomes)
     }
 
@@ -196,23 +205,20 @@ impl<S: OrderedWrite> Applier<'_, S> {
 
     /// A slot in the SubTxn that this shard does not own.
     fn foreign_slot(&self, sub: &pb::SubTxn) -> Result<Option<u16>, ReadError> {
-        let slots = check::slots(sub);
-        if slots.is_empty() {
+        let touched = check::slots(sub);
+        if touched.is_empty() && sub.request.is_none() {
             return Ok(None);
         }
-        let owned = match self.store.get(&key::slots_owned())? {
-            Some(record) => {
-                let value = frame::decode(&record.value).map_err(|error| ReadError(error.to_string()))?;
-                Some(SlotRange::decode(value).map_err(|error| ReadError(error.to_string()))?)
-            }
-            None => None,
+        let Some(owned) = slots::owned(self.store)? else {
+            // The meta group owns no slots, and remembers request ids all the same.
+            return Ok(touched.first().copied());
         };
-        let owns = |slot: u16| {
-            owned
-                .as_ref()
-                .is_some_and(|range| (range.first..=range.last).contains(&u32::from(slot)))
-        };
-        Ok(slots.into_iter().find(|slot| !owns(*slot)))
+        let requested = sub
+            .request
+            .iter()
+            .filter_map(|request| u16::try_from(request.slot).ok());
+        let mut all = requested.chain(touched);
+        Ok(all.find(|slot| !slots::contains(&owned, u32::from(*slot))))
     }
 
     fn range_too_large(&self, mutations: &[pb::Mutation]) -> Result<Option<&'static str>, ReadError> {
@@ -232,7 +238,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
 
     fn mutate(&mut self, mutation: pb::Mutation) -> Result<(), ReadError> {
         match mutation.kind {
-            Some(pb::mutation::Kind::Put(put)) => self.put(put.key, put.schema, put.value),
+            Some(pb::mutation::Kind::Put(put)) => self.put(put.key, put.schema, put.value).map(|_| ()),
             Some(pb::mutation::Kind::Delete(delete)) => self.delete(&delete.key),
             Some(pb::mutation::Kind::DeleteRange(range)) => self.delete_range(&range.prefix),
             Some(pb::mutation::Kind::Append(append)) => self.append(append),
@@ -256,24 +262,20 @@ impl<S: OrderedWrite> Applier<'_, S> {
     }
 
     fn append(&mut self, append: pb::Append) -> Result<(), ReadError> {
-        let mut key = BytesMut::with_capacity(append.stream.len() + 12);
+        let mut key = BytesMut::with_capacity(append.stream.len() + APPEND_POSITION_BYTES);
         key.put_slice(&append.stream);
         key.put_u64(self.index);
         key.put_u32(self.appended);
         self.appended += 1;
         let key = key.freeze();
         if append.chained {
-            let head_key = head_key(&append.stream);
-            let mut hasher = blake3::Hasher::new();
-            if let Some(head) = self.store.get(&head_key)? {
-                hasher.update(&frame::decode(&head.value).map_err(|error| ReadError(error.to_string()))?);
-            }
-            hasher.update(&key);
-            hasher.update(&append.value);
-            let head = frame::encode(hasher.finalize().as_bytes());
-            self.put(head_key, HEAD_SCHEMA, head)?;
+            let head_key = chain::head_key(&append.stream);
+            let head = chain::head_of(self.store.get(&head_key)?.as_ref());
+            let head = chain::next(&head, &key, &append.value);
+            self.put(head_key, chain::HEAD_SCHEMA, chain::head_value(&head))?;
         }
-        self.put(key, append.schema, append.value)
+        self.put(key, append.schema, append.value)?;
+        Ok(())
     }
 
     fn remember(&mut self, request: &pb::RequestKey, outcome: Bytes) -> Result<(), ReadError> {
@@ -283,65 +285,70 @@ impl<S: OrderedWrite> Applier<'_, S> {
             outcome,
             at_ms: self.state.log_time_ms,
         };
-        let (bucket, key) = request::new_row_key(self.state, &request.id);
-        *self.state.request_buckets.entry(bucket).or_default() += 1;
-        self.put(key, request::SCHEMA, frame::encode(&row.encode_to_vec()))
+        let replaced = self.put(
+            request::row_key(request),
+            request::SCHEMA,
+            request::row_value(&row),
+        )?;
+        self.state.requests.wrote_row(replaced);
+        Ok(())
     }
 
-    fn remove_forgotten(&mut self) -> Result<(), ReadError> {
-        let floor = self.state.request_floor;
-        if self.state.request_buckets.range(..floor).next().is_none() {
-            return Ok(());
-        }
-        let (from, to) = ([Family::Request as u8], request::row_key(floor, &[]));
-        for (key, _) in self.store.range(&from, &to, REQUEST_EXPIRY_RECORDS_MAX)? {
-            self.delete(&key)?;
-            if let Some(bucket) = request::bucket_in(&key)
-                && let Some(rows) = self.state.request_buckets.get_mut(&bucket)
-            {
-                *rows -= 1;
-                if *rows == 0 {
-                    self.state.request_buckets.remove(&bucket);
+    /// Removes forgotten rows, going round all of them page by page in step with the work done.
+    fn sweep_requests(&mut self) -> Result<(), ReadError> {
+        let first = [Family::Request as u8];
+        let end = key::successor(&first);
+        while let Some(cursor) = self.state.requests.next_sweep() {
+            let from = if cursor.is_empty() {
+                Bytes::copy_from_slice(&first)
+            } else {
+                key::just_after(&cursor)
+            };
+            let page = self.store.range(&from, &end, REQUEST_SWEEP_ROWS)?;
+            let mut removed = 0;
+            for (key, record) in &page {
+                if !self.state.requests.remembers(record.revision) {
+                    self.delete(key)?;
+                    removed += 1;
                 }
             }
+            let cursor = match page.last() {
+                Some((key, _)) if page.len() == REQUEST_SWEEP_ROWS => key.clone(),
+                _ => Bytes::new(),
+            };
+            self.state.requests.swept(cursor, removed);
         }
         Ok(())
     }
 
-    fn put(&mut self, key: Key, schema: u32, value: Bytes) -> Result<(), ReadError> {
+    /// Whether it replaced a record.
+    fn put(&mut self, key: Key, schema: u32, value: Bytes) -> Result<bool, ReadError> {
         let record = Record {
             schema,
             revision: self.index,
             value,
         };
-        self.forget(&key)?;
+        let replaced = self.forget(&key)?;
         self.state.digest = self.state.digest.plus(Digest::of_record(&key, &record));
-        self.state.record_count += 1;
+        self.state.record_count = self.state.record_count.saturating_add(1);
         self.store.put(key, record);
-        Ok(())
+        Ok(replaced)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), ReadError> {
-        self.forget(key)?;
-        self.store.delete(key);
-        Ok(())
-    }
-
-    /// Takes the present record out of the counters.
-    fn forget(&mut self, key: &[u8]) -> Result<(), ReadError> {
-        if let Some(old) = self.store.get(key)? {
-            self.state.digest = self.state.digest.minus(Digest::of_record(key, &old));
-            self.state.record_count -= 1;
+        if self.forget(key)? {
+            self.store.delete(key);
         }
         Ok(())
     }
-}
 
-/// Schema number of a chained stream's head.
-pub const HEAD_SCHEMA: u32 = 1;
-
-/// Where a chained stream keeps its head: behind every entry that the stream can have.
-#[must_use]
-pub fn head_key(stream: &[u8]) -> Key {
-    [stream, &[0xff; 12]].concat().into()
+    /// Takes the present record, if any, out of the counters.
+    fn forget(&mut self, key: &[u8]) -> Result<bool, ReadError> {
+        let Some(old) = self.store.get(key)? else {
+            return Ok(false);
+        };
+        self.state.digest = self.state.digest.minus(Digest::of_record(key, &old));
+        self.state.record_count = self.state.record_count.saturating_sub(1);
+        Ok(true)
+    }
 }

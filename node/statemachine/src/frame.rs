@@ -1,15 +1,15 @@
-//! The frame around a stored value: format 1, codec 2, dictionary 2, key epoch 2, checksum 4, bytes.
+//! The frame around a stored value: format 1, codec 1, dictionary 2, key epoch 2, checksum 4, bytes.
 //!
 //! Compression and sealing come later as other codecs and epochs, record by record, without a migration.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// Bytes before the content.
-pub const HEADER_BYTES: usize = 11;
+pub const HEADER_BYTES: usize = 10;
 /// The only format so far.
 pub const FORMAT: u8 = 1;
 /// Content as it is.
-pub const CODEC_PLAIN: u16 = 0;
+pub const CODEC_PLAIN: u8 = 0;
 
 /// Why a frame cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum FrameError {
 pub fn encode(value: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(HEADER_BYTES + value.len());
     frame.put_u8(FORMAT);
-    frame.put_u16(CODEC_PLAIN);
+    frame.put_u8(CODEC_PLAIN);
     frame.put_u16(0);
     frame.put_u16(0);
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&frame), value);
@@ -46,7 +46,7 @@ pub fn encode(value: &[u8]) -> Bytes {
 pub fn decode(frame: &Bytes) -> Result<Bytes, FrameError> {
     let header = frame.get(..HEADER_BYTES).ok_or(FrameError::Short)?;
     let (meta, checksum) = header.split_at(HEADER_BYTES - 4);
-    if meta != [FORMAT, 0, 0, 0, 0, 0, 0] {
+    if meta != [FORMAT, CODEC_PLAIN, 0, 0, 0, 0] {
         return Err(FrameError::Unknown);
     }
     let value = frame.slice(HEADER_BYTES..);
@@ -66,7 +66,7 @@ mod tests {
     fn round_trip_and_frozen_bytes() {
         let frame = encode(b"spine");
         assert_eq!(decode(&frame), Ok(Bytes::from_static(b"spine")));
-        assert_eq!(frame[..7], [1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(frame[..6], [1, 0, 0, 0, 0, 0]);
         assert_eq!(frame.len(), HEADER_BYTES + 5);
     }
 

@@ -4,9 +4,10 @@
 //! logs or snapshots, and two routing keys never meet.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use aes::Aes128;
-use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
+use aes::cipher::{BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use spine_proto::ids::{RoutingKey, Slot};
 
@@ -47,12 +48,16 @@ impl Family {
             _ => None,
         }
     }
+}
 
-    /// Whether keys of this family carry a slot that the shard must own.
-    #[must_use]
-    pub fn is_slotted(self) -> bool {
-        matches!(self, Self::Records | Self::Pds | Self::Stream)
-    }
+/// First byte of the families that callers own; the last, 0xff, is no family.
+const SLOTTED: RangeInclusive<u8> = 0x10..=0xfe;
+
+/// Whether a key carries a slot that its shard must own. Families that this release has no name for do too, so that
+/// a new service needs no new apply.
+#[must_use]
+pub fn is_slotted(key: &[u8]) -> bool {
+    key.first().is_some_and(|family| SLOTTED.contains(family))
 }
 
 /// The cluster's key for subjects.
@@ -83,6 +88,51 @@ impl SubjectKey {
         self.0.encrypt_block(&mut block);
         block.into()
     }
+
+    /// The routing key of a subject; `None` where it was made under another key.
+    #[must_use]
+    pub fn routing_key(&self, subject: &[u8; SUBJECT_BYTES]) -> Option<RoutingKey> {
+        let mut block = (*subject).into();
+        self.0.decrypt_block(&mut block);
+        let block: [u8; SUBJECT_BYTES] = block.into();
+        let text = block.get(1..=usize::from(block[0]))?;
+        let rest = &block[1 + text.len()..];
+        if rest.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        RoutingKey::parse(std::str::from_utf8(text).ok()?).ok()
+    }
+}
+
+/// The parts of a slotted key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Parts<'a> {
+    /// First byte.
+    pub family: u8,
+    /// What the shard must own.
+    pub slot: Slot,
+    /// The routing key, permuted.
+    pub subject: [u8; SUBJECT_BYTES],
+    /// Kind of record within the family.
+    pub kind: u8,
+    /// The rest.
+    pub suffix: &'a [u8],
+}
+
+/// Takes a key of a slotted family, or of a request row, apart; `None` for any other bytes.
+#[must_use]
+pub fn parse(key: &[u8]) -> Option<Parts<'_>> {
+    let family = *key.first()?;
+    if !is_slotted(key) && family != Family::Request as u8 {
+        return None;
+    }
+    Some(Parts {
+        family,
+        slot: slot_of(key)?,
+        subject: key.get(3..3 + SUBJECT_BYTES)?.try_into().ok()?,
+        kind: *key.get(PREFIX_BYTES - 1)?,
+        suffix: key.get(PREFIX_BYTES..)?,
+    })
 }
 
 /// The key of one record of a routing key.
@@ -94,13 +144,31 @@ pub fn encode(
     kind: u8,
     suffix: &[u8],
 ) -> Bytes {
-    let mut key = BytesMut::with_capacity(PREFIX_BYTES + suffix.len());
-    key.put_u8(family as u8);
-    key.put_u16(routing_key.slot().get());
-    key.put_slice(&subject_key.subject(routing_key));
-    key.put_u8(kind);
-    key.put_slice(suffix);
+    from_parts(&Parts {
+        family: family as u8,
+        slot: routing_key.slot(),
+        subject: subject_key.subject(routing_key),
+        kind,
+        suffix,
+    })
+}
+
+/// The key with these parts.
+#[must_use]
+pub fn from_parts(parts: &Parts<'_>) -> Bytes {
+    let mut key = BytesMut::with_capacity(PREFIX_BYTES + parts.suffix.len());
+    key.put_u8(parts.family);
+    key.put_u16(parts.slot.get());
+    key.put_slice(&parts.subject);
+    key.put_u8(parts.kind);
+    key.put_slice(parts.suffix);
     key.freeze()
+}
+
+/// What all keys of one routing key in one family begin with.
+#[must_use]
+pub fn subject_prefix(family: Family, subject_key: &SubjectKey, routing_key: &RoutingKey) -> Bytes {
+    encode(family, subject_key, routing_key, 0, &[]).slice(..PREFIX_BYTES - 1)
 }
 
 /// The slot inside a slotted key.
@@ -175,6 +243,7 @@ mod tests {
             );
             assert_eq!(slot_of(&encoded), Some(key.slot()));
             assert_eq!(suffix_of(&encoded).unwrap(), b"s"[..]);
+            assert_eq!(subject_key.routing_key(&subject), Some(key));
         }
     }
 

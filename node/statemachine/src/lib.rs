@@ -4,6 +4,7 @@
 //! [`apply::apply`] is the only function that changes replicated state; business rules live above, on the leader.
 
 pub mod apply;
+pub mod chain;
 pub mod check;
 pub mod digest;
 pub mod frame;
@@ -12,8 +13,11 @@ pub mod key;
 pub mod limits;
 pub mod memory;
 pub mod request;
+pub mod slots;
 pub mod state;
 pub mod store;
+pub mod txn;
+pub mod window;
 
 pub use apply::{Applied, Halt, SubOutcome, apply};
 pub use digest::Digest;

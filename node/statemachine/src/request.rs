@@ -1,7 +1,7 @@
 //! Exactly once: a row for each request id that took effect, kept for a window of log time.
 //!
-//! Rows are ordinary records. Their key begins with a bucket of log time, so a whole bucket is forgotten at once;
-//! its rows are then removed a bounded number per entry, the same number on every replica.
+//! Rows are ordinary records, keyed like every other: family, slot, the request's id as subject, kind. Which of them
+//! still count is in [`crate::window`].
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -9,15 +9,16 @@ use spine_proto::ids::{RequestId, Slot};
 use spine_proto::storage::v1::{RequestKey, RequestRow};
 
 use crate::frame;
-use crate::key::Family;
-use crate::limits::{REQUEST_BUCKET_MS, REQUEST_ROWS_MAX, REQUEST_WINDOW_MS};
+use crate::key::{Family, PREFIX_BYTES, SUBJECT_BYTES};
 use crate::state::SystemState;
-use crate::store::{OrderedRead, ReadError};
+use crate::store::{OrderedRead, ReadError, Record};
 
 /// Schema number of a request row.
 pub const SCHEMA: u32 = 1;
+/// Kind of a request row's key.
+pub const KIND: u8 = 1;
 /// Bytes of a request key's id and digest.
-pub const HASH_BYTES: usize = 16;
+pub const HASH_BYTES: usize = SUBJECT_BYTES;
 
 /// The key under which a caller's request id is remembered.
 #[must_use]
@@ -44,28 +45,28 @@ fn half(hash: &blake3::Hash) -> Bytes {
     Bytes::copy_from_slice(&hash.as_bytes()[..HASH_BYTES])
 }
 
-fn bucket_of(log_time_ms: i64) -> u64 {
-    u64::try_from(log_time_ms / REQUEST_BUCKET_MS).unwrap_or(0)
+/// Whether id, digest and slot have their sizes.
+pub(crate) fn is_well_formed(key: &RequestKey) -> bool {
+    key.id.len() == HASH_BYTES && key.body_digest.len() == HASH_BYTES && slot_of(key).is_some()
 }
 
-pub(crate) fn row_key(bucket: u64, id: &[u8]) -> Bytes {
-    let mut key = BytesMut::with_capacity(1 + 8 + id.len());
-    key.put_u8(Family::Request as u8);
-    key.put_u64(bucket);
-    key.put_slice(id);
-    key.freeze()
+fn slot_of(key: &RequestKey) -> Option<Slot> {
+    Slot::new(u16::try_from(key.slot).ok()?).ok()
 }
 
-/// The bucket of a row's key.
-pub(crate) fn bucket_in(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
+/// Where the row of a well-formed request key is.
+pub(crate) fn row_key(key: &RequestKey) -> Bytes {
+    let mut row = BytesMut::with_capacity(PREFIX_BYTES);
+    row.put_u8(Family::Request as u8);
+    row.put_u16(slot_of(key).map_or(0, Slot::get));
+    row.put_slice(&key.id);
+    row.put_u8(KIND);
+    row.freeze()
 }
 
-/// Buckets that count now, newest first.
-fn live_buckets(state: &SystemState) -> impl Iterator<Item = u64> {
-    let newest = bucket_of(state.log_time_ms);
-    let oldest = bucket_of(state.log_time_ms.saturating_sub(REQUEST_WINDOW_MS)).max(state.request_floor);
-    (oldest..=newest).rev()
+/// A new row's value.
+pub(crate) fn row_value(row: &RequestRow) -> Bytes {
+    frame::encode(&row.encode_to_vec())
 }
 
 /// The row of a request id that took effect within the window.
@@ -77,39 +78,47 @@ pub fn lookup(
     state: &SystemState,
     key: &RequestKey,
 ) -> Result<Option<RequestRow>, ReadError> {
-    for bucket in live_buckets(state) {
-        if !state.request_buckets.contains_key(&bucket) {
-            continue;
-        }
-        if let Some(record) = store.get(&row_key(bucket, &key.id))? {
-            let value = frame::decode(&record.value).map_err(|error| ReadError(error.to_string()))?;
-            let row = RequestRow::decode(value).map_err(|error| ReadError(error.to_string()))?;
-            return Ok(Some(row));
-        }
+    match store.get(&row_key(key))? {
+        Some(record) if state.requests.remembers(record.revision) => parse(&record).map(Some),
+        _ => Ok(None),
     }
-    Ok(None)
 }
 
-/// Where a new row goes.
-pub(crate) fn new_row_key(state: &SystemState, id: &[u8]) -> (u64, Bytes) {
-    let bucket = bucket_of(state.log_time_ms);
-    (bucket, row_key(bucket, id))
+fn parse(record: &Record) -> Result<RequestRow, ReadError> {
+    let value = frame::decode(&record.value).map_err(|error| ReadError(error.to_string()))?;
+    RequestRow::decode(value).map_err(|error| ReadError(error.to_string()))
 }
 
-/// Forgets whole buckets that are too old, or the oldest ones where there are too many rows.
-pub(crate) fn raise_floor(state: &mut SystemState) {
-    let by_time = bucket_of(state.log_time_ms.saturating_sub(REQUEST_WINDOW_MS));
-    state.request_floor = state.request_floor.max(by_time);
-    let mut live: u64 = state
-        .request_buckets
-        .range(state.request_floor..)
-        .map(|(_, rows)| rows)
-        .sum();
-    while live > REQUEST_ROWS_MAX {
-        let Some((&oldest, &rows)) = state.request_buckets.range(state.request_floor..).next() else {
-            return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(principal: &str, operation: &str, id: &str, body: &[u8]) -> RequestKey {
+        let id = RequestId::parse(id).unwrap();
+        key_of(principal, operation, &id, Slot::new(5).unwrap(), body)
+    }
+
+    #[test]
+    fn every_part_counts_and_none_runs_into_the_next() {
+        let one = key("p", "op", "id", b"body");
+        assert_eq!(one.id, key("p", "op", "id", b"other").id);
+        assert_ne!(one.body_digest, key("p", "op", "id", b"other").body_digest);
+        assert_ne!(one.id, key("po", "p", "id", b"body").id);
+        assert_ne!(one.id, key("p", "opi", "d", b"body").id);
+        assert!(is_well_formed(&one));
+    }
+
+    #[test]
+    fn a_key_with_wrong_sizes_is_noticed() {
+        let good = key("p", "op", "id", b"body");
+        let wrong_slot = RequestKey {
+            slot: 16_384,
+            ..good.clone()
         };
-        state.request_floor = oldest + 1;
-        live -= rows;
+        let wrong_id = RequestKey {
+            id: Bytes::new(),
+            ..good
+        };
+        assert!(!is_well_formed(&wrong_slot) && !is_well_formed(&wrong_id));
     }
 }

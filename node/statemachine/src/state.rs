@@ -1,10 +1,9 @@
 //! What is replicated besides the records: counters that apply keeps.
 
-use std::collections::BTreeMap;
-
 use spine_proto::storage::v1 as pb;
 
 use crate::digest::Digest;
+use crate::window::RequestWindow;
 
 /// The state machine's own counters; equal on all replicas at one index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,10 +16,8 @@ pub struct SystemState {
     pub level: u32,
     /// Newest `proposed_at` applied, milliseconds since 1970 UTC; never goes back.
     pub log_time_ms: i64,
-    /// Request ids in buckets below this one are forgotten.
-    pub request_floor: u64,
-    /// Stored request-id rows by bucket, forgotten ones included until they are removed.
-    pub request_buckets: BTreeMap<u64, u64>,
+    /// Which request ids still count.
+    pub requests: RequestWindow,
 }
 
 /// Stored counters that make no sense.
@@ -35,15 +32,7 @@ impl SystemState {
         state.record_count = self.record_count;
         state.level = self.level;
         state.log_time_ms = self.log_time_ms;
-        state.request_floor = self.request_floor;
-        state.request_buckets = self
-            .request_buckets
-            .iter()
-            .map(|(bucket, rows)| pb::RequestBucket {
-                bucket: *bucket,
-                rows: *rows,
-            })
-            .collect();
+        state.requests = Some(self.requests.to_proto());
     }
 
     /// Reads the counters of a replica's stored state.
@@ -55,13 +44,16 @@ impl SystemState {
             0 => Digest::default(),
             _ => Digest::from_bytes(&state.digest).ok_or(MalformedState)?,
         };
+        let requests = match &state.requests {
+            Some(stored) => RequestWindow::from_proto(stored).ok_or(MalformedState)?,
+            None => RequestWindow::default(),
+        };
         Ok(Self {
             digest,
             record_count: state.record_count,
             level: state.level,
             log_time_ms: state.log_time_ms,
-            request_floor: state.request_floor,
-            request_buckets: state.request_buckets.iter().map(|b| (b.bucket, b.rows)).collect(),
+            requests,
         })
     }
 }
