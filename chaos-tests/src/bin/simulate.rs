@@ -37,13 +37,19 @@ fn range(text: &str) -> Result<(u64, u64), String> {
     let (first, last) = text.split_once("..").ok_or("write A..B")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
     let (first, last) = (number(first)?, number(last)?);
-    if first < last { Ok((first, last)) } else { Err("A must be below B".to_owned()) }
+    if first < last {
+        Ok((first, last))
+    } else {
+        Err("A must be below B".to_owned())
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (first, last) =
-        arguments.seeds.or_else(|| arguments.seed.map(|seed| (seed, seed + 1))).unwrap_or((0, 0));
+    let (first, last) = arguments
+        .seeds
+        .or_else(|| arguments.seed.map(|seed| (seed, seed + 1)))
+        .unwrap_or((0, 0));
     let began = Instant::now();
     let out = &mut io::stdout();
     let mut failed = Vec::new();
@@ -53,7 +59,12 @@ fn main() -> ExitCode {
             FocusName::All => Focus::All,
             FocusName::PowerCuts => Focus::PowerCuts,
         };
-        let report = group::run(seed, Duration::from_secs(arguments.fault_seconds), focus, arguments.trace);
+        let report = group::run(
+            seed,
+            Duration::from_secs(arguments.fault_seconds),
+            focus,
+            arguments.trace,
+        );
         virtual_ms += report.virtual_ms;
         for line in &report.lines {
             let _ = writeln!(out, "{line}");
@@ -74,9 +85,17 @@ fn main() -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let speed = Duration::from_millis(virtual_ms).as_secs_f64() / took.max(0.001);
     let count = last - first;
-    let _ = writeln!(io::stderr(), "{count} seeds, {} failed, {took:.1} s, {speed:.1} x real time", failed.len());
+    let _ = writeln!(
+        io::stderr(),
+        "{count} seeds, {} failed, {took:.1} s, {speed:.1} x real time",
+        failed.len()
+    );
     for seed in &failed {
         let _ = writeln!(io::stderr(), "replay: cargo simulate --seed {seed} --trace");
     }
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -59,16 +59,28 @@ impl Edge {
         let label = RequestLabel { operation, outcome };
         self.metrics.gateway.requests.get_or_create(&label).inc();
         let label = Operation { operation };
-        self.metrics.gateway.request_seconds.get_or_create(&label).observe(started.elapsed().as_secs_f64());
+        self.metrics
+            .gateway
+            .request_seconds
+            .get_or_create(&label)
+            .observe(started.elapsed().as_secs_f64());
         let bytes = result.map_err(|error| to_status(&error))?;
-        R::decode(bytes).map(Response::new).map_err(|_| Status::internal("response of another kind"))
+        R::decode(bytes)
+            .map(Response::new)
+            .map_err(|_| Status::internal("response of another kind"))
     }
 
-    async fn carry_out<Q: Message>(&self, operation: &str, request: &Request<Q>) -> Result<Bytes, SpineError> {
+    async fn carry_out<Q: Message>(
+        &self,
+        operation: &str,
+        request: &Request<Q>,
+    ) -> Result<Bytes, SpineError> {
         let principal = self.principal(request.metadata())?;
         let deadline = Instant::now() + deadline_of(request.metadata());
         let body = Bytes::from(request.get_ref().encode_to_vec());
-        self.dispatcher()?.call(operation, body, &principal, deadline).await
+        self.dispatcher()?
+            .call(operation, body, &principal, deadline)
+            .await
     }
 
     /// The dispatcher.
@@ -93,10 +105,15 @@ impl Edge {
         };
         match metadata.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
             None => Ok(principal.clone()),
-            Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => {
-                Ok(Principal { id: id.to_string(), permissions: principal.permissions.clone() })
-            }
-            Some(_) => Err(SpineError::new(ErrorKind::Unauthenticated, "UNAUTHENTICATED", "malformed principal")),
+            Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => Ok(Principal {
+                id: id.to_string(),
+                permissions: principal.permissions.clone(),
+            }),
+            Some(_) => Err(SpineError::new(
+                ErrorKind::Unauthenticated,
+                "UNAUTHENTICATED",
+                "malformed principal",
+            )),
         }
     }
 }
@@ -104,7 +121,9 @@ impl Edge {
 /// The caller's `grpc-timeout`, within bounds.
 #[must_use]
 pub fn deadline_of(metadata: &MetadataMap) -> Duration {
-    let asked = metadata.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    let asked = metadata
+        .get("grpc-timeout")
+        .and_then(|value| parse_timeout(value.to_str().ok()?));
     asked.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX)
 }
 
