@@ -187,7 +187,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
             return Ok(SubOutcome::ForeignSlot { slot });
         }
         for (guard, place) in sub.guards.iter().zip(0_u32..) {
-            if !guard::holds(self.store, guard)? {
+            if !guard::holds(self.store, self.index, guard)? {
                 return Ok(SubOutcome::GuardFailed { guard: place });
             }
         }
