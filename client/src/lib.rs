@@ -49,9 +49,9 @@ mod load_lane;
 #[cfg(feature = "cli")]
 pub mod local_cluster;
 pub mod options;
-pub mod population;
 mod pds;
 mod pool;
+pub mod population;
 mod records;
 mod retry;
 mod route;

@@ -18,7 +18,9 @@ use crate::error::Result;
 use crate::load_lane::Lane;
 
 /// Lines of one batch: one request, and at the node few log entries.
-pub const BATCH_LINES: usize = 200;
+pub const BATCH_LINES: usize = 500;
+/// A node takes no more in one message.
+pub const BATCH_LINES_MAX: usize = 2_048;
 /// A batch is closed early at so many bytes.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Streams side by side.
@@ -116,9 +118,9 @@ impl LoadBuilder {
         }
     }
 
-    /// Lines of one batch. Default 200.
+    /// Lines of one batch, at most 2,048. Default 500.
     pub fn batch_lines(mut self, lines: usize) -> Self {
-        self.batch_lines = lines.max(1);
+        self.batch_lines = lines.clamp(1, BATCH_LINES_MAX);
         self
     }
 

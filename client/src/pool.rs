@@ -167,8 +167,9 @@ impl Pool {
                     drop(state);
                     return (node, Ok(link));
                 }
-                State::Dialing(dialed) => dialed.clone(),
-                State::Ready(_) | State::Idle => {
+                // A dial whose task is gone, with its runtime or by a panic, counts as none.
+                State::Dialing(dialed) if dialed.has_changed().is_ok() => dialed.clone(),
+                State::Dialing(_) | State::Ready(_) | State::Idle => {
                     let dialed = self.start_dial(&node);
                     *state = State::Dialing(dialed.clone());
                     dialed

@@ -444,3 +444,27 @@ async fn faults_of_the_caller_are_told_before_anything_is_sent() {
     );
     assert_eq!(fake.all_calls(), 0);
 }
+
+#[test]
+fn a_client_outlives_the_runtime_that_began_its_dial() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let fake = Fake::new(&["a:1"]);
+    fake.port("a:1", Port::BlackHole);
+    let client = runtime().block_on(async {
+        let client = fake
+            .builder()
+            .deadline(Duration::from_millis(100))
+            .connect()
+            .unwrap();
+        client.records().get(&key()).await.unwrap_err();
+        client
+    });
+    fake.port("a:1", Port::Open);
+    runtime().block_on(async { client.records().get(&key()).await.unwrap() });
+}

@@ -257,3 +257,21 @@ async fn definitions_and_completions_are_written() {
         assert!(text.contains("spinectl"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_seed_gives_one_population() {
+    let shell = Shell::new().await;
+    let generate = ["population", "generate", "--count", "1203", "--seed", "9"];
+    let (code, first) = shell.says(&generate).await;
+    assert_eq!((code, first.lines().count()), (0, 1_203));
+    for line in first.lines().take(10) {
+        let patient: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(patient["resourceType"], "Patient");
+    }
+    let file = shell.dir.path().join("p.ndjson");
+    let to_file = [&generate[..], &["--out", file.to_str().unwrap()]].concat();
+    assert_eq!(shell.says(&to_file).await, (0, String::new()));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
+    let other = ["population", "generate", "--count", "1203", "--seed", "10"];
+    assert_ne!(shell.says(&other).await.1, first);
+}

@@ -17,8 +17,8 @@ const CAUGHT_UP_ENTRIES_MAX: u64 = 64;
 
 /// What the driver learns from the links.
 pub trait NodesSource: Send + Sync + 'static {
-    /// What is known of the other nodes now.
-    fn nodes(&self) -> NodesView;
+    /// What is known of the other nodes now, judged by a group's voters.
+    fn nodes(&self, voters: &[u64]) -> NodesView;
     /// Tells the peers which shards this node leads.
     fn publish_leading(&self, shards: Vec<u32>);
 }
@@ -56,10 +56,9 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let nodes = self.nodes.nodes();
             let mut leading = Vec::new();
             for shard in self.host.all() {
-                if self.look_at(&shard, &nodes).await {
+                if self.look_at(&shard).await {
                     leading.push(shard.group.identity().shard);
                 }
             }
@@ -68,8 +67,10 @@ impl Driver {
     }
 
     /// Decides and acts for one group; returns whether it is led here.
-    async fn look_at(&mut self, shard: &Arc<Shard>, nodes: &NodesView) -> bool {
+    async fn look_at(&mut self, shard: &Arc<Shard>) -> bool {
         let group = &shard.group;
+        let voters: Vec<u64> = group.identity().members.iter().map(|(_, node)| *node).collect();
+        let nodes = self.nodes.nodes(&voters);
         let status = group.status();
         if status.stopped.is_some() {
             return false;
@@ -84,7 +85,7 @@ impl Driver {
             caught_up: if status.leading { caught_up(shard, status.last_log_index) } else { Vec::new() },
         };
         let now = self.started.elapsed();
-        match self.elections.decide(now, &view, nodes, self.entropy.fraction()) {
+        match self.elections.decide(now, &view, &nodes, self.entropy.fraction()) {
             Some(Action::Initialize) => {
                 if let Err(error) = group.initialize().await {
                     tracing::error!(shard = view.shard, %error, "initialise group");

@@ -10,17 +10,17 @@ use spine_cluster_config::Config;
 use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
 use spine_consensus::net::Net;
 use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
-use spine_storage::checkpoint::CheckpointWorker;
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
-use spine_storage::replica::ReplicaStore;
+use spine_storage::replica::{CheckpointWorker, ReplicaOptions, ReplicaStore, WorkerOptions};
 use spine_storage::wal::{Driver as StorageDriver, Wal, WalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{AdvancedClock, Clock};
-use crate::cluster::bootstrap::{BootstrapError, Identity, node_id_in};
+use crate::cluster::bootstrap::{BootstrapError, PlanFiles, node_id_in};
+use crate::data_dir::{self, DataDirError, Membership};
 use crate::dispatch::call::Dispatcher;
 use crate::dispatch::execute::Executor;
 use crate::dispatch::forward::Forwarder;
@@ -28,10 +28,10 @@ use crate::driver::Driver;
 use crate::entropy::Entropy;
 use crate::gateway::edge::DispatcherSource;
 use crate::housekeeping::Housekeeper;
-use crate::peers::{Inbound, NodePeers};
+use crate::peers::NodePeers;
 use crate::shard::host::Host;
 use crate::shard::map::ShardMap;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 /// A planned stop ends within this, whatever is in flight.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub struct Parts {
     /// Threads, or tasks in virtual time.
     pub storage_driver: StorageDriver,
     /// Whether the watch lane has a thread of its own.
-    pub watch_driver: spine_consensus::transport::liveness::WatchDriver,
+    pub watch_driver: spine_consensus::transport::WatchDriver,
     /// Fixes the node's random choices.
     pub seed: u64,
 }
@@ -66,9 +66,12 @@ pub enum NodeError {
         /// Why.
         error: std::io::Error,
     },
-    /// The data directory's small files.
+    /// The cluster plan.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The log or a replica's state.
     #[error("open {what}: {error}")]
     Open {
@@ -121,6 +124,8 @@ pub struct Inner {
     pub draining: AtomicBool,
     pub(crate) running: Mutex<Option<Arc<Running>>>,
     pub(crate) adopting: tokio::sync::Mutex<()>,
+    /// Set when the process must end.
+    pub(crate) fatal: tokio::sync::watch::Sender<Option<String>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -132,16 +137,64 @@ impl DispatcherSource for Inner {
 }
 
 impl Inner {
+    /// A node without data, servers or tasks yet.
+    pub(crate) fn new(config: Config, parts: Parts) -> Arc<Self> {
+        let entropy = Arc::new(Entropy::seeded(parts.seed));
+        let (fatal, _) = tokio::sync::watch::channel(None);
+        Arc::new_cyclic(|node| {
+            let peers = NodePeers::new(
+                node.clone(),
+                Arc::clone(&parts.net),
+                config.listen.advertised_peer().to_string(),
+                parts.watch_driver,
+                entropy.number(),
+            );
+            Self {
+                clock: Arc::new(AdvancedClock::new(Arc::clone(&parts.clock))),
+                config,
+                parts,
+                entropy,
+                host: Arc::default(),
+                peers: Arc::new(peers),
+                metrics: Arc::new(Metrics::new()),
+                started: Instant::now(),
+                draining: AtomicBool::new(false),
+                running: Mutex::new(None),
+                adopting: tokio::sync::Mutex::new(()),
+                fatal,
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+            }
+        })
+    }
+
+    /// Last part of a stop: tasks, groups, log.
+    pub(crate) async fn shutdown(&self, until: Instant) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout_at(until, self.tasks.wait()).await;
+        for shard in self.host.all() {
+            let _ = tokio::time::timeout_at(until, shard.group.shutdown()).await;
+        }
+        if let Some(running) = self.running() {
+            let _ = tokio::time::timeout_at(until, running.checkpoints.stop()).await;
+            if let Ok(Err(error)) = tokio::time::timeout_at(until, running.wal.flush()).await {
+                tracing::error!(%error, "flush log");
+            }
+        }
+        self.peers.links().shutdown();
+    }
+
     /// What exists once the node belongs to a cluster.
     #[must_use]
     pub fn running(&self) -> Option<Arc<Running>> {
         self.running.lock().clone()
     }
 
-    /// The small files of the data directory.
+    /// The plan files of the data directory.
     #[must_use]
-    pub fn identity(&self) -> Identity {
-        Identity::new(Arc::clone(&self.parts.disk), &self.config.node.data_dir)
+    pub fn plan_files(&self) -> PlanFiles {
+        PlanFiles::new(Arc::clone(&self.parts.disk), &self.config.node.data_dir)
     }
 
     /// How others reach this node.
@@ -149,9 +202,9 @@ impl Inner {
     pub fn addresses(&self) -> PlanNode {
         PlanNode {
             node_id: self.running().map_or(0, |running| running.node_id),
-            peer_address: self.config.listen.peer_advertised(),
-            grpc_address: self.config.listen.grpc_advertised(),
-            admin_address: self.config.listen.admin_advertised(),
+            peer_address: self.config.listen.advertised_peer().to_string(),
+            grpc_address: self.config.listen.advertised_grpc().to_string(),
+            admin_address: self.config.listen.advertised_admin().to_string(),
         }
     }
 
@@ -170,24 +223,20 @@ impl Inner {
             let same = running.plan.cluster_id == plan.cluster_id;
             return if same { Ok(()) } else { Err(BootstrapError::AnotherCluster.into()) };
         }
-        let identity = self.identity();
-        if let Some(known) = identity.identity()? {
-            if known.cluster_id != plan.cluster_id {
-                return Err(BootstrapError::AnotherCluster.into());
-            }
-            return self.open(&plan, known.node_id, &known.store_uuid, false).await;
+        let identity = self.identity()?;
+        if identity.member.is_some() {
+            return Err(BootstrapError::AnotherCluster.into());
         }
-        let node_id = node_id_in(&plan, &self.config.listen.peer_advertised())?;
-        // A plan without an identity was never finished: nothing has voted, so it begins anew.
+        let node_id = node_id_in(&plan, self.config.listen.advertised_peer())?;
+        // A plan without membership was never finished: nothing has voted, so it begins anew.
         for leftover in ["wal", "replicas"] {
             let dir = self.dir(leftover);
             if self.parts.disk.exists(&dir).map_err(BootstrapError::Io)? {
                 self.parts.disk.remove_dir_all(&dir).map_err(BootstrapError::Io)?;
             }
         }
-        identity.store_plan(&plan)?;
-        let store_uuid: [u8; 16] = self.entropy.bytes()[..16].try_into().unwrap_or_default();
-        self.open(&plan, node_id, &store_uuid, true).await
+        self.plan_files().store_plan(&plan)?;
+        self.open(&plan, node_id, identity.store_uuid, true).await
     }
 
     /// Starts with what the data directory holds, if it holds anything.
@@ -195,35 +244,48 @@ impl Inner {
     /// # Errors
     /// [`NodeError`]
     pub async fn resume(self: &Arc<Self>) -> Result<bool, NodeError> {
-        let identity = self.identity();
-        let (Some(known), Some(plan)) = (identity.identity()?, identity.plan()?) else { return Ok(false) };
-        if known.cluster_id != plan.cluster_id {
+        let identity = self.identity()?;
+        let Some(member) = identity.member else { return Ok(false) };
+        let plan = self.plan_files().plan()?.ok_or(BootstrapError::Format)?;
+        if member.cluster_id != plan.cluster_id[..] {
             return Err(BootstrapError::AnotherCluster.into());
         }
         let _one_at_a_time = self.adopting.lock().await;
-        self.open(&plan, known.node_id, &known.store_uuid, false).await?;
+        self.open(&plan, member.node_id, identity.store_uuid, false).await?;
         Ok(true)
+    }
+
+    fn identity(&self) -> Result<data_dir::Identity, NodeError> {
+        let uuid = sixteen(&self.entropy.bytes());
+        let engine = self.config.storage.engine.to_string();
+        Ok(data_dir::open(self.parts.disk.as_ref(), &self.config.node.data_dir, &engine, uuid)?)
     }
 
     async fn open(
         self: &Arc<Self>,
         plan: &ClusterPlan,
         node_id: u64,
-        store_uuid: &[u8],
+        store_uuid: [u8; 16],
         create: bool,
     ) -> Result<(), NodeError> {
-        let store_uuid: [u8; 16] =
-            store_uuid.try_into().map_err(|_| NodeError::Bootstrap(BootstrapError::Format("identity")))?;
-        let wal = self.open_wal(store_uuid).await?;
-        let checkpoints = CheckpointWorker::start(self.parts.storage_driver);
+        let wal = self.open_wal(store_uuid)?;
+        let fatal = self.fatal.clone();
+        let on_failure: spine_storage::replica::OnFailure = Arc::new(move |_, error| {
+            tracing::error!(%error, "write checkpoint");
+            // What the disk holds is unknown now: the log replays it after a restart.
+            let _ = fatal.send(Some(format!("checkpoint: {error}")));
+        });
+        let checkpoints = CheckpointWorker::start(self.parts.storage_driver, WorkerOptions { on_failure })
+            .map_err(|error| NodeError::open("checkpoint worker", error))?;
         let mine: Vec<&PlanShard> =
             plan.shards.iter().filter(|shard| shard.members.iter().any(|m| m.node_id == node_id)).collect();
         let mut opened = Vec::with_capacity(mine.len());
         for shard in mine {
-            opened.push(self.open_replica(shard, node_id, &wal, &checkpoints, create).await?);
+            opened.push(self.open_replica(shard, node_id, &wal, store_uuid, create).await?);
         }
         if create {
-            self.identity().store_identity(plan, node_id, store_uuid.to_vec().into())?;
+            let member = Membership { cluster_id: sixteen(&plan.cluster_id), node_id };
+            data_dir::join(self.parts.disk.as_ref(), &self.config.node.data_dir, member)?;
         }
         self.peers.join(node_id, plan);
         for (identity, store) in opened {
@@ -231,7 +293,7 @@ impl Inner {
             let log = wal.group(identity.replica_id);
             let timings = GroupTimings { log_entries_kept: self.config.raft.log_keep_entries, ..GroupTimings::default() };
             let peers = Arc::clone(&self.peers);
-            let group = RaftGroup::open(identity, timings, log, store, peers)
+            let group = RaftGroup::open(identity, timings, log, store, checkpoints.clone(), peers)
                 .await
                 .map_err(|error| NodeError::open(format!("group of shard {shard}"), error))?;
             self.host.insert(group);
@@ -240,7 +302,7 @@ impl Inner {
         self.start_running(plan, node_id, wal, checkpoints)
     }
 
-    async fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
+    fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
         let options = WalOptions {
             segment_bytes: self.config.storage.segment_bytes,
             ..WalOptions::default()
@@ -252,7 +314,6 @@ impl Inner {
             options,
             self.parts.storage_driver,
         )
-        .await
         .map_err(|error| NodeError::open("log", error))
     }
 
@@ -261,7 +322,7 @@ impl Inner {
         shard: &PlanShard,
         node_id: u64,
         wal: &Wal,
-        checkpoints: &CheckpointWorker,
+        store_uuid: [u8; 16],
         create: bool,
     ) -> Result<(GroupIdentity, ReplicaStore), NodeError> {
         let what = || format!("replica of shard {}", shard.shard);
@@ -275,14 +336,16 @@ impl Inner {
             return Err(NodeError::open(what(), "its log is missing; the replica was lost and may not vote"));
         }
         let dir = self.dir("replicas").join(replica_id.to_string());
-        let store = ReplicaStore::open(
-            Arc::clone(&self.parts.disk),
-            Arc::clone(&self.parts.engine),
-            &dir,
-            shard.shard,
-            replica_id,
-            checkpoints.clone(),
-        )
+        let options = ReplicaOptions {
+            owner: [store_uuid.as_slice(), &replica_id.to_be_bytes()].concat(),
+            ..self.replica_options()
+        };
+        let (disk, engine) = (Arc::clone(&self.parts.disk), Arc::clone(&self.parts.engine));
+        let store = if create {
+            ReplicaStore::create(disk, &dir, engine, options)
+        } else {
+            ReplicaStore::open(disk, &dir, engine, options)
+        }
         .map_err(|error| NodeError::open(what(), error))?;
         let identity = GroupIdentity {
             shard: shard.shard,
@@ -303,7 +366,7 @@ impl Inner {
             .subject_key
             .as_ref()
             .try_into()
-            .map_err(|_| NodeError::Bootstrap(BootstrapError::Format("plan")))?;
+            .map_err(|_| NodeError::Bootstrap(BootstrapError::Format))?;
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let executor = Executor {
             clock: Arc::clone(&clock),
@@ -322,7 +385,28 @@ impl Inner {
         let driver = Driver::new(node_id, Arc::clone(&self.host), Arc::clone(&self.peers) as _, Arc::clone(&self.entropy));
         self.spawn(driver.run());
         self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), clock).run());
+        self.watch_log();
         Ok(())
+    }
+
+    /// A log that cannot be written ends the process: what is on the disk is no longer known.
+    fn watch_log(self: &Arc<Self>) {
+        let Some(running) = self.running() else { return };
+        let fatal = self.fatal.clone();
+        self.spawn(async move {
+            let reason = running.wal.failed().await;
+            let _ = fatal.send(Some(format!("log: {reason}")));
+        });
+    }
+
+    fn replica_options(&self) -> ReplicaOptions {
+        let checkpoint_bytes = usize::try_from(self.config.storage.checkpoint_bytes).unwrap_or(usize::MAX);
+        let defaults = ReplicaOptions::default();
+        ReplicaOptions {
+            delta_checkpoint_bytes: checkpoint_bytes,
+            delta_bytes_max: defaults.delta_bytes_max.max(checkpoint_bytes.saturating_mul(2)),
+            ..defaults
+        }
     }
 
     /// A task that ends with the node.
@@ -338,4 +422,13 @@ impl Inner {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
+}
+
+/// The first 16 bytes; missing ones are zero.
+fn sixteen(bytes: &[u8]) -> [u8; 16] {
+    let mut sixteen = [0; 16];
+    for (to, from) in sixteen.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    sixteen
 }

@@ -30,7 +30,7 @@ pub fn shard_summary(shard: &Shard, node_id: u64, slots: (u32, u32)) -> pb::Shar
             applied_index: store.applied.map_or(0, |id| id.index),
             last_log_index: status.last_log_index,
             purged_index: status.purged_index,
-            checkpoint_index: store.checkpoint_index,
+            checkpoint_index: store.checkpoint.map_or(0, |id| id.index),
             record_count: store.record_count,
             digest: store.digest.to_string(),
             state: match (&status.stopped, status.leading) {

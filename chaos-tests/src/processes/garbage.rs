@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
+use spine_proto::internal::raft::v1::peer_frame::Body;
+use spine_proto::internal::raft::v1::{BootstrapRequest, GroupRequest, Hello, PeerFrame, StatusResponse};
+use spine_proto::internal::shard::v1::ExecuteRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -18,6 +22,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// Half-open connections kept at once on each port.
 const IDLE_CONNECTIONS: usize = 16;
 
+/// What peers greet each other with.
+const MAGIC: u64 = u64::from_le_bytes(*b"SPINE\0\0\x01");
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What was sent.
@@ -160,19 +166,53 @@ fn length_prefixed(random: &mut ChaCha8Rng, len_max: u32) -> Vec<u8> {
     bytes
 }
 
-/// A protobuf message whose first field is the peers' magic number, then noise.
+/// A greeting as a peer's, of another cluster or of none, then frames of any kind and noise.
 fn hello_like(random: &mut ChaCha8Rng) -> Vec<u8> {
-    let mut body = vec![0x09];
-    body.extend(*b"SPINE\x01\0\0");
-    body.extend(noise(random, 64));
-    let mut bytes = Vec::new();
-    match random.random_range(0..3) {
-        0 => bytes.extend(u32::try_from(body.len()).unwrap_or(0).to_be_bytes()),
-        1 => bytes.extend(u32::try_from(body.len()).unwrap_or(0).to_le_bytes()),
-        _ => bytes.push(u8::try_from(body.len()).unwrap_or(0)),
+    let cluster_id = if random.random() {
+        noise(random, 16).into()
+    } else {
+        bytes::Bytes::new()
+    };
+    let hello = Hello {
+        magic: MAGIC,
+        wire_min: random.random_range(0..3),
+        wire_max: random.random_range(0..9),
+        cluster_id,
+        node_id: random.random_range(0..5),
+        lane: random.random_range(0..5),
+        peer_address: "127.0.0.1:1".to_owned(),
+        ..Hello::default()
+    };
+    let mut bytes = peer_frame(0, Body::Hello(hello));
+    for call_id in 0..random.random_range(0..8) {
+        let body = match random.random_range(0..4) {
+            0 => Body::Request(GroupRequest {
+                shard: random.random_range(0..9),
+                ..GroupRequest::default()
+            }),
+            1 => Body::Execute(ExecuteRequest {
+                request: noise(random, 64).into(),
+                ..ExecuteRequest::default()
+            }),
+            2 => Body::Bootstrap(BootstrapRequest::default()),
+            _ => Body::StatusIs(StatusResponse {
+                node_status: noise(random, 64).into(),
+            }),
+        };
+        bytes.extend(peer_frame(call_id, body));
     }
-    bytes.extend(body);
+    bytes.extend(noise(random, 64));
     bytes
+}
+
+fn peer_frame(call_id: u64, body: Body) -> Vec<u8> {
+    let frame = PeerFrame {
+        call_id,
+        body: Some(body),
+    }
+    .encode_to_vec();
+    let length = u32::try_from(frame.len()).unwrap_or(0).to_le_bytes();
+    [&length[..], &frame].concat()
 }
 
 fn http1(random: &mut ChaCha8Rng) -> Vec<u8> {

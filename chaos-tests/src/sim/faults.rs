@@ -20,8 +20,8 @@ pub enum Order {
     Compact(Node),
 }
 
-/// Takes the power from one node's disk: what was not synced is gone.
-pub(super) type CutPower = Rc<dyn Fn()>;
+/// Ends all use of one node's disk. With `true` the power goes, too: what was not synced is gone.
+pub(super) type CutPower = Rc<dyn Fn(bool)>;
 
 /// The state of everything that can be broken.
 pub struct Faults {
@@ -123,9 +123,7 @@ impl Faults {
                 sim.crash(&*self.nodes[node]);
             }
             self.down[node] += 1;
-            if power {
-                (self.disks[node])();
-            }
+            (self.disks[node])(power);
         }
     }
 

@@ -70,7 +70,7 @@ fn answers_under(steps: &[(u64, u64, Fault)]) -> Vec<Vec<u64>> {
         });
     }
     let clients = names.iter().map(|name| format!("asks-{name}")).collect();
-    let cut: CutPower = Rc::new(|| {});
+    let cut: CutPower = Rc::new(|_| {});
     let mut faults = Faults::new(wires, vec![cut; 3], names, clients);
     for now in 0..1_000 {
         for (begin, end, fault) in steps {

@@ -4,6 +4,7 @@
 mod clients;
 //mod cluster;
 mod faults;
+pub mod group;
 pub mod invariants;
 pub mod net;
 mod operator;

@@ -5,7 +5,7 @@ use spine_proto::admin::v1::{
     AdvanceTimeRequest, AdvanceTimeResponse, CompactReplicaRequest, CompactReplicaResponse,
     GetClusterStatusRequest, GetClusterStatusResponse, GetNodeStatusRequest, GetNodeStatusResponse,
     GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse, ListShardsRequest,
-    ListShardsResponse, ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary, ShardSummary,
+    ListShardsResponse, NodeSummary, ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary, ShardSummary,
     TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::{Request, Response, Status};
@@ -33,9 +33,16 @@ impl AdminService for Seat {
         self.before("cluster status").await?;
         let health = self.fake.store.lock().health;
         let shards = vec![shard()];
+        let node = NodeSummary {
+            grpc_address: self.name.clone(),
+            reachable: true,
+            leaders: 1,
+            ..Default::default()
+        };
         Ok(Response::new(GetClusterStatusResponse {
             health,
             shards,
+            nodes: vec![node],
             ..Default::default()
         }))
     }

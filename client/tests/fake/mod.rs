@@ -185,16 +185,23 @@ impl Fake {
 
     /// Serves a node on a TCP port of loopback as well, for programs outside this process.
     pub(crate) async fn serve_tcp(&self, name: &str) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
+        let own = if name.starts_with("127.0.0.1:") {
+            name
+        } else {
+            "127.0.0.1:0"
+        };
+        let listener = tokio::net::TcpListener::bind(own).await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let seat = Seat {
             fake: self.clone(),
             name: name.to_owned(),
         };
         let incoming = futures_util::stream::unfold(listener, |listener| async move {
-            Some((listener.accept().await.map(|(stream, _)| stream), listener))
+            let accepted = listener.accept().await.and_then(|(stream, _)| {
+                stream.set_nodelay(true)?;
+                Ok(stream)
+            });
+            Some((accepted, listener))
         });
         tokio::spawn(seat.router().serve_with_incoming(incoming));
         address

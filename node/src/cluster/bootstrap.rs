@@ -1,32 +1,32 @@
-//! The identity of a data directory and the plan it belongs to.
+//! The plan of this node's cluster, beside its identity.
 //!
-//! Order of writing: plan, then the log and state of every replica, then the identity. An identity therefore says
-//! that every planned replica was once complete here: one that is missing later was lost, and may not vote.
+//! Order of adopting a plan: plan, then log and state of every replica, then membership in the identity. A member's
+//! identity therefore says that every planned replica was once complete here: one that is missing later was lost,
+//! and may not vote.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use prost::Message as _;
-use spine_proto::storage::v1::{ClusterPlan, NodeIdentity};
+use spine_proto::storage::v1::ClusterPlan;
 use spine_storage::disk::Disk;
 
-/// Stored format of the identity.
-pub const IDENTITY_FORMAT: u32 = 1;
-const IDENTITY_FILE: &str = "identity";
+use super::plan::PLAN_FORMAT;
+
 const PLAN_FILE: &str = "plan";
 const PROPOSAL_FILE: &str = "proposed-plan";
+const DIGEST_BYTES: usize = 32;
 
-/// Why a data directory cannot be used.
+/// Why a stored plan cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The disk said so.
-    #[error("read or write identity: {0}")]
+    #[error("read or write the cluster plan: {0}")]
     Io(#[from] io::Error),
     /// Written by a newer release, or damaged.
-    #[error("{0} is not of a format that this release reads")]
-    Format(&'static str),
+    #[error("the stored cluster plan is damaged or of a format that this release does not read")]
+    Format,
     /// The directory belongs to another cluster.
     #[error("this node has data of another cluster")]
     AnotherCluster,
@@ -35,49 +35,39 @@ pub enum BootstrapError {
     NotInPlan(String),
 }
 
-/// The small files of a data directory.
-pub struct Identity {
+/// The plan files of a data directory.
+pub struct PlanFiles {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
 
-impl Identity {
+impl PlanFiles {
     /// Of this data directory.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
         Self { disk, dir: dir.to_path_buf() }
     }
 
-    fn read<M: prost::Message + Default>(&self, name: &'static str) -> Result<Option<M>, BootstrapError> {
+    fn read(&self, name: &str) -> Result<Option<ClusterPlan>, BootstrapError> {
         let path = self.dir.join(name);
         if !self.disk.exists(&path)? {
             return Ok(None);
         }
         let bytes = self.disk.read(&path)?;
-        let (content, digest) =
-            bytes.split_at_checked(bytes.len().wrapping_sub(32)).ok_or(BootstrapError::Format(name))?;
+        let at = bytes.len().checked_sub(DIGEST_BYTES).ok_or(BootstrapError::Format)?;
+        let (content, digest) = bytes.split_at(at);
         if blake3::hash(content).as_bytes() != digest {
-            return Err(BootstrapError::Format(name));
+            return Err(BootstrapError::Format);
         }
-        M::decode(content).map(Some).map_err(|_| BootstrapError::Format(name))
+        let plan = ClusterPlan::decode(content).map_err(|_| BootstrapError::Format)?;
+        if plan.format == PLAN_FORMAT { Ok(Some(plan)) } else { Err(BootstrapError::Format) }
     }
 
-    fn write<M: prost::Message>(&self, name: &str, message: &M) -> Result<(), BootstrapError> {
-        let mut bytes = message.encode_to_vec();
+    fn write(&self, name: &str, plan: &ClusterPlan) -> Result<(), BootstrapError> {
+        let mut bytes = plan.encode_to_vec();
         let digest = blake3::hash(&bytes);
         bytes.extend_from_slice(digest.as_bytes());
         Ok(self.disk.write_atomic(&self.dir.join(name), &bytes)?)
-    }
-
-    /// The identity, once every replica of the plan was created.
-    ///
-    /// # Errors
-    /// [`BootstrapError`]
-    pub fn identity(&self) -> Result<Option<NodeIdentity>, BootstrapError> {
-        match self.read::<NodeIdentity>(IDENTITY_FILE)? {
-            Some(identity) if identity.format != IDENTITY_FORMAT => Err(BootstrapError::Format(IDENTITY_FILE)),
-            other => Ok(other),
-        }
     }
 
     /// The plan of this node's cluster.
@@ -85,13 +75,18 @@ impl Identity {
     /// # Errors
     /// [`BootstrapError`]
     pub fn plan(&self) -> Result<Option<ClusterPlan>, BootstrapError> {
-        match self.read::<ClusterPlan>(PLAN_FILE)? {
-            Some(plan) if plan.format != super::plan::PLAN_FORMAT => Err(BootstrapError::Format(PLAN_FILE)),
-            other => Ok(other),
-        }
+        self.read(PLAN_FILE)
     }
 
-    /// A plan that this node decided on and has not carried out everywhere yet.
+    /// First step of adopting a plan.
+    ///
+    /// # Errors
+    /// [`BootstrapError`]
+    pub fn store_plan(&self, plan: &ClusterPlan) -> Result<(), BootstrapError> {
+        self.write(PLAN_FILE, plan)
+    }
+
+    /// A plan that this node decided on and has perhaps not told everybody yet.
     ///
     /// # Errors
     /// [`BootstrapError`]
@@ -105,24 +100,6 @@ impl Identity {
     /// [`BootstrapError`]
     pub fn store_proposal(&self, plan: &ClusterPlan) -> Result<(), BootstrapError> {
         self.write(PROPOSAL_FILE, plan)
-    }
-
-    /// First step of adopting a plan.
-    ///
-    /// # Errors
-    /// [`BootstrapError`]
-    pub fn store_plan(&self, plan: &ClusterPlan) -> Result<(), BootstrapError> {
-        self.write(PLAN_FILE, plan)
-    }
-
-    /// Last step of adopting a plan.
-    ///
-    /// # Errors
-    /// [`BootstrapError`]
-    pub fn store_identity(&self, plan: &ClusterPlan, node_id: u64, store_uuid: Bytes) -> Result<(), BootstrapError> {
-        let identity =
-            NodeIdentity { format: IDENTITY_FORMAT, cluster_id: plan.cluster_id.clone(), node_id, store_uuid };
-        self.write(IDENTITY_FILE, &identity)
     }
 }
 

@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use spine_proto::internal::shard::v1 as pb;
-use spine_services::catalogue;
-use spine_services::context::Principal;
-use spine_services::error::SpineError;
-use spine_services::operation::authorise;
+use spine_services::{Principal, SpineError, authorise, catalogue};
 use spine_statemachine::Applied;
 use tokio::time::{Instant, timeout_at};
 
-use super::call::{Dispatcher, checked};
+use super::call::{Attempts, Dispatcher, checked};
 use super::execute::{Call, Planned, Settled, settle, txn_entry};
 use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
 use super::forward;
@@ -74,20 +71,18 @@ impl Dispatcher {
         principal: &Principal,
         deadline: Instant,
     ) -> Result<Vec<Outcome>, SpineError> {
-        self.until_answered(shard, true, deadline, async |node| {
+        let mut attempts = Attempts::new(self, shard, true, deadline);
+        loop {
             let request = forward::request(operation, shard, Bytes::new(), bodies.clone(), principal, deadline);
-            let response = match node {
-                None => self.forwarded_batch(request, deadline).await,
-                Some(node) => self.forwarder.execute(node, request, deadline).await?,
+            let response = match attempts.target() {
+                None => Ok(self.forwarded_batch(request, deadline).await),
+                Some(node) => self.forwarder.execute(node, request, deadline).await,
             };
-            match response.outcome {
-                Some(pb::execute_response::Outcome::Batch(batch)) if batch.outcomes.len() == bodies.len() => {
-                    batch.outcomes.into_iter().map(final_outcome).collect()
-                }
-                _ => Err(forward::outcome(response).err().unwrap_or(ExecuteError::Unknown)),
+            match response.and_then(|response| batch_outcome(response, bodies.len())) {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(error) => attempts.after(error).await?,
             }
-        })
-        .await
+        }
     }
 
     /// A batch on this node's replica.
@@ -161,6 +156,15 @@ impl Dispatcher {
             };
         }
         Ok(outcomes)
+    }
+}
+
+fn batch_outcome(response: pb::ExecuteResponse, expected: usize) -> Result<Vec<Outcome>, ExecuteError> {
+    match response.outcome {
+        Some(pb::execute_response::Outcome::Batch(batch)) if batch.outcomes.len() == expected => {
+            batch.outcomes.into_iter().map(final_outcome).collect()
+        }
+        _ => Err(forward::outcome(response).err().unwrap_or(ExecuteError::Unknown)),
     }
 }
 

@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use spine_proto::internal::shard::v1 as pb;
-use spine_services::catalogue;
-use spine_services::context::Principal;
-use spine_services::error::SpineError;
-use spine_services::operation::authorise;
+use spine_services::{OperationSpec, Principal, SpineError, authorise, catalogue};
 use tokio::time::{Instant, sleep_until};
 
 use super::execute::{Call, Executor};
@@ -61,62 +58,27 @@ impl Dispatcher {
             .shard_of(routing_key.slot())
             .ok_or_else(not_initialised)?;
         let call = Call { spec, request, routing_key, principal: principal.clone() };
-        let wire = |deadline| {
-            forward::request(spec.name, shard, call.request.clone(), Vec::new(), principal, deadline)
-        };
-        self.until_answered(shard, repeatable, deadline, async |node| match node {
-            None => self.here(shard, &call, deadline).await,
-            Some(node) => forward::outcome(self.forwarder.execute(node, wire(deadline), deadline).await?),
-        })
-        .await
+        let mut attempts = Attempts::new(self, shard, repeatable, deadline);
+        loop {
+            let result = match attempts.target() {
+                None => self.here(shard, &call, deadline).await,
+                Some(node) => {
+                    let body = call.request.clone();
+                    let wire = forward::request(spec.name, shard, body, Vec::new(), principal, deadline);
+                    self.forwarder.execute(node, wire, deadline).await.and_then(forward::outcome)
+                }
+            };
+            match result {
+                Ok(answer) => return Ok(answer),
+                Err(error) => attempts.after(error).await?,
+            }
+        }
     }
 
     async fn here(&self, shard: u32, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
         match self.host.shard(shard) {
             Some(shard) => self.executor.execute(&shard, call, deadline).await,
             None => Err(ExecuteError::NotLeader(None)),
-        }
-    }
-
-    /// Tries nodes until one gives a final answer. `attempt(None)` is this node.
-    pub(super) async fn until_answered<T>(
-        &self,
-        shard: u32,
-        repeatable: bool,
-        deadline: Instant,
-        attempt: impl AsyncFn(Option<u64>) -> Result<T, ExecuteError>,
-    ) -> Result<T, SpineError> {
-        let mut hint = self.believed_leader(shard);
-        let mut unknown = false;
-        let mut tries = 0_u32;
-        loop {
-            let target = hint.take().unwrap_or_else(|| self.some_node(shard, tries));
-            match attempt((target != self.node_id).then_some(target)).await {
-                Ok(answer) => return Ok(answer),
-                Err(ExecuteError::Final(error)) => return Err(error),
-                Err(ExecuteError::Unknown) if !repeatable => return Err(outcome_unknown()),
-                Err(ExecuteError::Unknown) => unknown = true,
-                Err(ExecuteError::NotLeader(leader)) => hint = leader.filter(|node| *node != target),
-                Err(ExecuteError::NoQuorum) => {}
-            }
-            // A fresh hint is followed at once, the first time; after that every try has a pause.
-            if hint.is_none() || tries > 0 {
-                let pause = Instant::now() + forward::retry_pause(tries, self.entropy.fraction());
-                if pause >= deadline {
-                    return Err(if unknown {
-                        outcome_unknown()
-                    } else if tries == 0 {
-                        deadline_exceeded()
-                    } else {
-                        no_leader(shard)
-                    });
-                }
-                sleep_until(pause).await;
-            }
-            if hint.is_none() {
-                hint = self.believed_leader(shard);
-            }
-            tries += 1;
         }
     }
 
@@ -150,10 +112,69 @@ impl Dispatcher {
     }
 }
 
+/// Which node to try next, and when to stop.
+pub(super) struct Attempts<'a> {
+    dispatcher: &'a Dispatcher,
+    shard: u32,
+    /// The call may be sent again although an earlier try may have taken effect.
+    repeatable: bool,
+    deadline: Instant,
+    hint: Option<u64>,
+    current: u64,
+    unknown: bool,
+    tries: u32,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(dispatcher: &'a Dispatcher, shard: u32, repeatable: bool, deadline: Instant) -> Self {
+        let hint = dispatcher.believed_leader(shard);
+        let current = dispatcher.node_id;
+        Self { dispatcher, shard, repeatable, deadline, hint, current, unknown: false, tries: 0 }
+    }
+
+    /// The node to try now; `None` is this one.
+    pub(super) fn target(&mut self) -> Option<u64> {
+        self.current =
+            self.hint.take().unwrap_or_else(|| self.dispatcher.some_node(self.shard, self.tries));
+        (self.current != self.dispatcher.node_id).then_some(self.current)
+    }
+
+    /// Returns when another try makes sense.
+    ///
+    /// # Errors
+    /// The final error, or the deadline is too near.
+    pub(super) async fn after(&mut self, error: ExecuteError) -> Result<(), SpineError> {
+        match error {
+            ExecuteError::Final(error) => return Err(error),
+            ExecuteError::Unknown if !self.repeatable => return Err(outcome_unknown()),
+            ExecuteError::Unknown => self.unknown = true,
+            ExecuteError::NotLeader(leader) => self.hint = leader.filter(|node| *node != self.current),
+            ExecuteError::NoQuorum => {}
+        }
+        // A fresh hint is followed at once, the first time; after that every try has a pause.
+        if self.hint.is_none() || self.tries > 0 {
+            let pause = Instant::now() + forward::retry_pause(self.tries, self.dispatcher.entropy.fraction());
+            if pause >= self.deadline {
+                return Err(match (self.unknown, self.tries) {
+                    (true, _) => outcome_unknown(),
+                    (false, 0) => deadline_exceeded(),
+                    (false, _) => no_leader(self.shard),
+                });
+            }
+            sleep_until(pause).await;
+        }
+        if self.hint.is_none() {
+            self.hint = self.dispatcher.believed_leader(self.shard);
+        }
+        self.tries += 1;
+        Ok(())
+    }
+}
+
 /// The operation and the principal of a forwarded call, authorised again.
 pub(super) fn checked(
     request: &pb::ExecuteRequest,
-) -> Result<(&'static catalogue::OperationSpec, Principal), SpineError> {
+) -> Result<(&'static OperationSpec, Principal), SpineError> {
     let spec = catalogue::find(&request.operation)?;
     let principal = request
         .principal

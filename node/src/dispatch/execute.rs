@@ -6,12 +6,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use spine_proto::ids::RoutingKey;
 use spine_proto::storage::v1 as pb;
-use spine_services::catalogue::OperationSpec;
-use spine_services::context::{Completed, Context, Principal};
-use spine_services::error::{ErrorKind, SpineError};
-use spine_services::operation::View;
-use spine_services::submit;
+use spine_services::{Completed, Context, ErrorKind, OperationSpec, Principal, SpineError, View, submit};
 use spine_statemachine::store::OrderedRead;
+use spine_storage::replica::{ReplicaError, View as StoreView};
 use spine_statemachine::{Applied, SubOutcome, request};
 use tokio::time::{Instant, timeout_at};
 
@@ -80,10 +77,10 @@ impl Executor {
         let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
             let mut reader = View::new(view);
             let plan = (call.spec.plan)(&mut reader, &call.request, &context)?;
-            let done = completed(shard, view.index(), 0, plan.outcome, false);
+            let done = completed(shard, index_of(view), 0, plan.outcome, false);
             Ok((call.spec.respond)(view, &call.request, &done, &context)?)
         });
-        Ok(response?)
+        Ok(response.map_err(halted)??)
     }
 
     async fn write(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
@@ -125,13 +122,13 @@ impl Executor {
 
     /// Plans on a view that is exact at one applied index.
     pub(super) fn plan(&self, shard: &Shard, call: &Call, context: &Context) -> Result<Planned, SpineError> {
-        shard.group.store().read(|view| {
+        let planned = shard.group.store().read(|view| {
             let key = submit::request_key(call.spec, &call.request, &call.principal)?;
             if let Some(key) = &key
-                && let Some(row) = request::lookup(view, view.state(), key).map_err(|error| damaged(&error))?
+                && let Some(row) = request::lookup(view, view.system(), key).map_err(|error| damaged(&error))?
             {
                 if row.body_digest != key.body_digest {
-                    return Err(request_id_reused());
+                    return Err(submit::request_id_reused());
                 }
                 return Ok(Planned::Replayed { revision: row.revision, outcome: row.outcome });
             }
@@ -141,12 +138,13 @@ impl Executor {
                 Err(failure) => return Ok(Planned::Nothing(Err(failure.into()))),
             };
             if plan.mutations.is_empty() {
-                let done = completed(shard, view.index(), 0, plan.outcome, false);
+                let done = completed(shard, index_of(view), 0, plan.outcome, false);
                 let response = (call.spec.respond)(view, &call.request, &done, context);
                 return Ok(Planned::Nothing(response.map_err(SpineError::from)));
             }
             submit::sub_txn(plan, reader.into_guards(), key).map(Planned::Sub)
-        })
+        });
+        planned.map_err(halted)?
     }
 
     async fn propose(
@@ -183,10 +181,11 @@ impl Executor {
         outcome: Bytes,
         replayed: bool,
     ) -> Result<Bytes, SpineError> {
-        shard.group.store().read(|view| {
+        let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
             let done = completed(shard, revision, revision, outcome, replayed);
             Ok((call.spec.respond)(view as &dyn OrderedRead, &call.request, &done, context)?)
-        })
+        });
+        response.map_err(halted)?
     }
 }
 
@@ -201,9 +200,9 @@ pub(super) fn settle(outcome: SubOutcome, planned: Bytes) -> Result<Settled, Exe
         SubOutcome::Committed { revision } => Ok(Settled::Done { revision, outcome: planned, replayed: false }),
         SubOutcome::Replayed { revision, outcome } => Ok(Settled::Done { revision, outcome, replayed: true }),
         SubOutcome::GuardFailed { .. } => Ok(Settled::Replan),
-        SubOutcome::RequestIdReused => Err(request_id_reused().into()),
+        SubOutcome::RequestIdReused => Err(submit::request_id_reused().into()),
         SubOutcome::ForeignSlot { .. } => Err(ExecuteError::NotLeader(None)),
-        SubOutcome::TooLarge { .. } => Err(too_large().into()),
+        SubOutcome::TooLarge { limit } => Err(submit::broken_limit(limit).into()),
     }
 }
 
@@ -218,28 +217,27 @@ pub fn txn_entry(subs: Vec<pb::SubTxn>, proposed_at_ms: i64) -> Bytes {
     pb::Entry { kind: Some(pb::entry::Kind::Txn(txn)) }.encode_to_vec().into()
 }
 
-fn request_id_reused() -> SpineError {
-    SpineError::new(
-        ErrorKind::RequestIdReused,
-        "REQUEST_ID_REUSED",
-        "this request id was used before with another body",
-    )
-}
-
-fn too_large() -> SpineError {
-    SpineError::new(ErrorKind::Invalid, "TXN_TOO_LARGE", "the change is larger than one transaction may be")
-}
-
 fn contended() -> SpineError {
     let mut error =
-        SpineError::new(ErrorKind::Conflict, "CONTENDED", "the record kept changing while the call was planned");
+        SpineError::new(ErrorKind::RateLimited, "CONTENDED", "the record kept changing while the call was planned");
     error.retry_after_ms = 50;
     error
 }
 
+/// The index that a view is exact at.
+fn index_of(view: &StoreView<'_>) -> u64 {
+    view.applied().map_or(0, |id| id.index)
+}
+
+/// The replica serves nothing any more; another one may.
+fn halted(error: ReplicaError) -> SpineError {
+    tracing::error!(%error, "read replica");
+    SpineError::new(ErrorKind::Corrupt, "STORE_UNREADABLE", "this replica cannot read its store")
+}
+
 fn damaged(error: &spine_statemachine::store::ReadError) -> SpineError {
     tracing::error!(%error, "read request row");
-    SpineError::new(ErrorKind::Corrupt, "STORE_DAMAGED", "this replica cannot read its store")
+    SpineError::new(ErrorKind::Corrupt, "STORE_UNREADABLE", "this replica cannot read its store")
 }
 
 /// For callers whose write ended without an answer.

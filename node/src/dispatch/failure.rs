@@ -1,7 +1,7 @@
 //! What consensus and links report, in the words that callers act on.
 
 use spine_consensus::group::GroupError;
-use spine_services::error::{ErrorKind, SpineError};
+use spine_services::{ErrorKind, SpineError};
 
 /// Why an execution ended, for the router: some reasons mean "ask another node", not "tell the caller".
 #[derive(Debug)]

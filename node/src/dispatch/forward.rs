@@ -5,26 +5,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use spine_consensus::transport::{Lane, Links, PeerError};
+use spine_consensus::transport::PeerError;
 use spine_proto::ids::NodeId;
+use spine_proto::internal::raft::v1::Lane;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::shard::v1 as pb;
-use spine_services::context::Principal;
-use spine_services::error::SpineError;
+use spine_services::{Principal, SpineError};
 use tokio::time::Instant;
 
 use super::failure::{ExecuteError, outcome_unknown};
+use crate::peers::NodePeers;
 
 /// Sends executions to other nodes.
 pub struct Forwarder {
-    links: Arc<Links>,
+    peers: Arc<NodePeers>,
 }
 
 impl Forwarder {
     /// Forwards over these links.
     #[must_use]
-    pub fn new(links: Arc<Links>) -> Self {
-        Self { links }
+    pub fn new(peers: Arc<NodePeers>) -> Self {
+        Self { peers }
     }
 
     /// Sends one execution and waits for its answer.
@@ -38,11 +39,11 @@ impl Forwarder {
         deadline: Instant,
     ) -> Result<pb::ExecuteResponse, ExecuteError> {
         let left = deadline.saturating_duration_since(Instant::now());
-        match self.links.call(NodeId(node), Lane::Log, Body::Execute(request), left).await {
+        match self.peers.links().call(NodeId(node), Lane::Log, Body::Execute(request), left).await {
             Ok(Body::Executed(response)) => Ok(response),
             Ok(_) => Err(ExecuteError::Unknown),
             Err(PeerError::Closed | PeerError::Timeout) => Err(ExecuteError::Unknown),
-            Err(PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge | PeerError::Refused(_)) => {
+            Err(PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge { .. } | PeerError::Refused(_)) => {
                 Err(ExecuteError::NotLeader(None))
             }
         }

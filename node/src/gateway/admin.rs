@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spine_proto::admin::v1 as pb;
-use spine_services::error::{ErrorKind, SpineError};
+use spine_services::{ErrorKind, SpineError};
 use tonic::{Request, Response, Status};
 
 use super::edge::Edge;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use spine_services::context::Principal;
-use spine_services::error::{ErrorKind, SpineError};
+use spine_services::Principal;
+use spine_services::{ErrorKind, SpineError};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status};
 use super::status::to_status;
 use crate::dispatch::call::Dispatcher;
 use crate::dispatch::failure::not_initialised;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Operation, Request as RequestLabel};
 
 /// Where the caller names none.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
@@ -55,7 +56,10 @@ impl Edge {
         let started = Instant::now();
         let result = self.carry_out(operation, &request).await;
         let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
-        self.metrics.request(operation, outcome, started.elapsed());
+        let label = RequestLabel { operation, outcome };
+        self.metrics.gateway.requests.get_or_create(&label).inc();
+        let label = Operation { operation };
+        self.metrics.gateway.request_seconds.get_or_create(&label).observe(started.elapsed().as_secs_f64());
         let bytes = result.map_err(|error| to_status(&error))?;
         R::decode(bytes).map(Response::new).map_err(|_| Status::internal("response of another kind"))
     }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use spine_proto::pds::v1 as pb;
-use spine_services::context::Principal;
-use spine_services::error::{ErrorKind, SpineError};
+use spine_services::Principal;
+use spine_services::{ErrorKind, SpineError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -93,7 +93,7 @@ async fn load(edge: &Edge, message: pb::LoadRequest, principal: &Principal) -> R
     for (line, outcome) in numbers.into_iter().zip(outcomes) {
         answer.last_line = answer.last_line.max(line);
         match outcome {
-            Ok(bytes) if replayed(bytes) => answer.replayed += 1,
+            Ok(bytes) if replayed(&bytes) => answer.replayed += 1,
             Ok(_) => answer.registered += 1,
             // Nothing is wrong with the line: the client must send the message again.
             Err(error) if error.kind.is_transient() => return Err(error),
@@ -107,8 +107,8 @@ async fn load(edge: &Edge, message: pb::LoadRequest, principal: &Principal) -> R
     Ok(answer)
 }
 
-fn replayed(response: Bytes) -> bool {
-    pb::RegisterResponse::decode(response).is_ok_and(|response| response.replayed)
+fn replayed(response: &Bytes) -> bool {
+    pb::RegisterResponse::decode(response.clone()).is_ok_and(|response| response.replayed)
 }
 
 fn refused(reason: &'static str, message: &str) -> SpineError {

@@ -32,10 +32,9 @@ pub async fn serve(
     listener: Box<dyn Listener>,
     edge: Edge,
     admin: Admin,
-    health: tonic_health::server::HealthReporter,
-    health_service: impl HealthService,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(spine_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -48,7 +47,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(Some(CALLS_PER_CONNECTION_MAX))
         .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
-        .add_service(health_service.into_service())
+        .add_service(health_service)
         .add_service(reflection)
         .add_service(
             RecordsServiceServer::new(Records(edge.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),

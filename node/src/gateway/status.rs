@@ -1,7 +1,7 @@
 //! From an error to a gRPC status; the details carry what a program needs.
 
 use prost::Message as _;
-use spine_services::error::SpineError;
+use spine_services::SpineError;
 use tonic::{Code, Status};
 
 /// The one place where an error becomes a status.

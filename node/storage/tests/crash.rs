@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use spine_storage::disk::RealDisk;
 use spine_storage::engine::{EngineFactory, EngineWatch, MemoryFactory, factory_by_name};
-use support::StdDisk;
 use support::workload::{apply_to, contents, create, expected, open};
 
 /// Set for the child: `engine:seed:directory`.
@@ -21,7 +21,7 @@ const CHECK: &str = "SPINE_CRASH_CHECK";
 const ROUNDS: u64 = 4;
 
 fn factory(name: &str) -> Arc<dyn EngineFactory> {
-    factory_by_name(name).unwrap_or_else(|| Arc::new(MemoryFactory::new(Arc::new(StdDisk))))
+    factory_by_name(name).unwrap_or_else(|| Arc::new(MemoryFactory::new(Arc::new(RealDisk))))
 }
 
 /// Not a test of its own: does nothing unless it is the child. Applies, checkpoints, says what is durable, for ever.

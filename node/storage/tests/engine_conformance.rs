@@ -214,13 +214,17 @@ fn sled_counts_what_it_wrote_since_it_opened() {
     let factory = spine_storage::engine::SledFactory::default();
     let engine = factory.open(&dir.path().join("engine")).expect("open");
     assert_eq!(engine.memory_bytes(), 0);
-    engine
-        .write_sorted(&(0..100).map(|n| put(n, &[1; 90])).collect::<Vec<_>>())
-        .expect("write");
-    assert_eq!(engine.memory_bytes(), 100 * 100);
+    let batch: Vec<Change> = (0..3000).map(|n| put(n, &[1; 90])).collect();
+    engine.write_sorted(&batch).expect("write");
+    assert!(engine.memory_bytes() >= 3000 * 100);
     engine.sync().expect("sync");
     engine.reopen().expect("reopen");
     assert_eq!(engine.memory_bytes(), 0);
+    // One record in each of many leaves: each keeps its whole leaf.
+    let spread: Vec<Change> = (0..3000).step_by(300).map(|n| put(n, &[2; 90])).collect();
+    engine.write_sorted(&spread).expect("write");
+    let held = engine.memory_bytes();
+    assert!((10 * 4_000..=10 * 40_000).contains(&held), "{held}");
 }
 
 /// Flips one byte in every file in turn: the engine refuses to open or to read, or reads what was written.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop_oneof};
 use proptest::test_runner::{TestCaseError, TestRunner};
+use spine_storage::disk::RealDisk;
 use spine_storage::engine::{EngineFactory, EngineWatch, FjallFactory, MemoryFactory, SledFactory};
 use spine_storage::replica::{ReplicaError, ReplicaStore};
 use spine_storage::snapshot::{SnapshotInstaller, SnapshotSource};
-use support::StdDisk;
 use support::workload::{Model, apply_to, contents, create, log_id, open};
 
 #[derive(Clone, Debug)]
@@ -119,7 +119,7 @@ fn property(factory: Arc<dyn EngineFactory>, cases: u32) {
 
 #[test]
 fn any_history_over_memory() {
-    property(Arc::new(MemoryFactory::new(Arc::new(StdDisk))), 48);
+    property(Arc::new(MemoryFactory::new(Arc::new(RealDisk))), 48);
 }
 
 #[test]

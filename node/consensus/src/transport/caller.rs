@@ -26,6 +26,8 @@ pub(crate) struct Caller {
     pending: Mutex<Pending>,
     /// Calls that may still begin.
     slots: Semaphore,
+    /// Group requests that may still begin: calls never stand in their way.
+    group_slots: Semaphore,
     /// A request went out and nothing came since.
     waits: Notify,
     ended: CancellationToken,
@@ -55,9 +57,10 @@ impl Answer {
     /// Waits for the answer. Cancel-safe; to be awaited to its end once.
     pub(crate) async fn wait(&mut self) -> Result<Body, PeerError> {
         match (&mut self.body).await {
-            Ok(Some(Body::Refusal(refusal))) => {
-                Err(PeerError::Refused(RefusalReason::parse(&refusal.reason)))
-            }
+            Ok(Some(Body::Refusal(refusal))) => match RefusalReason::parse(&refusal.reason) {
+                RefusalReason::Busy => Err(PeerError::Busy),
+                reason => Err(PeerError::Refused(reason)),
+            },
             Ok(Some(body)) => Ok(body),
             // An answer without a body we know comes from a release that is newer than ours.
             Ok(None) => Err(PeerError::Refused(RefusalReason::Unsupported)),
@@ -79,6 +82,7 @@ impl Caller {
             queue: SendQueue::new(),
             pending: Mutex::default(),
             slots: Semaphore::new(CALLS_IN_FLIGHT_MAX),
+            group_slots: Semaphore::new(CALLS_IN_FLIGHT_MAX),
             waits: Notify::new(),
             ended: CancellationToken::new(),
             counters,
@@ -93,6 +97,7 @@ impl Caller {
     pub(crate) fn close(&self) {
         self.ended.cancel();
         self.slots.close();
+        self.group_slots.close();
         self.queue.close();
         let calls = {
             let mut pending = self.pending.lock();
@@ -131,9 +136,9 @@ impl Caller {
 
     /// Queues a frame, waiting for room. False if the connection is closed.
     pub(crate) async fn push(&self, frame: Bytes) -> bool {
-        let pushed = self.queue.push(frame).await;
+        // Before the push: the answer may come before we run again.
         self.note_sent();
-        pushed
+        self.queue.push(frame).await
     }
 
     pub(crate) fn try_push(&self, frame: Bytes) -> bool {
@@ -151,7 +156,11 @@ impl Caller {
 
     /// One call. Dropping the future forgets it; the peer may still act on it.
     pub(crate) async fn call(self: &Arc<Self>, body: Body, until: Instant) -> Result<Body, PeerError> {
-        let _slot = match timeout_at(until, self.slots.acquire()).await {
+        let slots = match body {
+            Body::Request(_) => &self.group_slots,
+            _ => &self.slots,
+        };
+        let _slot = match timeout_at(until, slots.acquire()).await {
             Err(_) => return Err(PeerError::Busy),
             Ok(Err(_)) => return Err(PeerError::Unreachable),
             Ok(Ok(slot)) => slot,
@@ -243,5 +252,22 @@ fn is_answer(frame: &PeerFrame) -> bool {
             | Body::Refusal(_),
         ) => frame.call_id != 0,
         Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_call_leaves_nothing_behind() {
+        let caller = Caller::new(Lane::Log, Arc::default());
+        let (one, two) = (caller.register().unwrap(), caller.register().unwrap());
+        assert_ne!(one.id(), two.id());
+        drop(one);
+        assert_eq!(caller.pending.lock().calls.len(), 1);
+        caller.close();
+        assert!(caller.pending.lock().calls.is_empty());
+        assert_eq!(caller.register().err(), Some(PeerError::Unreachable));
     }
 }

@@ -25,13 +25,13 @@ pub enum PeerError {
     /// The peer will not talk to us, or not about this.
     #[error("the peer refused: {0}")]
     Refused(RefusalReason),
-    /// Too many calls or bytes wait for this peer already. Nothing was sent.
+    /// Too many calls or bytes wait for this peer or at it. Nothing was begun.
     #[error("too many calls wait for this peer")]
     Busy,
 }
 
 impl PeerError {
-    /// True if the peer certainly did not see the call.
+    /// True if the peer certainly did not begin the call.
     #[must_use]
     pub fn not_sent(&self) -> bool {
         matches!(self, Self::Unreachable | Self::TooLarge { .. } | Self::Busy)
@@ -52,11 +52,13 @@ pub enum RefusalReason {
     TooManyConnections,
     Unsupported,
     AnswerTooLarge,
+    /// Too many calls are being handled; this one was not begun.
+    Busy,
     /// A reason this release does not know.
     Other,
 }
 
-const REASONS: [(RefusalReason, &str); 11] = [
+const REASONS: [(RefusalReason, &str); 12] = [
     (RefusalReason::WrongMagic, "WRONG_MAGIC"),
     (RefusalReason::WrongWire, "WRONG_WIRE"),
     (RefusalReason::WrongCluster, "WRONG_CLUSTER"),
@@ -68,6 +70,7 @@ const REASONS: [(RefusalReason, &str); 11] = [
     (RefusalReason::TooManyConnections, "TOO_MANY_CONNECTIONS"),
     (RefusalReason::Unsupported, "UNSUPPORTED"),
     (RefusalReason::AnswerTooLarge, "ANSWER_TOO_LARGE"),
+    (RefusalReason::Busy, "BUSY"),
 ];
 
 impl RefusalReason {

@@ -29,11 +29,13 @@ pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 pub const WRITE_BATCH_BYTES: usize = 256 * 1024;
 /// Frames waiting to be written on one connection, bytes.
 pub const SEND_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Requests of one peer that are being handled, on one lane, bytes of their frames.
+/// Requests of one peer that are being handled, on one lane, bytes of their frames. Group requests and other
+/// calls each have this much, because calls end only when groups make progress.
 pub const HANDLING_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Requests of one peer that are being handled, on one lane.
+/// Requests of one peer that are being handled, on one lane; twice, as above. More group requests wait, more
+/// calls are answered with `BUSY`.
 pub const HANDLING_MAX: usize = 512;
-/// Calls that wait for an answer on one connection.
+/// Calls that wait for an answer on one connection; twice, as above.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1_024;
 
 /// Inbound connections of a node, handshakes included.
@@ -55,7 +57,7 @@ pub const WATCH_BACKOFF_MAX: Duration = Duration::from_millis(250);
 /// A node that handles a request says so at least this often, by an empty frame.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(100);
 /// A connection on which a request met nothing at all, not even an empty frame, for so long is given up.
-pub const STALL_LIMIT: Duration = Duration::from_millis(500);
+pub const STALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// Time between two watch frames.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(25);

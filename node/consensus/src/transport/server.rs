@@ -26,12 +26,34 @@ use super::queue::SendQueue;
 use super::snapshot::SnapshotReceiver;
 
 /// What one peer may have under way on one lane; outlives its connections.
+#[derive(Default)]
 pub(crate) struct Bounds {
+    groups: Bound,
+    calls: Bound,
+}
+
+struct Bound {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
 
-impl Default for Bounds {
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl Bound {
+    async fn wait(&self, bytes: u32) -> Option<Permits> {
+        let request = self.requests.clone().acquire_owned().await.ok()?;
+        let bytes = self.bytes.clone().acquire_many_owned(bytes).await.ok()?;
+        Some((request, bytes))
+    }
+
+    fn now(&self, bytes: u32) -> Option<Permits> {
+        let request = self.requests.clone().try_acquire_owned().ok()?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(bytes).ok()?;
+        Some((request, bytes))
+    }
+}
+
+impl Default for Bound {
     fn default() -> Self {
         Self {
             requests: Arc::new(Semaphore::new(HANDLING_MAX)),
@@ -222,11 +244,18 @@ impl Server {
         true
     }
 
-    /// Starts a request; waits first if too many are under way, which slows the sender.
+    /// Starts a request. If too many are under way, a group request waits, which slows the sender, and a call is
+    /// refused: waiting for calls here would hold up the appends behind it, which those calls may need.
     async fn handle(&self, from: NodeId, call_id: u64, body: Body, bytes: usize, line: &Arc<Line>) {
         let handling = line.begin();
-        let Some(permits) = self.admit(bytes).await else {
-            return;
+        let bytes = u32::try_from(bytes + LENGTH_BYTES).unwrap_or(u32::MAX);
+        let permits = match body {
+            Body::Request(_) => self.bounds.groups.wait(bytes).await,
+            _ => self.bounds.calls.now(bytes),
+        };
+        let Some(permits) = permits else {
+            let refusal = RefusalReason::Busy.to_wire();
+            return line.answer(call_id, Body::Refusal(refusal)).await;
         };
         let handler = self.handler.clone();
         let line = line.clone();
@@ -236,13 +265,6 @@ impl Server {
             line.answer(call_id, body).await;
             drop(handling);
         });
-    }
-
-    async fn admit(&self, bytes: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let bytes = u32::try_from(bytes + LENGTH_BYTES).unwrap_or(u32::MAX);
-        let request = self.bounds.requests.clone().acquire_owned().await.ok()?;
-        let bytes = self.bounds.bytes.clone().acquire_many_owned(bytes).await.ok()?;
-        Some((request, bytes))
     }
 
     async fn begin_snapshot(

@@ -64,8 +64,11 @@ fn accepts<T>(result: Result<T, SpineError>) {
 #[test]
 fn every_rule_has_its_reason_and_its_test() {
     let source = include_str!("pds_rules.rs");
+    let listed = include_str!("../../src/pds/mod.rs");
     for (rule, number) in RULES.iter().zip(1..) {
         assert_eq!(rule.id, format!("PDS-{number}"));
+        let line = format!("//! | {} | {} | `{}` |", rule.id, rule.text, rule.reason);
+        assert!(listed.contains(&line), "pds/mod.rs lacks: {line}");
         assert_eq!(reason::find(rule.reason).unwrap().kind, rule.kind, "{}", rule.id);
         assert!(
             source.contains(&format!("fn pds_{number}_")),

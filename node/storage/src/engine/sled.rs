@@ -37,7 +37,7 @@ impl EngineFactory for SledFactory {
         Ok(Box::new(SledEngine {
             dir: dir.to_owned(),
             open: RwLock::new(Some(Open::new(dir)?)),
-            written_bytes: AtomicU64::new(0),
+            written_leaf_bytes: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             next_reader: AtomicU64::new(0),
         }))
@@ -47,8 +47,8 @@ impl EngineFactory for SledFactory {
 struct SledEngine {
     dir: PathBuf,
     open: RwLock<Option<Open>>,
-    /// Bytes written since the files were opened.
-    written_bytes: AtomicU64,
+    /// Bytes held by leaves that were written since the files were opened, estimated.
+    written_leaf_bytes: AtomicU64,
     failed: AtomicBool,
     next_reader: AtomicU64,
 }
@@ -129,7 +129,8 @@ impl Engine for SledEngine {
 
     fn write_sorted(&self, batch: &[Change]) -> Result<(), EngineError> {
         self.write(|db| {
-            let mut bytes = 0;
+            let misses = || db.stats().cache.cache_misses;
+            let (mut bytes, misses_before) = (0, misses());
             for (key, value) in batch {
                 bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
                 match value {
@@ -137,8 +138,10 @@ impl Engine for SledEngine {
                     None => db.remove(key).map_err(EngineError::Io)?,
                 };
             }
-            self.written_bytes
-                .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            let paged_in = misses().saturating_sub(misses_before);
+            let grown = bytes.saturating_add(paged_in.saturating_mul(leaf_bytes(bytes, batch.len())));
+            self.written_leaf_bytes.fetch_add(grown, Ordering::Relaxed);
             Ok(())
         })
     }
@@ -155,13 +158,14 @@ impl Engine for SledEngine {
         // The old one first: it holds the directory's lock.
         drop(open.take());
         *open = Some(Open::new(&self.dir)?);
-        self.written_bytes.store(0, Ordering::Relaxed);
+        self.written_leaf_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// What was written stays in memory until a reopen: a written leaf never meets sled's test for eviction.
+    /// A written leaf stays in memory until a reopen: it never meets sled's test for eviction. So a single changed
+    /// record keeps the whole leaf that it was paged in with.
     fn memory_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
+        self.written_leaf_bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -173,6 +177,12 @@ impl Drop for SledEngine {
             Box::leak(Box::new(self.open.get_mut().take()));
         }
     }
+}
+
+/// What a leaf holds if its pairs are like these: leaves are three quarters full on average.
+fn leaf_bytes(bytes: u64, pairs: usize) -> u64 {
+    let pairs = u64::try_from(pairs).unwrap_or(u64::MAX).max(1);
+    (bytes / pairs).saturating_mul(LEAF_FANOUT as u64 * 3 / 4)
 }
 
 fn closed() -> EngineError {

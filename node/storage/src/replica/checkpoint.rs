@@ -34,7 +34,6 @@ enum Stage {
     Write { after: Option<Bytes> },
     Sync,
     Mark,
-    Reopen,
     Done,
 }
 
@@ -122,6 +121,7 @@ impl Checkpoint {
                     slice.push(effects::engine_mark(&self.frozen.state));
                 }
                 watch.run(EngineCall::Write, || engine.write_sorted(&slice))?;
+                self.give_memory_back(watch)?;
                 self.stage = last.map_or(Stage::Sync, |last| Stage::Write { after: Some(last) });
             }
             Stage::Sync => {
@@ -132,12 +132,6 @@ impl Checkpoint {
                 self.generation.write_mark(&self.frozen.state)?;
                 self.thaw();
                 self.generation.remove_effects()?;
-                self.stage = Stage::Reopen;
-            }
-            Stage::Reopen => {
-                if engine.memory_bytes() > self.store.inner.options.engine_memory_bytes_max {
-                    watch.run(EngineCall::Reopen, || engine.reopen())?;
-                }
                 self.stage = Stage::Done;
             }
             Stage::Done => {}
@@ -146,6 +140,17 @@ impl Checkpoint {
             Stage::Done => Progress::Done(self.store.durable_index()),
             _ => Progress::More,
         })
+    }
+
+    /// Also in the middle of the changes: one checkpoint may touch the whole database, and what an engine makes durable
+    /// early is in the effects file too.
+    fn give_memory_back(&self, watch: &EngineWatch) -> Result<(), ReplicaError> {
+        let engine = self.generation.engine();
+        if engine.memory_bytes() > self.store.inner.options.engine_memory_bytes_max {
+            watch.run(EngineCall::Sync, || engine.sync())?;
+            watch.run(EngineCall::Reopen, || engine.reopen())?;
+        }
+        Ok(())
     }
 
     /// The engine now holds the frozen delta: readers look there.

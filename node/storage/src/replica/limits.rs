@@ -12,7 +12,7 @@ pub const DELTA_BYTES_MAX: usize = 64 * MIB;
 pub(crate) const CHECKPOINT_STAGGER_DIVISOR: usize = 4;
 /// A snapshot may hold its checkpoint this long.
 pub const PIN_TIME_MAX: Duration = Duration::from_secs(120);
-/// The engine is reopened after a checkpoint once a reopen gives back this much memory, in bytes.
+/// The engine is synced and reopened once a reopen gives back this much memory, in bytes.
 pub const ENGINE_MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes of an owner's label.
 pub const OWNER_BYTES_MAX: usize = 256;

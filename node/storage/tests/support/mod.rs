@@ -2,21 +2,21 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-mod std_disk;
+pub(crate) mod machine;
 pub(crate) mod workload;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use spine_storage::disk::RealDisk;
 use spine_storage::engine::{EngineFactory, FjallFactory, MemoryFactory, SledFactory};
-pub(crate) use std_disk::StdDisk;
 
 /// Every engine, on the real file system.
 pub(crate) fn engines() -> Vec<Arc<dyn EngineFactory>> {
     vec![
         Arc::new(SledFactory::default()),
         Arc::new(FjallFactory::default()),
-        Arc::new(MemoryFactory::new(Arc::new(StdDisk))),
+        Arc::new(MemoryFactory::new(Arc::new(RealDisk))),
     ]
 }
 

@@ -9,12 +9,10 @@ use spine_proto::storage::v1::{self, entry, guard, mutation};
 use spine_statemachine::memory::MemoryStore;
 use spine_statemachine::store::{OrderedRead, Record};
 use spine_statemachine::{Digest, SystemState, frame, key as keys};
-use spine_storage::disk::Disk;
+use spine_storage::disk::{Disk, RealDisk};
 use spine_storage::engine::EngineFactory;
 use spine_storage::ids::LogId;
 use spine_storage::replica::{ApplyPayload, ReplicaError, ReplicaOptions, ReplicaStore};
-
-use super::StdDisk;
 
 /// Subjects of runs with an odd seed: few, so that their records are replaced and removed often.
 const SUBJECTS_FEW: u64 = 150;
@@ -307,5 +305,5 @@ pub(crate) fn open(dir: &Path, factory: Arc<dyn EngineFactory>) -> Result<Replic
 }
 
 pub(crate) fn disk() -> Arc<dyn Disk> {
-    Arc::new(StdDisk)
+    Arc::new(RealDisk)
 }

@@ -25,7 +25,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Shard(command) => shard::run(context, command).await,
         Command::Patient(command) => patient::run(context, command).await,
         Command::Records(command) => records::run(context, command).await,
-        Command::Population(command) => population::run(command).await,
+        Command::Population(command) => population::run(command),
         Command::Bench(arguments) => bench::run(context, arguments).await,
         Command::Demo(arguments) => demo::run(context, arguments).await,
         Command::Proto(command) => proto::run(command),

@@ -94,7 +94,7 @@ impl Dialer {
     }
 
     async fn serve(&self, greeted: Greeted) {
-        let connection = self.lane.table.lock().connected(self.peer);
+        let connection = self.lane.connected(self.peer);
         let (read, write) = split(greeted.stream);
         let counters = self.lane.dialing.counters.clone();
         let reader = FrameReader::new(read, greeted.rest, counters);

@@ -61,6 +61,20 @@ impl WatchLane {
         });
     }
 
+    /// A watch connection to the peer stands. Gives its number.
+    pub(crate) fn connected(&self, peer: NodeId) -> u64 {
+        let (connection, back) = {
+            let mut table = self.table.lock();
+            let returns = table.returns(peer);
+            (table.connected(peer), table.returns(peer) != returns)
+        };
+        if back {
+            (self.on_back)(peer);
+            self.publish();
+        }
+        connection
+    }
+
     fn heard(&self, from: NodeId, watch: &Watch) {
         let (changed, back) = {
             let mut table = self.table.lock();

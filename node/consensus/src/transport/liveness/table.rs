@@ -112,6 +112,10 @@ impl LivenessTable {
         changed |= leading != record.leading;
         record.leading = leading;
         for group in watch.progress.iter().take(PROGRESS_PER_WATCH_MAX) {
+            if record.progress.len() >= LEADING_MAX {
+                // More shards than a cluster can have: a new round of them replaces the old.
+                record.progress.clear();
+            }
             let progress = (group.last_log_term, group.last_log_index);
             changed |= record.progress.insert(ShardId(group.shard), progress) != Some(progress);
         }
@@ -123,7 +127,9 @@ impl LivenessTable {
         self.peers.get_mut(&peer).map_or(0, |record| {
             record.connection += 1;
             record.closed = None;
-            record.evidence = None;
+            if record.evidence.take().is_some() {
+                record.returns += 1;
+            }
             record.connection
         })
     }

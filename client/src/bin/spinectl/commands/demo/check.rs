@@ -15,8 +15,8 @@ use super::callers::Write;
 
 /// Reads under way at one node.
 const READS_AT_ONCE: usize = 32;
-/// A replica that lags is given so long; it has caught up before, so this is for the very last entries.
-const LAG_LIMIT: Duration = Duration::from_secs(10);
+/// The replicas have caught up before; this is for a replica that applies the very last entries late.
+const LAG_LIMIT: Duration = Duration::from_secs(5);
 const LAG_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the replicas hold.
@@ -30,9 +30,9 @@ pub(super) struct ReadBack {
 pub(super) async fn read_back(cluster: &LocalCluster, writes: &[Write]) -> Result<ReadBack, Failure> {
     let mut result = ReadBack::default();
     let bar = progress(writes.len() as u64 * cluster.nodes().len() as u64, "reads");
+    let until = Instant::now() + LAG_LIMIT;
     for node in cluster.nodes() {
         let admin = cluster.client().admin(node.grpc_address())?;
-        let until = Instant::now() + LAG_LIMIT;
         let mut checks = iter(writes)
             .map(|write| holds(&admin, write, until))
             .buffer_unordered(READS_AT_ONCE);

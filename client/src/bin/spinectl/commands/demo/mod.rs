@@ -188,9 +188,10 @@ fn report(context: &Context, story: &Story) -> Result<Exit, Failure> {
 fn node_binary(arguments: &Demo) -> Result<PathBuf, Failure> {
     let found = arguments.node_binary.clone().or_else(find_node_binary);
     found.ok_or_else(|| {
-        Failure::usage(
-            "spine-node is not beside spinectl: build it (cargo build -p spine-node) or give --node-binary",
-        )
+        let release = if cfg!(debug_assertions) { "" } else { " --release" };
+        Failure::usage(format!(
+            "there is no spine-node beside spinectl: build it (cargo build{release} -p spine-node) or give --node-binary"
+        ))
     })
 }
 
