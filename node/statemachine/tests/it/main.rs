@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod bytes;
+mod chain;
 mod expiry;
 mod generate;
 
