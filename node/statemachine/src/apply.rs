@@ -284,6 +284,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
             revision: self.index,
             outcome,
             at_ms: self.state.log_time_ms,
+            slot: request.slot,
         };
         let replaced = self.put(
             request::row_key(request),

@@ -221,6 +221,7 @@ fn rows() -> Vec<Sample> {
         revision: 77,
         outcome: bytes("outcome"),
         at_ms: 1_790_000_000_123,
+        slot: 16_383,
     };
     let patient = pb::PatientRow {
         version_id: 3,
