@@ -418,6 +418,7 @@ impl Inner {
             executor,
             Forwarder::new(Arc::clone(&self.peers)),
             Arc::clone(&self.entropy),
+            plan.nodes.iter().map(|node| (node.node_id, node.grpc_address.clone())).collect(),
         ));
         let running = Running {
             plan: plan.clone(),

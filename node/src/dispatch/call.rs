@@ -1,6 +1,7 @@
 //! Any node takes any call: authorise -> route -> here, or one hop to the leader, again with a new hint inside
 //! the deadline.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +22,16 @@ pub struct Dispatcher {
     pub(super) executor: Executor,
     pub(super) forwarder: Forwarder,
     pub(super) entropy: Arc<Entropy>,
+    /// Where clients reach each node.
+    grpc_addresses: BTreeMap<u64, String>,
+}
+
+/// What a call gave.
+pub struct Answer {
+    /// The encoded response.
+    pub body: Bytes,
+    /// gRPC address of the node that led the shard a moment ago; a hint for the caller's next call.
+    pub leader_address: Option<String>,
 }
 
 impl Dispatcher {
@@ -32,6 +43,7 @@ impl Dispatcher {
         executor: Executor,
         forwarder: Forwarder,
         entropy: Arc<Entropy>,
+        grpc_addresses: BTreeMap<u64, String>,
     ) -> Self {
         Self {
             node_id,
@@ -39,6 +51,7 @@ impl Dispatcher {
             executor,
             forwarder,
             entropy,
+            grpc_addresses,
         }
     }
 
@@ -52,7 +65,7 @@ impl Dispatcher {
         request: Bytes,
         principal: &Principal,
         deadline: Instant,
-    ) -> Result<Bytes, SpineError> {
+    ) -> Result<Answer, SpineError> {
         let spec = catalogue::find(operation)?;
         authorise(principal, spec)?;
         let routing_key = (spec.route)(&request)?;
@@ -83,7 +96,10 @@ impl Dispatcher {
                 }
             };
             match result {
-                Ok(answer) => return Ok(answer),
+                Ok(body) => {
+                    let leader_address = self.grpc_addresses.get(&attempts.current).cloned();
+                    return Ok(Answer { body, leader_address });
+                }
                 Err(error) => attempts.after(error).await?,
             }
         }
