@@ -13,7 +13,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
@@ -28,7 +30,10 @@ impl AdvancedClock {
     /// Starts level with `inner`.
     #[must_use]
     pub fn new(inner: std::sync::Arc<dyn Clock>) -> Self {
-        Self { inner, advanced_ms: AtomicI64::new(0) }
+        Self {
+            inner,
+            advanced_ms: AtomicI64::new(0),
+        }
     }
 
     /// Moves time forward and returns the new time.

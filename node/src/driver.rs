@@ -35,12 +35,7 @@ pub struct Driver {
 impl Driver {
     /// A driver for this node.
     #[must_use]
-    pub fn new(
-        node_id: u64,
-        host: Arc<Host>,
-        nodes: Arc<dyn NodesSource>,
-            entropy: Arc<Entropy>,
-    ) -> Self {
+    pub fn new(node_id: u64, host: Arc<Host>, nodes: Arc<dyn NodesSource>, entropy: Arc<Entropy>) -> Self {
         Self {
             host,
             nodes,
@@ -82,7 +77,11 @@ impl Driver {
             leading: status.leading,
             initialized: status.last_log_index > 0 || status.term > 0,
             term: status.term,
-            caught_up: if status.leading { caught_up(shard, status.last_log_index) } else { Vec::new() },
+            caught_up: if status.leading {
+                caught_up(shard, status.last_log_index)
+            } else {
+                Vec::new()
+            },
         };
         let now = self.started.elapsed();
         match self.elections.decide(now, &view, &nodes, self.entropy.fraction()) {
@@ -97,7 +96,11 @@ impl Driver {
             }
             Some(Action::Elect) => group.elect(true).await,
             Some(Action::TransferTo(replica)) => {
-                tracing::info!(shard = view.shard, replica, "hand leadership to the preferred node");
+                tracing::info!(
+                    shard = view.shard,
+                    replica,
+                    "hand leadership to the preferred node"
+                );
                 if let Err(error) = group.transfer_to(replica).await {
                     tracing::warn!(shard = view.shard, %error, "hand over leadership");
                 }
@@ -115,6 +118,11 @@ fn caught_up(shard: &Shard, last: u64) -> Vec<u64> {
         .matched()
         .into_iter()
         .filter(|(_, index)| index.saturating_add(CAUGHT_UP_ENTRIES_MAX) >= last)
-        .filter_map(|(replica, _)| members.iter().find(|(id, _)| *id == replica).map(|(_, node)| *node))
+        .filter_map(|(replica, _)| {
+            members
+                .iter()
+                .find(|(id, _)| *id == replica)
+                .map(|(_, node)| *node)
+        })
         .collect()
 }

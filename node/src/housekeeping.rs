@@ -40,7 +40,13 @@ impl Housekeeper {
     /// A housekeeper for this node.
     #[must_use]
     pub fn new(host: Arc<Host>, plan: ClusterPlan, clock: Arc<dyn Clock>) -> Self {
-        Self { host, plan, clock, rows_written: BTreeMap::new(), verified: BTreeMap::new() }
+        Self {
+            host,
+            plan,
+            clock,
+            rows_written: BTreeMap::new(),
+            verified: BTreeMap::new(),
+        }
     }
 
     /// Runs until the node stops.
@@ -62,7 +68,11 @@ impl Housekeeper {
             self.verify(shard);
         }
         let durable = group.store().durable_index().map_or(0, |id| id.index);
-        if durable > group.snapshot_index().max(status.purged_index).saturating_add(PURGE_AFTER_ENTRIES)
+        if durable
+            > group
+                .snapshot_index()
+                .max(status.purged_index)
+                .saturating_add(PURGE_AFTER_ENTRIES)
             && let Err(error) = group.snapshot_and_purge().await
         {
             tracing::warn!(shard = group.identity().shard, %error, "purge log");
@@ -79,13 +89,22 @@ impl Housekeeper {
         let (mark, sub) = if number == META_SHARD {
             (key::meta(b"plan"), first_rows(&self.plan))
         } else {
-            let Some(planned) = self.plan.shards.iter().find(|planned| planned.shard == number) else { return };
+            let Some(planned) = self.plan.shards.iter().find(|planned| planned.shard == number) else {
+                return;
+            };
             (key::slots_owned(), slots_row(planned))
         };
-        let present = shard.group.store().read(|view| view.get(&mark).is_ok_and(|record| record.is_some()));
+        let present = shard
+            .group
+            .store()
+            .read(|view| view.get(&mark).is_ok_and(|record| record.is_some()));
         let written = match present {
             Ok(true) => true,
-            Ok(false) => shard.group.propose(txn_entry(vec![sub], self.clock.now_ms())).await.is_ok(),
+            Ok(false) => shard
+                .group
+                .propose(txn_entry(vec![sub], self.clock.now_ms()))
+                .await
+                .is_ok(),
             Err(_) => false,
         };
         if written {
@@ -96,7 +115,11 @@ impl Housekeeper {
     /// Lets every replica compare its digest with the leader's.
     fn verify(&mut self, shard: &Arc<Shard>) {
         let number = shard.group.identity().shard;
-        let Ok((Some(applied), digest)) = shard.group.store().read(|view| (view.applied(), view.system().digest)) else {
+        let Ok((Some(applied), digest)) = shard
+            .group
+            .store()
+            .read(|view| (view.applied(), view.system().digest))
+        else {
             return;
         };
         let index = applied.index;
@@ -105,8 +128,15 @@ impl Housekeeper {
             return;
         }
         self.verified.insert(number, index);
-        let verify = pb::Verify { index, digest: Bytes::copy_from_slice(&digest.to_bytes()) };
-        let entry: Bytes = pb::Entry { kind: Some(pb::entry::Kind::Verify(verify)) }.encode_to_vec().into();
+        let verify = pb::Verify {
+            index,
+            digest: Bytes::copy_from_slice(&digest.to_bytes()),
+        };
+        let entry: Bytes = pb::Entry {
+            kind: Some(pb::entry::Kind::Verify(verify)),
+        }
+        .encode_to_vec()
+        .into();
         let group = Arc::clone(&shard.group);
         tokio::spawn(async move {
             if let Err(error) = group.propose(entry).await {
@@ -118,12 +148,23 @@ impl Housekeeper {
 
 /// The row that says which slots a shard owns, if there is none yet.
 fn slots_row(planned: &pb::PlanShard) -> pb::SubTxn {
-    let range = pb::SlotRange { first: planned.slot_first, last: planned.slot_last };
+    let range = pb::SlotRange {
+        first: planned.slot_first,
+        last: planned.slot_last,
+    };
     let key = key::slots_owned();
-    let put = pb::Put { key: key.clone(), value: frame::encode(&range.encode_to_vec()), schema: 1 };
+    let put = pb::Put {
+        key: key.clone(),
+        value: frame::encode(&range.encode_to_vec()),
+        schema: 1,
+    };
     pb::SubTxn {
-        guards: vec![pb::Guard { kind: Some(pb::guard::Kind::Absent(pb::Absent { key })) }],
-        mutations: vec![pb::Mutation { kind: Some(pb::mutation::Kind::Put(put)) }],
+        guards: vec![pb::Guard {
+            kind: Some(pb::guard::Kind::Absent(pb::Absent { key })),
+        }],
+        mutations: vec![pb::Mutation {
+            kind: Some(pb::mutation::Kind::Put(put)),
+        }],
         ..pb::SubTxn::default()
     }
 }

@@ -12,7 +12,7 @@ use spine_consensus::net::Net;
 use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
-use spine_storage::replica::{CheckpointWorker, ReplicaOptions, ReplicaStore, WorkerOptions};
+use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore, WorkerOptions};
 use spine_storage::wal::{Driver as StorageDriver, Wal, WalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -83,8 +83,11 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    fn open(what: impl Into<String>, error: impl ToString) -> Self {
-        Self::Open { what: what.into(), error: error.to_string() }
+    fn open(what: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self::Open {
+            what: what.into(),
+            error: error.to_string(),
+        }
     }
 }
 
@@ -221,7 +224,11 @@ impl Inner {
         let _one_at_a_time = self.adopting.lock().await;
         if let Some(running) = self.running() {
             let same = running.plan.cluster_id == plan.cluster_id;
-            return if same { Ok(()) } else { Err(BootstrapError::AnotherCluster.into()) };
+            return if same {
+                Ok(())
+            } else {
+                Err(BootstrapError::AnotherCluster.into())
+            };
         }
         let identity = self.identity()?;
         if identity.member.is_some() {
@@ -245,20 +252,28 @@ impl Inner {
     /// [`NodeError`]
     pub async fn resume(self: &Arc<Self>) -> Result<bool, NodeError> {
         let identity = self.identity()?;
-        let Some(member) = identity.member else { return Ok(false) };
+        let Some(member) = identity.member else {
+            return Ok(false);
+        };
         let plan = self.plan_files().plan()?.ok_or(BootstrapError::Format)?;
         if member.cluster_id != plan.cluster_id[..] {
             return Err(BootstrapError::AnotherCluster.into());
         }
         let _one_at_a_time = self.adopting.lock().await;
-        self.open(&plan, member.node_id, identity.store_uuid, false).await?;
+        self.open(&plan, member.node_id, identity.store_uuid, false)
+            .await?;
         Ok(true)
     }
 
     fn identity(&self) -> Result<data_dir::Identity, NodeError> {
         let uuid = sixteen(&self.entropy.bytes());
         let engine = self.config.storage.engine.to_string();
-        Ok(data_dir::open(self.parts.disk.as_ref(), &self.config.node.data_dir, &engine, uuid)?)
+        Ok(data_dir::open(
+            self.parts.disk.as_ref(),
+            &self.config.node.data_dir,
+            &engine,
+            uuid,
+        )?)
     }
 
     async fn open(
@@ -272,26 +287,41 @@ impl Inner {
         let fatal = self.fatal.clone();
         let on_failure: spine_storage::replica::OnFailure = Arc::new(move |_, error| {
             tracing::error!(%error, "write checkpoint");
-            // What the disk holds is unknown now: the log replays it after a restart.
-            let _ = fatal.send(Some(format!("checkpoint: {error}")));
+            // A replica that halted says so in its status; others go on. After a failed write or sync nobody knows
+            // what the disk holds: the process ends, and the log replays it after a restart.
+            if matches!(error, ReplicaError::Io(_)) {
+                fatal.send_replace(Some(format!("checkpoint: {error}")));
+            }
         });
         let checkpoints = CheckpointWorker::start(self.parts.storage_driver, WorkerOptions { on_failure })
             .map_err(|error| NodeError::open("checkpoint worker", error))?;
-        let mine: Vec<&PlanShard> =
-            plan.shards.iter().filter(|shard| shard.members.iter().any(|m| m.node_id == node_id)).collect();
+        let mine: Vec<&PlanShard> = plan
+            .shards
+            .iter()
+            .filter(|shard| shard.members.iter().any(|m| m.node_id == node_id))
+            .collect();
         let mut opened = Vec::with_capacity(mine.len());
         for shard in mine {
-            opened.push(self.open_replica(shard, node_id, &wal, store_uuid, create).await?);
+            opened.push(
+                self.open_replica(shard, node_id, &wal, store_uuid, create)
+                    .await?,
+            );
         }
         if create {
-            let member = Membership { cluster_id: sixteen(&plan.cluster_id), node_id };
+            let member = Membership {
+                cluster_id: sixteen(&plan.cluster_id),
+                node_id,
+            };
             data_dir::join(self.parts.disk.as_ref(), &self.config.node.data_dir, member)?;
         }
         self.peers.join(node_id, plan);
         for (identity, store) in opened {
             let shard = identity.shard;
             let log = wal.group(identity.replica_id);
-            let timings = GroupTimings { log_entries_kept: self.config.raft.log_keep_entries, ..GroupTimings::default() };
+            let timings = GroupTimings {
+                log_entries_kept: self.config.raft.log_keep_entries,
+                ..GroupTimings::default()
+            };
             let peers = Arc::clone(&self.peers);
             let group = RaftGroup::open(identity, timings, log, store, checkpoints.clone(), peers)
                 .await
@@ -326,14 +356,23 @@ impl Inner {
         create: bool,
     ) -> Result<(GroupIdentity, ReplicaStore), NodeError> {
         let what = || format!("replica of shard {}", shard.shard);
-        let replica_id =
-            shard.members.iter().find(|m| m.node_id == node_id).map(|m| m.replica_id).unwrap_or_default();
+        let replica_id = shard
+            .members
+            .iter()
+            .find(|m| m.node_id == node_id)
+            .map(|m| m.replica_id)
+            .unwrap_or_default();
         let log = wal.group(replica_id);
         if create {
-            log.create().await.map_err(|error| NodeError::open(what(), error))?;
+            log.create()
+                .await
+                .map_err(|error| NodeError::open(what(), error))?;
         } else if !log.exists() {
             // An empty log under an old id could vote twice in one term.
-            return Err(NodeError::open(what(), "its log is missing; the replica was lost and may not vote"));
+            return Err(NodeError::open(
+                what(),
+                "its log is missing; the replica was lost and may not vote",
+            ));
         }
         let dir = self.dir("replicas").join(replica_id.to_string());
         let options = ReplicaOptions {
@@ -379,10 +418,22 @@ impl Inner {
             executor,
             Forwarder::new(Arc::clone(&self.peers)),
             Arc::clone(&self.entropy),
+            plan.nodes.iter().map(|node| (node.node_id, node.grpc_address.clone())).collect(),
         ));
-        let running = Running { plan: plan.clone(), node_id, dispatcher, wal, checkpoints };
+        let running = Running {
+            plan: plan.clone(),
+            node_id,
+            dispatcher,
+            wal,
+            checkpoints,
+        };
         *self.running.lock() = Some(Arc::new(running));
-        let driver = Driver::new(node_id, Arc::clone(&self.host), Arc::clone(&self.peers) as _, Arc::clone(&self.entropy));
+        let driver = Driver::new(
+            node_id,
+            Arc::clone(&self.host),
+            Arc::clone(&self.peers) as _,
+            Arc::clone(&self.entropy),
+        );
         self.spawn(driver.run());
         self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), clock).run());
         self.watch_log();
@@ -395,7 +446,7 @@ impl Inner {
         let fatal = self.fatal.clone();
         self.spawn(async move {
             let reason = running.wal.failed().await;
-            let _ = fatal.send(Some(format!("log: {reason}")));
+            fatal.send_replace(Some(format!("log: {reason}")));
         });
     }
 

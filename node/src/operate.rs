@@ -12,9 +12,9 @@ use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{self as raft, Lane};
 use spine_proto::storage::v1::{ClusterPlan, PlanNode};
 use spine_services::{ErrorKind, SpineError};
+use spine_statemachine::frame;
 use spine_statemachine::key::{self, Family, SubjectKey};
 use spine_statemachine::store::OrderedRead as _;
-use spine_statemachine::frame;
 
 use crate::clock::Clock as _;
 use crate::cluster::plan::decide;
@@ -54,33 +54,58 @@ impl Inner {
         let already = self.running().is_some();
         let known = match self.running() {
             Some(running) => Some(running.plan.clone()),
-            None => self.plan_files().proposal().map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?,
+            None => self
+                .plan_files()
+                .proposal()
+                .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?,
         };
         let plan = match known {
             Some(plan) => same_nodes(plan, &request.peer_addresses)?,
             None => self.new_plan(&request).await?,
         };
-        self.plan_files().store_proposal(&plan).map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+        self.plan_files()
+            .store_proposal(&plan)
+            .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
         let mine = self.config.listen.advertised_peer();
         for node in plan.nodes.iter().filter(|node| node.peer_address != mine) {
-            let answer = self.bootstrap_call(&node.peer_address, Some(plan.clone())).await?;
+            let answer = self
+                .bootstrap_call(&node.peer_address, Some(plan.clone()))
+                .await?;
             if !answer.accepted {
-                return Err(failed("NODE_REFUSED", format!("{}: {}", node.peer_address, answer.reason)));
+                return Err(failed(
+                    "NODE_REFUSED",
+                    format!("{}: {}", node.peer_address, answer.reason),
+                ));
             }
         }
-        self.adopt(plan.clone()).await.map_err(|error| failed("NODE_REFUSED", error.to_string()))?;
-        Ok(pb::InitClusterResponse { cluster_id: hex(&plan.cluster_id), already })
+        self.adopt(plan.clone())
+            .await
+            .map_err(|error| failed("NODE_REFUSED", error.to_string()))?;
+        Ok(pb::InitClusterResponse {
+            cluster_id: hex(&plan.cluster_id),
+            already,
+        })
     }
 
     async fn new_plan(&self, request: &pb::InitClusterRequest) -> Result<ClusterPlan, SpineError> {
         let mine = self.config.listen.advertised_peer();
         if !request.peer_addresses.iter().any(|address| address == mine) {
-            return Err(invalid("MALFORMED_PLAN", format!("this node's own peer address {mine} must be among them")));
+            return Err(invalid(
+                "MALFORMED_PLAN",
+                format!("this node's own peer address {mine} must be among them"),
+            ));
         }
         let mut nodes = Vec::with_capacity(request.peer_addresses.len());
         for address in &request.peer_addresses {
-            let node = if address == mine { self.addresses() } else { self.probe(address).await? };
-            nodes.push(PlanNode { peer_address: address.clone(), ..node });
+            let node = if address == mine {
+                self.addresses()
+            } else {
+                self.probe(address).await?
+            };
+            nodes.push(PlanNode {
+                peer_address: address.clone(),
+                ..node
+            });
         }
         let fresh = self.entropy.bytes();
         let (cluster_id, subject_key) = fresh.split_at(16);
@@ -97,9 +122,14 @@ impl Inner {
     async fn probe(&self, address: &str) -> Result<PlanNode, SpineError> {
         let answer = self.bootstrap_call(address, None).await?;
         if !answer.cluster_id.is_empty() {
-            return Err(failed("NODE_REFUSED", format!("{address} has data of another cluster")));
+            return Err(failed(
+                "NODE_REFUSED",
+                format!("{address} has data of another cluster"),
+            ));
         }
-        answer.node.ok_or_else(|| failed("NODE_REFUSED", format!("{address} gave no addresses")))
+        answer
+            .node
+            .ok_or_else(|| failed("NODE_REFUSED", format!("{address} gave no addresses")))
     }
 
     async fn bootstrap_call(
@@ -107,18 +137,36 @@ impl Inner {
         address: &str,
         plan: Option<ClusterPlan>,
     ) -> Result<raft::BootstrapResponse, SpineError> {
-        let body = Body::Bootstrap(raft::BootstrapRequest { probe: plan.is_none(), plan });
-        match self.peers.links().call_address(address, body, BOOTSTRAP_DEADLINE).await {
+        let body = Body::Bootstrap(raft::BootstrapRequest {
+            probe: plan.is_none(),
+            plan,
+        });
+        match self
+            .peers
+            .links()
+            .call_address(address, body, BOOTSTRAP_DEADLINE)
+            .await
+        {
             Ok(Body::Bootstrapped(answer)) => Ok(answer),
-            Ok(_) => Err(failed("NODE_UNREACHABLE", format!("{address} answered something else"))),
+            Ok(_) => Err(failed(
+                "NODE_UNREACHABLE",
+                format!("{address} answered something else"),
+            )),
             Err(error) => Err(failed("NODE_UNREACHABLE", format!("{address}: {error}"))),
         }
     }
 
     /// Another node begins a cluster with this one.
     pub async fn bootstrapped(self: &Arc<Self>, request: raft::BootstrapRequest) -> raft::BootstrapResponse {
-        let cluster_id = self.running().map(|running| running.plan.cluster_id.clone()).unwrap_or_default();
-        let mut answer = raft::BootstrapResponse { node: Some(self.addresses()), cluster_id, ..Default::default() };
+        let cluster_id = self
+            .running()
+            .map(|running| running.plan.cluster_id.clone())
+            .unwrap_or_default();
+        let mut answer = raft::BootstrapResponse {
+            node: Some(self.addresses()),
+            cluster_id,
+            ..Default::default()
+        };
         match request.plan {
             Some(plan) if !request.probe => match self.adopt(plan).await {
                 Ok(()) => answer.accepted = true,
@@ -134,7 +182,12 @@ impl Inner {
     pub fn node_status(&self) -> pb::GetNodeStatusResponse {
         let running = self.running();
         let addresses = self.addresses();
-        let shards = self.host.all().iter().map(|shard| self.summary(shard, running.as_deref())).collect();
+        let shards = self
+            .host
+            .all()
+            .iter()
+            .map(|shard| self.summary(shard, running.as_deref()))
+            .collect();
         let liveness = self.peers.links().liveness().borrow().clone();
         let peers = liveness.peers.iter().map(|(node, peer)| pb::PeerSummary {
             node_id: node.0,
@@ -145,12 +198,19 @@ impl Inner {
         });
         pb::GetNodeStatusResponse {
             node_id: addresses.node_id,
-            cluster_id: running.as_ref().map(|running| hex(&running.plan.cluster_id)).unwrap_or_default(),
+            cluster_id: running
+                .as_ref()
+                .map(|running| hex(&running.plan.cluster_id))
+                .unwrap_or_default(),
             release: env!("CARGO_PKG_VERSION").to_string(),
             state: self.state().to_string(),
             uptime_seconds: self.started.elapsed().as_secs(),
             resident_bytes: resident_bytes(),
-            disk_free_bytes: self.parts.disk.free_bytes(&self.config.node.data_dir).unwrap_or(0),
+            disk_free_bytes: self
+                .parts
+                .disk
+                .free_bytes(&self.config.node.data_dir)
+                .unwrap_or(0),
             fsyncs: running.as_ref().map_or(0, |running| running.wal.fsyncs()),
             shards,
             reasons: self.reasons(),
@@ -204,15 +264,31 @@ impl Inner {
                 ..Default::default()
             };
         };
-        let others = running.plan.nodes.iter().filter(|node| node.node_id != running.node_id);
+        let others = running
+            .plan
+            .nodes
+            .iter()
+            .filter(|node| node.node_id != running.node_id);
         let asked = others.map(|node| async {
             let body = Body::Status(raft::StatusRequest {});
-            let answer = self.peers.links().call(NodeId(node.node_id), Lane::Log, body, STATUS_DEADLINE).await;
-            let Ok(Body::StatusIs(answer)) = answer else { return None };
-            Some((node.node_id, pb::GetNodeStatusResponse::decode(answer.node_status).ok()?))
+            let answer = self
+                .peers
+                .links()
+                .call(NodeId(node.node_id), Lane::Log, body, STATUS_DEADLINE)
+                .await;
+            let Ok(Body::StatusIs(answer)) = answer else {
+                return None;
+            };
+            Some((
+                node.node_id,
+                pb::GetNodeStatusResponse::decode(answer.node_status).ok()?,
+            ))
         });
-        let mut heard: BTreeMap<u64, pb::GetNodeStatusResponse> =
-            futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+        let mut heard: BTreeMap<u64, pb::GetNodeStatusResponse> = futures_util::future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
         heard.insert(running.node_id, self.node_status());
         cluster_status(&running.plan, &heard)
     }
@@ -229,15 +305,25 @@ impl Inner {
     /// `FORBIDDEN` in production mode.
     pub fn advance_time(&self, by: Duration) -> Result<i64, SpineError> {
         if !self.config.security.is_development() {
-            return Err(SpineError::new(ErrorKind::Forbidden, "FORBIDDEN", "time is moved in development mode only"));
+            return Err(SpineError::new(
+                ErrorKind::Forbidden,
+                "FORBIDDEN",
+                "time is moved in development mode only",
+            ));
         }
-        Ok(self.clock.advance(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Ok(self
+            .clock
+            .advance(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
     fn shard_here(&self, shard: u32) -> Result<Arc<Shard>, SpineError> {
-        self.host
-            .shard(shard)
-            .ok_or_else(|| SpineError::new(ErrorKind::NotFound, "NO_SUCH_REPLICA", "this node hosts no such shard"))
+        self.host.shard(shard).ok_or_else(|| {
+            SpineError::new(
+                ErrorKind::NotFound,
+                "NO_SUCH_REPLICA",
+                "this node hosts no such shard",
+            )
+        })
     }
 
     /// Hands a shard's leadership to another node.
@@ -247,39 +333,73 @@ impl Inner {
     pub async fn transfer_leader(&self, shard: u32, to: u64) -> Result<(), SpineError> {
         let shard = self.shard_here(shard)?;
         let members = &shard.group.identity().members;
-        let replica = members.iter().find(|(_, node)| *node == to).map(|(replica, _)| *replica).ok_or_else(|| {
-            SpineError::new(ErrorKind::NotFound, "NO_SUCH_REPLICA", "that node hosts no replica of this shard")
-        })?;
+        let replica = members
+            .iter()
+            .find(|(_, node)| *node == to)
+            .map(|(replica, _)| *replica)
+            .ok_or_else(|| {
+                SpineError::new(
+                    ErrorKind::NotFound,
+                    "NO_SUCH_REPLICA",
+                    "that node hosts no replica of this shard",
+                )
+            })?;
         if !shard.group.status().leading {
             return Err(failed("NOT_LEADER", "this node does not lead the shard"));
         }
-        shard.group.transfer_to(replica).await.map_err(|error| failed("STOPPED", error.to_string()))
+        shard
+            .group
+            .transfer_to(replica)
+            .await
+            .map_err(|error| failed("STOPPED", error.to_string()))
     }
 
     /// What this node's own replica holds, without a barrier.
     ///
     /// # Errors
     /// A malformed key, or a store that cannot be read.
-    pub fn read_replica(&self, request: &pb::ReadReplicaRequest) -> Result<pb::ReadReplicaResponse, SpineError> {
+    pub fn read_replica(
+        &self,
+        request: &pb::ReadReplicaRequest,
+    ) -> Result<pb::ReadReplicaResponse, SpineError> {
         let running = self.running().ok_or_else(not_initialised)?;
-        let routing_key =
-            RoutingKey::parse(&request.routing_key).map_err(|error| invalid("MALFORMED_KEY", error.to_string()))?;
-        let shard = self.host.map().and_then(|map| map.shard_of(routing_key.slot())).unwrap_or(0);
-        let Some(shard) = self.host.shard(shard) else { return Ok(pb::ReadReplicaResponse::default()) };
+        let routing_key = RoutingKey::parse(&request.routing_key)
+            .map_err(|error| invalid("MALFORMED_KEY", error.to_string()))?;
+        let shard = self
+            .host
+            .map()
+            .and_then(|map| map.shard_of(routing_key.slot()))
+            .unwrap_or(0);
+        let Some(shard) = self.host.shard(shard) else {
+            return Ok(pb::ReadReplicaResponse::default());
+        };
         let mut subject_key = [0; 16];
         subject_key.copy_from_slice(running.plan.subject_key.get(..16).ok_or_else(not_initialised)?);
-        let key = key::encode(Family::Records, &SubjectKey::new(subject_key), &routing_key, 1, &request.suffix);
+        let key = key::encode(
+            Family::Records,
+            &SubjectKey::new(subject_key),
+            &routing_key,
+            1,
+            &request.suffix,
+        );
         let unreadable = |_| failed("STORE_UNREADABLE", "this replica cannot read its store");
-        let (applied, record) =
-            shard.group.store().read(|view| (view.applied(), view.get(&key))).map_err(unreadable)?;
+        let (applied, record) = shard
+            .group
+            .store()
+            .read(|view| (view.applied(), view.get(&key)))
+            .map_err(unreadable)?;
         let record = record.map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
         let applied_index = applied.map_or(0, |id| id.index);
-        let mut answer = pb::ReadReplicaResponse { hosted: true, applied_index, ..Default::default() };
+        let mut answer = pb::ReadReplicaResponse {
+            hosted: true,
+            applied_index,
+            ..Default::default()
+        };
         if let Some(record) = record {
             answer.found = true;
             answer.revision = record.revision;
-            answer.value =
-                frame::decode(&record.value).map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+            answer.value = frame::decode(&record.value)
+                .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
         }
         Ok(answer)
     }
@@ -292,19 +412,33 @@ impl Inner {
         let running = self.running().ok_or_else(not_initialised)?;
         let shard = self.shard_here(shard)?;
         let stopped = |error: String| failed("STOPPED", error);
-        let durable =
-            running.checkpoints.checkpoint(shard.group.store()).await.map_err(|error| stopped(error.to_string()))?;
+        let durable = running
+            .checkpoints
+            .checkpoint(shard.group.store())
+            .await
+            .map_err(|error| stopped(error.to_string()))?;
         let index = durable.map_or(0, |id| id.index);
-        shard.group.snapshot_and_purge().await.map_err(|error| stopped(error.to_string()))?;
+        shard
+            .group
+            .snapshot_and_purge()
+            .await
+            .map_err(|error| stopped(error.to_string()))?;
         let until = tokio::time::Instant::now() + COMPACT_WAIT;
         while shard.group.snapshot_index() < index && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        shard.group.purge_to(shard.group.snapshot_index()).await.map_err(|error| stopped(error.to_string()))?;
+        shard
+            .group
+            .purge_to(shard.group.snapshot_index())
+            .await
+            .map_err(|error| stopped(error.to_string()))?;
         while shard.group.status().purged_index < index && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(pb::CompactReplicaResponse { checkpoint_index: index, purged_index: shard.group.status().purged_index })
+        Ok(pb::CompactReplicaResponse {
+            checkpoint_index: index,
+            purged_index: shard.group.status().purged_index,
+        })
     }
 }
 
@@ -317,6 +451,10 @@ fn same_nodes(plan: ClusterPlan, addresses: &[String]) -> Result<ClusterPlan, Sp
     if asked == planned {
         Ok(plan)
     } else {
-        Err(SpineError::new(ErrorKind::AlreadyExists, "CLUSTER_EXISTS", "this node has data of another cluster"))
+        Err(SpineError::new(
+            ErrorKind::AlreadyExists,
+            "CLUSTER_EXISTS",
+            "this node has data of another cluster",
+        ))
     }
 }

@@ -14,8 +14,8 @@ use spine_consensus::inbound::SnapshotInflow;
 use spine_consensus::net::Net;
 use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
 use spine_consensus::transport::{
-    Identity, IdentityCell, Links, LinksConfig, PeerError, PeerHandler, ReceivedPart, SnapshotParts, SnapshotReceiver,
-    WatchDriver,
+    Identity, IdentityCell, Links, LinksConfig, PeerError, PeerHandler, ReceivedPart, SnapshotParts,
+    SnapshotReceiver, WatchDriver,
 };
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1 as pb;
@@ -41,7 +41,13 @@ pub struct NodePeers {
 
 impl NodePeers {
     /// Links that answer through `node`. Nothing is dialled before the node belongs to a cluster.
-    pub fn new(node: Weak<Inner>, net: Arc<dyn Net>, peer_address: String, driver: WatchDriver, seed: u64) -> Self {
+    pub fn new(
+        node: Weak<Inner>,
+        net: Arc<dyn Net>,
+        peer_address: String,
+        driver: WatchDriver,
+        seed: u64,
+    ) -> Self {
         let identity = Arc::new(IdentityCell::default());
         let leading: Arc<RwLock<Vec<u32>>> = Arc::default();
         let unfit: Arc<AtomicBool> = Arc::default();
@@ -51,7 +57,13 @@ impl NodePeers {
         let led = Arc::clone(&leading);
         config.leading = Arc::new(move || led.read().clone());
         let links = Links::new(config, net, Arc::new(Inbound(node)));
-        Self { links, identity, leading, unfit, alive_since: Mutex::default() }
+        Self {
+            links,
+            identity,
+            leading,
+            unfit,
+            alive_since: Mutex::default(),
+        }
     }
 
     /// The links themselves.
@@ -63,9 +75,15 @@ impl NodePeers {
     /// From now on this node is part of a cluster.
     pub fn join(&self, node_id: u64, plan: &ClusterPlan) {
         self.links.set_peers(
-            plan.nodes.iter().map(|node| (NodeId(node.node_id), vec![node.peer_address.clone()])).collect(),
+            plan.nodes
+                .iter()
+                .map(|node| (NodeId(node.node_id), vec![node.peer_address.clone()]))
+                .collect(),
         );
-        self.identity.set(Identity { node: NodeId(node_id), cluster_id: plan.cluster_id.clone() });
+        self.identity.set(Identity {
+            node: NodeId(node_id),
+            cluster_id: plan.cluster_id.clone(),
+        });
     }
 
     /// Whether this node asks not to be elected.
@@ -90,7 +108,11 @@ impl Peers for NodePeers {
         request: pb::GroupRequest,
         deadline: Duration,
     ) -> Result<pb::GroupResponse, CallError> {
-        match self.links.call(NodeId(node_id), Lane::Log, Body::Request(request), deadline).await {
+        match self
+            .links
+            .call(NodeId(node_id), Lane::Log, Body::Request(request), deadline)
+            .await
+        {
             Ok(Body::Response(response)) => Ok(response),
             Ok(_) => Err(CallError::Lost),
             Err(error) => Err(call_error(&error)),
@@ -105,7 +127,10 @@ impl Peers for NodePeers {
     ) -> Result<pb::GroupResponse, CallError> {
         // Raft cancels a transfer by dropping it.
         let never = std::future::pending();
-        let sent = self.links.send_snapshot(NodeId(node_id), start, Outflow(feed), SNAPSHOT_IDLE, never).await;
+        let sent = self
+            .links
+            .send_snapshot(NodeId(node_id), start, Outflow(feed), SNAPSHOT_IDLE, never)
+            .await;
         sent.map_err(|error| call_error(&error))
     }
 }
@@ -138,7 +163,10 @@ impl NodesSource for NodePeers {
         let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
         let now = Instant::now();
         let mut alive_since = self.alive_since.lock();
-        let mut view = NodesView { self_unfit: self.unfit.load(Ordering::Acquire), ..NodesView::default() };
+        let mut view = NodesView {
+            self_unfit: self.unfit.load(Ordering::Acquire),
+            ..NodesView::default()
+        };
         for (node, peer) in &seen.peers {
             if seen.dead(*node, &voters).is_some() {
                 view.dead.push(node.0);
@@ -148,8 +176,10 @@ impl NodesSource for NodePeers {
                 continue;
             }
             let since = *alive_since.entry(*node).or_insert(now);
-            view.alive_for.insert(node.0, now.saturating_duration_since(since));
-            view.claims.insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
+            view.alive_for
+                .insert(node.0, now.saturating_duration_since(since));
+            view.claims
+                .insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
             if peer.unfit {
                 view.unfit.push(node.0);
             }
@@ -166,13 +196,17 @@ impl NodesSource for NodePeers {
 struct Inbound(Weak<Inner>);
 
 fn unavailable(reason: &str) -> pb::GroupResponse {
-    pb::GroupResponse { kind: Some(pb::group_response::Kind::Unavailable(reason.to_string())) }
+    pb::GroupResponse {
+        kind: Some(pb::group_response::Kind::Unavailable(reason.to_string())),
+    }
 }
 
 #[async_trait]
 impl PeerHandler for Inbound {
     async fn handle(&self, _from: NodeId, body: Body) -> Body {
-        let Some(node) = self.0.upgrade() else { return Body::Response(unavailable("stopped")) };
+        let Some(node) = self.0.upgrade() else {
+            return Body::Response(unavailable("stopped"));
+        };
         match body {
             Body::Request(request) => Body::Response(match node.host.shard(request.shard) {
                 Some(shard) => shard.group.handle(request).await,
@@ -183,15 +217,22 @@ impl PeerHandler for Inbound {
                 None => Body::Response(unavailable("not part of a cluster")),
             },
             Body::Bootstrap(request) => Body::Bootstrapped(node.bootstrapped(request).await),
-            Body::Status(_) => {
-                Body::StatusIs(pb::StatusResponse { node_status: node.node_status().encode_to_vec().into() })
-            }
+            Body::Status(_) => Body::StatusIs(pb::StatusResponse {
+                node_status: node.node_status().encode_to_vec().into(),
+            }),
             _ => Body::Response(unavailable("message of an unknown kind")),
         }
     }
 
-    async fn snapshot(&self, _from: NodeId, start: pb::SnapshotStart, parts: SnapshotReceiver) -> pb::GroupResponse {
-        let Some(node) = self.0.upgrade() else { return unavailable("stopped") };
+    async fn snapshot(
+        &self,
+        _from: NodeId,
+        start: pb::SnapshotStart,
+        parts: SnapshotReceiver,
+    ) -> pb::GroupResponse {
+        let Some(node) = self.0.upgrade() else {
+            return unavailable("stopped");
+        };
         match node.host.shard(start.shard) {
             Some(shard) => shard.group.receive_snapshot(start, &mut Inflow(parts)).await,
             None => unavailable("no replica of this shard here"),

@@ -45,7 +45,10 @@ impl Node {
         let net = Arc::clone(&parts.net);
         let bind = async |address: &str| {
             let bound = net.bind(address).await;
-            bound.map_err(|error| NodeError::Listen { address: address.to_string(), error })
+            bound.map_err(|error| NodeError::Listen {
+                address: address.to_string(),
+                error,
+            })
         };
         let (grpc, admin) = (bind(&listen.grpc).await?, bind(&listen.admin).await?);
         let inner = Inner::new(config, parts);
@@ -54,9 +57,15 @@ impl Node {
             .links()
             .start_listener(&listen.peer)
             .await
-            .map_err(|error| NodeError::Listen { address: listen.peer.clone(), error })?;
-        let node =
-            Self { inner, closing: CancellationToken::new(), servers: tokio_util::task::TaskTracker::new() };
+            .map_err(|error| NodeError::Listen {
+                address: listen.peer.clone(),
+                error,
+            })?;
+        let node = Self {
+            inner,
+            closing: CancellationToken::new(),
+            servers: tokio_util::task::TaskTracker::new(),
+        };
         node.serve_admin(admin, level);
         node.serve_grpc(grpc);
         if node.inner.resume().await? {
@@ -79,7 +88,10 @@ impl Node {
             development_principal: development_principal(&self.inner),
             metrics: Arc::clone(&self.inner.metrics),
         };
-        let admin = Admin { node: Arc::clone(&self.inner), edge: edge.clone() };
+        let admin = Admin {
+            node: Arc::clone(&self.inner),
+            edge: edge.clone(),
+        };
         let stop = self.closing.clone().cancelled_owned();
         self.servers.spawn(async move {
             if let Err(error) = server::serve(listener, edge, admin, stop).await {
@@ -89,10 +101,18 @@ impl Node {
     }
 
     fn serve_admin(&self, listener: Box<dyn Listener>, level: Option<LevelHandle>) {
-        let source = Arc::new(AdminPort { node: Arc::clone(&self.inner), level });
+        let source = Arc::new(AdminPort {
+            node: Arc::clone(&self.inner),
+            level,
+        });
         let limits = AdminLimits::from(&self.inner.config.limits);
-        let serving =
-            crate::admin::serve(listener, source, Arc::clone(&self.inner.metrics), limits, self.closing.clone());
+        let serving = crate::admin::serve(
+            listener,
+            source,
+            Arc::clone(&self.inner.metrics),
+            limits,
+            self.closing.clone(),
+        );
         self.servers.spawn(async move {
             serving.await;
         });
@@ -164,7 +184,12 @@ fn best_successor(inner: &Inner, shard: &crate::shard::host::Shard) -> Option<u6
         .matched()
         .into_iter()
         .filter(|(replica, _)| *replica != identity.replica_id)
-        .filter(|(replica, _)| identity.members.iter().any(|(id, node)| id == replica && is_up(*node)))
+        .filter(|(replica, _)| {
+            identity
+                .members
+                .iter()
+                .any(|(id, node)| id == replica && is_up(*node))
+        })
         .max_by_key(|(_, matched)| *matched)
         .map(|(replica, _)| replica)
 }
@@ -177,7 +202,10 @@ fn development_principal(inner: &Inner) -> Option<Principal> {
     }
     let mut permissions: Vec<String> = catalogue::permissions().into_iter().map(str::to_string).collect();
     permissions.push(ADMIN_PERMISSION.to_string());
-    Some(Principal { id: security.development_principal.clone(), permissions })
+    Some(Principal {
+        id: security.development_principal.clone(),
+        permissions,
+    })
 }
 
 /// What the admin port shows of a node.
@@ -194,20 +222,40 @@ impl AdminSource for AdminPort {
 
     async fn checks(&self) -> Vec<Check> {
         let node = &self.node;
-        let check = |name, ok, detail: &str| if ok { Check::pass(name) } else { Check::fail(name, detail) };
+        let check = |name, ok, detail: &str| {
+            if ok {
+                Check::pass(name)
+            } else {
+                Check::fail(name, detail)
+            }
+        };
         let shards = node.host.all();
-        let leaderless =
-            shards.iter().filter(|shard| {
-                let status = shard.group.status();
-                !status.leading && status.leader.is_none()
-            });
+        let leaderless = shards.iter().filter(|shard| {
+            let status = shard.group.status();
+            !status.leading && status.leader.is_none()
+        });
         let leaderless = leaderless.count();
-        let stopped = shards.iter().filter(|shard| shard.group.status().stopped.is_some()).count();
+        let stopped = shards
+            .iter()
+            .filter(|shard| shard.group.status().stopped.is_some())
+            .count();
         vec![
-            check("initialised", node.running().is_some(), "run spinectl cluster init"),
+            check(
+                "initialised",
+                node.running().is_some(),
+                "run spinectl cluster init",
+            ),
             check("not-draining", !node.is_draining(), "the node is stopping"),
-            check("replicas-run", stopped == 0, &format!("{stopped} replicas have stopped")),
-            check("leaders-known", leaderless == 0, &format!("{leaderless} shards have no known leader")),
+            check(
+                "replicas-run",
+                stopped == 0,
+                &format!("{stopped} replicas have stopped"),
+            ),
+            check(
+                "leaders-known",
+                leaderless == 0,
+                &format!("{leaderless} shards have no known leader"),
+            ),
         ]
     }
 
@@ -215,14 +263,25 @@ impl AdminSource for AdminPort {
         let (node, metrics) = (&self.node, &self.node.metrics);
         let shards = node.host.all();
         metrics.node.uptime_seconds.set(node.started.elapsed().as_secs());
-        metrics.node.resident_bytes.set(telemetry::process::resident_bytes());
-        metrics.shard.leaders.set(shards.iter().filter(|shard| shard.group.status().leading).count() as u64);
+        metrics
+            .node
+            .resident_bytes
+            .set(telemetry::process::resident_bytes());
+        metrics
+            .shard
+            .leaders
+            .set(shards.iter().filter(|shard| shard.group.status().leading).count() as u64);
         for shard in &shards {
-            let label = ShardLabel { shard: shard.group.identity().shard };
+            let label = ShardLabel {
+                shard: shard.group.identity().shard,
+            };
             let applied = shard.group.store().applied().map_or(0, |id| id.index);
             metrics.shard.applied_index.get_or_create(&label).set(applied);
         }
-        metrics.storage.delta_bytes.set(shards.iter().map(|s| s.group.store().delta_bytes() as u64).sum());
+        metrics
+            .storage
+            .delta_bytes
+            .set(shards.iter().map(|s| s.group.store().delta_bytes() as u64).sum());
         if let Some(running) = node.running() {
             mirror(&metrics.storage.fsyncs, running.wal.fsyncs());
             mirror(&metrics.storage.wal_bytes, running.wal.bytes_written());

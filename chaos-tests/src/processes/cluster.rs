@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// One administrative call.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Small log segments, because each is written in full in advance; a loopback test disk may be small, too.
-const SETTINGS: [&str; 2] = ["storage.segment_bytes=4194304", "storage.min_free_bytes=67108864"];
+const SETTINGS: [&str; 2] = ["storage.segment_bytes=8388608", "storage.min_free_bytes=67108864"];
 /// Making a cluster and seeing it healthy.
 const START_TIME: Duration = Duration::from_secs(60);
 /// Lines of a log shown when its node ended by itself.

@@ -38,11 +38,12 @@ impl Callers<'_> {
     pub(super) fn operator(&self, sim: &mut Sim<'_>) {
         let own = sim.lookup("operator");
         let seed = seeded(self.options.seed, "operator").random();
-        let client = operator::client(self.addresses, self.wires, own, seed, CALL_DEADLINE);
-        let (desk, addresses) = (self.desk.clone(), self.addresses.clone());
+        let (desk, addresses, wires) = (self.desk.clone(), self.addresses.clone(), self.wires.clone());
         let (shards, recorder) = (self.options.shards, self.recorder.clone());
         sim.client("operator", async move {
-            operator::run(desk, addresses, client?, shards, recorder).await
+            // Made in here: a client reads its host's clock from its first moment on.
+            let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
+            operator::run(desk, addresses, client, shards, recorder).await
         });
     }
 
@@ -51,7 +52,7 @@ impl Callers<'_> {
         let name = format!("client{number}");
         let own = sim.lookup(&*name);
         let seed = seeded(self.options.seed, &name).random();
-        let client = operator::client(self.addresses, self.wires, own, seed, CALL_DEADLINE);
+        let (addresses, wires) = (self.addresses.clone(), self.wires.clone());
         let registers = Registers {
             count: self.options.registers,
             run: 0,
@@ -67,7 +68,8 @@ impl Callers<'_> {
             while !desk.borrow().initialised {
                 tokio::time::sleep(THINK).await;
             }
-            let caller = Arc::new(LibraryCaller::new(&client?));
+            let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
+            let caller = Arc::new(LibraryCaller::new(&client));
             Client::new(run_seed, recorder, caller, Mix::default(), registers)
                 .run(pace)
                 .await;

@@ -20,9 +20,9 @@ pub trait SnapshotInflow: Send {
     async fn next(&mut self) -> Option<pb::snapshot_part::Kind>;
 }
 
-fn unavailable(reason: impl ToString) -> pb::GroupResponse {
+fn unavailable(reason: impl Into<String>) -> pb::GroupResponse {
     pb::GroupResponse {
-        kind: Some(pb::group_response::Kind::Unavailable(reason.to_string())),
+        kind: Some(pb::group_response::Kind::Unavailable(reason.into())),
     }
 }
 

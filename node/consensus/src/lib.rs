@@ -11,6 +11,8 @@ pub mod peers;
 mod runtime;
 mod snapshot;
 mod state_adapter;
+#[cfg(test)]
+mod suite_test;
 pub mod transport;
 mod types;
 

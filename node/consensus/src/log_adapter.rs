@@ -21,14 +21,14 @@ const APPLY_READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// The log of one replica.
 #[derive(Clone)]
-pub struct LogAdapter {
+pub(crate) struct LogAdapter {
     log: GroupLog,
 }
 
 impl LogAdapter {
     /// Wraps one group of the node's log.
     #[must_use]
-    pub fn new(log: GroupLog) -> Self {
+    pub(crate) fn new(log: GroupLog) -> Self {
         Self { log }
     }
 

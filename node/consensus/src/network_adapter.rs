@@ -32,13 +32,13 @@ const BACKOFF: Duration = Duration::from_millis(100);
 type Rpc<T> = Result<T, RPCError<SpineRaft>>;
 
 /// Makes the senders of one group.
-pub struct NetworkFactory {
+pub(crate) struct NetworkFactory {
     pub(crate) shard: u32,
     pub(crate) peers: Arc<dyn Peers>,
 }
 
 /// Sends to one replica of one group.
-pub struct Network {
+pub(crate) struct Network {
     shard: u32,
     target: u64,
     node_id: u64,
@@ -120,7 +120,7 @@ fn vote_to_pb(rpc: &VoteRequest<SpineRaft>) -> pb::VoteRequest {
     }
 }
 
-fn vote_from_pb(kind: pb::group_response::Kind) -> Rpc<VoteResponse<SpineRaft>> {
+fn vote_from_pb(kind: &pb::group_response::Kind) -> Rpc<VoteResponse<SpineRaft>> {
     let pb::group_response::Kind::Vote(response) = kind else {
         return Err(unexpected());
     };
@@ -154,7 +154,8 @@ impl RaftNetworkV2<SpineRaft> for Network {
         _option: RPCOption,
     ) -> Rpc<VoteResponse<SpineRaft>> {
         vote_from_pb(
-            self.call(pb::group_request::Kind::Vote(vote_to_pb(&rpc)), VOTE_DEADLINE)
+            &self
+                .call(pb::group_request::Kind::Vote(vote_to_pb(&rpc)), VOTE_DEADLINE)
                 .await?,
         )
     }
@@ -165,7 +166,8 @@ impl RaftNetworkV2<SpineRaft> for Network {
         _option: RPCOption,
     ) -> Rpc<VoteResponse<SpineRaft>> {
         vote_from_pb(
-            self.call(pb::group_request::Kind::PreVote(vote_to_pb(&rpc)), VOTE_DEADLINE)
+            &self
+                .call(pb::group_request::Kind::PreVote(vote_to_pb(&rpc)), VOTE_DEADLINE)
                 .await?,
         )
     }

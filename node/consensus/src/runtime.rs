@@ -32,7 +32,7 @@ fn next_seed() -> u64 {
 
 /// Tokio with seedable randomness.
 #[derive(Debug)]
-pub struct SpineRuntime(TokioRuntime);
+pub(crate) struct SpineRuntime(TokioRuntime);
 
 impl AsyncRuntime for SpineRuntime {
     type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;

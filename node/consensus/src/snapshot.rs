@@ -3,7 +3,7 @@
 use spine_storage::snapshot::{Installed, SnapshotSource};
 
 /// A snapshot on its way out of or into a store.
-pub enum SnapshotData {
+pub(crate) enum SnapshotData {
     /// Walks the sender's engine; that shard's checkpoints pause while it lives.
     Source(SnapshotSource),
     /// Received, verified and durable beside the current state, not yet switched to.

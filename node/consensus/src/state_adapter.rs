@@ -20,7 +20,7 @@ type SnapshotMetaOf = openraft::alias::SnapshotMetaOf<SpineRaft>;
 
 /// The state of one replica.
 #[derive(Clone)]
-pub struct StateAdapter {
+pub(crate) struct StateAdapter {
     shard: u32,
     store: ReplicaStore,
     checkpoints: CheckpointWorker,
@@ -29,7 +29,7 @@ pub struct StateAdapter {
 impl StateAdapter {
     /// Wraps a store and the worker that writes its checkpoints.
     #[must_use]
-    pub fn new(shard: u32, store: ReplicaStore, checkpoints: CheckpointWorker) -> Self {
+    pub(crate) fn new(shard: u32, store: ReplicaStore, checkpoints: CheckpointWorker) -> Self {
         Self {
             shard,
             store,
@@ -79,7 +79,7 @@ fn meta_of(state: &pb::ReplicaState) -> io::Result<SnapshotMetaOf> {
 }
 
 /// Takes a checkpoint; the snapshot is the pinned engine itself.
-pub struct CheckpointBuilder {
+pub(crate) struct CheckpointBuilder {
     state: StateAdapter,
 }
 

@@ -10,7 +10,7 @@ use crate::runtime::SpineRuntime;
 
 /// An encoded `storage.v1.Entry`, opaque to consensus. Never prints its content: openraft logs entries.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Command(pub Bytes);
+pub(crate) struct Command(pub(crate) Bytes);
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,21 +25,21 @@ impl fmt::Display for Command {
 }
 
 /// What applying an entry did.
-pub struct Response {
+pub(crate) struct Response {
     /// Nothing for blank and membership entries.
-    pub applied: Applied,
+    pub(crate) applied: Applied,
 }
 
 /// Where a replica lives.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ReplicaNode {
+pub(crate) struct ReplicaNode {
     /// The node that hosts the replica.
-    pub node_id: u64,
+    pub(crate) node_id: u64,
 }
 
 openraft::declare_raft_types!(
     /// openraft with Spine's types: node ids are replica ids, never reused.
-    pub SpineRaft:
+    pub(crate) SpineRaft:
         D = Command,
         R = Response,
         NodeId = u64,
@@ -53,3 +53,9 @@ pub(crate) type RaftEntry = alias::EntryOf<SpineRaft>;
 pub(crate) type RaftLeaderId = alias::LeaderIdOf<SpineRaft>;
 pub(crate) type RaftStoredMembership = alias::StoredMembershipOf<SpineRaft>;
 pub(crate) type RaftMembership = openraft::Membership<u64, ReplicaNode>;
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Response")
+    }
+}

@@ -45,7 +45,10 @@ impl PlanFiles {
     /// Of this data directory.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
-        Self { disk, dir: dir.to_path_buf() }
+        Self {
+            disk,
+            dir: dir.to_path_buf(),
+        }
     }
 
     fn read(&self, name: &str) -> Result<Option<ClusterPlan>, BootstrapError> {
@@ -54,13 +57,20 @@ impl PlanFiles {
             return Ok(None);
         }
         let bytes = self.disk.read(&path)?;
-        let at = bytes.len().checked_sub(DIGEST_BYTES).ok_or(BootstrapError::Format)?;
+        let at = bytes
+            .len()
+            .checked_sub(DIGEST_BYTES)
+            .ok_or(BootstrapError::Format)?;
         let (content, digest) = bytes.split_at(at);
         if blake3::hash(content).as_bytes() != digest {
             return Err(BootstrapError::Format);
         }
         let plan = ClusterPlan::decode(content).map_err(|_| BootstrapError::Format)?;
-        if plan.format == PLAN_FORMAT { Ok(Some(plan)) } else { Err(BootstrapError::Format) }
+        if plan.format == PLAN_FORMAT {
+            Ok(Some(plan))
+        } else {
+            Err(BootstrapError::Format)
+        }
     }
 
     fn write(&self, name: &str, plan: &ClusterPlan) -> Result<(), BootstrapError> {

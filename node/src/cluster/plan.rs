@@ -40,7 +40,11 @@ pub fn decide(
     subject_key: Bytes,
 ) -> Result<ClusterPlan, PlanError> {
     nodes.sort_by(|a, b| a.peer_address.cmp(&b.peer_address));
-    if nodes.is_empty() || nodes.windows(2).any(|pair| pair[0].peer_address == pair[1].peer_address) {
+    if nodes.is_empty()
+        || nodes
+            .windows(2)
+            .any(|pair| pair[0].peer_address == pair[1].peer_address)
+    {
         return Err(PlanError::Nodes);
     }
     for (node_id, node) in (1..).zip(&mut nodes) {
@@ -51,7 +55,11 @@ pub fn decide(
         return Err(PlanError::Shards);
     }
     let most = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-    let replicas = if replicas == 0 { if most < 3 { 1 } else { 3 } } else { replicas };
+    let replicas = if replicas == 0 {
+        if most < 3 { 1 } else { 3 }
+    } else {
+        replicas
+    };
     if !matches!(replicas, 1 | 3 | 5) || replicas > most {
         return Err(PlanError::Replicas);
     }
@@ -62,15 +70,28 @@ pub fn decide(
             .filter_map(|i| {
                 let at = usize::try_from((shard + i) % most).ok()?;
                 next_replica += 1;
-                Some(Member { replica_id: next_replica, node_id: nodes.get(at)?.node_id })
+                Some(Member {
+                    replica_id: next_replica,
+                    node_id: nodes.get(at)?.node_id,
+                })
             })
             .collect();
         members.sort_by_key(|member| member.node_id);
         members
     };
-    let mut all = vec![PlanShard { shard: 0, slot_first: 0, slot_last: 0, members: members_of(0) }];
+    let mut all = vec![PlanShard {
+        shard: 0,
+        slot_first: 0,
+        slot_last: 0,
+        members: members_of(0),
+    }];
     for (shard, (slot_first, slot_last)) in (1..).zip(slot_ranges(shards)) {
-        all.push(PlanShard { shard, slot_first, slot_last, members: members_of(shard) });
+        all.push(PlanShard {
+            shard,
+            slot_first,
+            slot_last,
+            members: members_of(shard),
+        });
     }
     Ok(ClusterPlan {
         format: PLAN_FORMAT,
@@ -89,7 +110,12 @@ mod tests {
     use super::*;
 
     fn nodes(count: usize) -> Vec<PlanNode> {
-        (0..count).map(|i| PlanNode { peer_address: format!("n{i}:1"), ..PlanNode::default() }).collect()
+        (0..count)
+            .map(|i| PlanNode {
+                peer_address: format!("n{i}:1"),
+                ..PlanNode::default()
+            })
+            .collect()
     }
 
     #[test]
@@ -100,7 +126,10 @@ mod tests {
         for shard in &plan.shards {
             let homes: BTreeSet<u64> = shard.members.iter().map(|m| m.node_id).collect();
             assert_eq!(homes.len(), 3);
-            assert!(shard.members.iter().all(|m| ids.insert(m.replica_id)), "replica ids are never reused");
+            assert!(
+                shard.members.iter().all(|m| ids.insert(m.replica_id)),
+                "replica ids are never reused"
+            );
         }
     }
 
@@ -113,11 +142,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        assert_eq!(decide(vec![], 8, 3, Bytes::new(), Bytes::new()).err(), Some(PlanError::Nodes));
+        assert_eq!(
+            decide(vec![], 8, 3, Bytes::new(), Bytes::new()).err(),
+            Some(PlanError::Nodes)
+        );
         let twice = vec![PlanNode::default(), PlanNode::default()];
-        assert_eq!(decide(twice, 8, 1, Bytes::new(), Bytes::new()).err(), Some(PlanError::Nodes));
-        assert_eq!(decide(nodes(3), 5_000, 3, Bytes::new(), Bytes::new()).err(), Some(PlanError::Shards));
-        assert_eq!(decide(nodes(3), 8, 5, Bytes::new(), Bytes::new()).err(), Some(PlanError::Replicas));
-        assert_eq!(decide(nodes(3), 8, 2, Bytes::new(), Bytes::new()).err(), Some(PlanError::Replicas));
+        assert_eq!(
+            decide(twice, 8, 1, Bytes::new(), Bytes::new()).err(),
+            Some(PlanError::Nodes)
+        );
+        assert_eq!(
+            decide(nodes(3), 5_000, 3, Bytes::new(), Bytes::new()).err(),
+            Some(PlanError::Shards)
+        );
+        assert_eq!(
+            decide(nodes(3), 8, 5, Bytes::new(), Bytes::new()).err(),
+            Some(PlanError::Replicas)
+        );
+        assert_eq!(
+            decide(nodes(3), 8, 2, Bytes::new(), Bytes::new()).err(),
+            Some(PlanError::Replicas)
+        );
     }
 }

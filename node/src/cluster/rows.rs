@@ -20,15 +20,31 @@ pub fn first_rows(plan: &ClusterPlan) -> pb::SubTxn {
         let name = [b"shard/".as_slice(), &shard.shard.to_be_bytes()].concat();
         (key::meta(&name), shard.encode_to_vec())
     }));
-    let last_replica = plan.shards.iter().flat_map(|s| &s.members).map(|m| m.replica_id).max().unwrap_or(0);
+    let last_replica = plan
+        .shards
+        .iter()
+        .flat_map(|s| &s.members)
+        .map(|m| m.replica_id)
+        .max()
+        .unwrap_or(0);
     rows.push((key::meta(b"last-replica-id"), last_replica.to_be_bytes().to_vec()));
     pb::SubTxn {
-        guards: vec![pb::Guard { kind: Some(pb::guard::Kind::Absent(pb::Absent { key: key::meta(b"plan") })) }],
+        guards: vec![pb::Guard {
+            kind: Some(pb::guard::Kind::Absent(pb::Absent {
+                key: key::meta(b"plan"),
+            })),
+        }],
         mutations: rows
             .into_iter()
             .map(|(key, value)| {
-                let put = pb::Put { key, value: frame::encode(&value), schema: META_SCHEMA };
-                pb::Mutation { kind: Some(pb::mutation::Kind::Put(put)) }
+                let put = pb::Put {
+                    key,
+                    value: frame::encode(&value),
+                    schema: META_SCHEMA,
+                };
+                pb::Mutation {
+                    kind: Some(pb::mutation::Kind::Put(put)),
+                }
             })
             .collect(),
         ..pb::SubTxn::default()

@@ -12,7 +12,6 @@ use super::call::{Attempts, Dispatcher, checked};
 use super::execute::{Call, Planned, Settled, settle, txn_entry};
 use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
 use super::forward;
-use crate::clock::Clock as _;
 use crate::shard::host::Shard;
 
 /// Calls in one transaction of a batch.
@@ -48,19 +47,35 @@ impl Dispatcher {
             }
         }
         let parts = by_shard.into_iter().flat_map(|(shard, at)| {
-            parts(&at, &requests).into_iter().map(move |part| (shard, part)).collect::<Vec<_>>()
+            parts(&at, &requests)
+                .into_iter()
+                .map(move |part| (shard, part))
+                .collect::<Vec<_>>()
         });
         let running = parts.map(|(shard, part)| {
             let bodies: Vec<Bytes> = part.iter().map(|at| requests[*at].clone()).collect();
-            async move { (part, self.part(spec.name, shard, bodies, principal, deadline).await) }
+            async move {
+                (
+                    part,
+                    self.part(spec.name, shard, bodies, principal, deadline).await,
+                )
+            }
         });
         for (part, result) in futures_util::future::join_all(running).await {
             match result {
-                Ok(results) => part.into_iter().zip(results).for_each(|(at, result)| outcomes[at] = Some(result)),
-                Err(error) => part.into_iter().for_each(|at| outcomes[at] = Some(Err(error.clone()))),
+                Ok(results) => part
+                    .into_iter()
+                    .zip(results)
+                    .for_each(|(at, result)| outcomes[at] = Some(result)),
+                Err(error) => part
+                    .into_iter()
+                    .for_each(|at| outcomes[at] = Some(Err(error.clone()))),
             }
         }
-        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(super::execute::unknown()))).collect())
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|| Err(super::execute::unknown())))
+            .collect())
     }
 
     async fn part(
@@ -73,7 +88,14 @@ impl Dispatcher {
     ) -> Result<Vec<Outcome>, SpineError> {
         let mut attempts = Attempts::new(self, shard, true, deadline);
         loop {
-            let request = forward::request(operation, shard, Bytes::new(), bodies.clone(), principal, deadline);
+            let request = forward::request(
+                operation,
+                shard,
+                Bytes::new(),
+                bodies.clone(),
+                principal,
+                deadline,
+            );
             let response = match attempts.target() {
                 None => Ok(self.forwarded_batch(request, deadline).await),
                 Some(node) => self.forwarder.execute(node, request, deadline).await,
@@ -86,7 +108,11 @@ impl Dispatcher {
     }
 
     /// A batch on this node's replica.
-    pub(super) async fn forwarded_batch(&self, request: pb::ExecuteRequest, deadline: Instant) -> pb::ExecuteResponse {
+    pub(super) async fn forwarded_batch(
+        &self,
+        request: pb::ExecuteRequest,
+        deadline: Instant,
+    ) -> pb::ExecuteResponse {
         match self.execute_batch(request, deadline).await {
             Ok(outcomes) => pb::ExecuteResponse {
                 outcome: Some(pb::execute_response::Outcome::Batch(pb::BatchOutcome {
@@ -103,12 +129,22 @@ impl Dispatcher {
         deadline: Instant,
     ) -> Result<Vec<Result<Bytes, ExecuteError>>, ExecuteError> {
         let (spec, principal) = checked(&request)?;
-        let shard = self.host.shard(request.shard).ok_or(ExecuteError::NotLeader(None))?;
-        timeout_at(deadline, shard.group.ready_to_plan()).await.map_err(|_| deadline_exceeded())??;
+        let shard = self
+            .host
+            .shard(request.shard)
+            .ok_or(ExecuteError::NotLeader(None))?;
+        timeout_at(deadline, shard.group.ready_to_plan())
+            .await
+            .map_err(|_| deadline_exceeded())??;
         let mut calls = Vec::with_capacity(request.batch.len());
         for body in request.batch {
             let routing_key = (spec.route)(&body).map_err(SpineError::from)?;
-            calls.push(Call { spec, request: body, routing_key, principal: principal.clone() });
+            calls.push(Call {
+                spec,
+                request: body,
+                routing_key,
+                principal: principal.clone(),
+            });
         }
         let mut outcomes = self.propose_together(&shard, &calls, deadline).await?;
         for (outcome, call) in outcomes.iter_mut().zip(&calls) {
@@ -117,7 +153,10 @@ impl Dispatcher {
                 *outcome = Some(self.executor.execute(&shard, call, deadline).await);
             }
         }
-        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(ExecuteError::Unknown))).collect())
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or(Err(ExecuteError::Unknown)))
+            .collect())
     }
 
     async fn propose_together(
@@ -139,14 +178,19 @@ impl Dispatcher {
             return Ok(outcomes);
         }
         let entry = txn_entry(subs, self.executor.clock.now_ms());
-        let proposed =
-            timeout_at(deadline, shard.group.propose(entry)).await.map_err(|_| ExecuteError::Unknown)??;
+        let proposed = timeout_at(deadline, shard.group.propose(entry))
+            .await
+            .map_err(|_| ExecuteError::Unknown)??;
         let Applied::Txn(applied) = proposed.applied else {
             return Err(ExecuteError::Unknown);
         };
         for ((at, context, planned), applied) in riders.into_iter().zip(applied) {
             outcomes[at] = match settle(applied, planned) {
-                Ok(Settled::Done { revision, outcome, replayed }) => Some(
+                Ok(Settled::Done {
+                    revision,
+                    outcome,
+                    replayed,
+                }) => Some(
                     self.executor
                         .respond(shard, &calls[at], &context, revision, outcome, replayed)
                         .map_err(ExecuteError::Final),

@@ -1,6 +1,7 @@
 //! Any node takes any call: authorise -> route -> here, or one hop to the leader, again with a new hint inside
 //! the deadline.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +22,16 @@ pub struct Dispatcher {
     pub(super) executor: Executor,
     pub(super) forwarder: Forwarder,
     pub(super) entropy: Arc<Entropy>,
+    /// Where clients reach each node.
+    grpc_addresses: BTreeMap<u64, String>,
+}
+
+/// What a call gave.
+pub struct Answer {
+    /// The encoded response.
+    pub body: Bytes,
+    /// gRPC address of the node that led the shard a moment ago; a hint for the caller's next call.
+    pub leader_address: Option<String>,
 }
 
 impl Dispatcher {
@@ -32,8 +43,16 @@ impl Dispatcher {
         executor: Executor,
         forwarder: Forwarder,
         entropy: Arc<Entropy>,
+        grpc_addresses: BTreeMap<u64, String>,
     ) -> Self {
-        Self { node_id, host, executor, forwarder, entropy }
+        Self {
+            node_id,
+            host,
+            executor,
+            forwarder,
+            entropy,
+            grpc_addresses,
+        }
     }
 
     /// Carries out one operation, wherever its shard is led.
@@ -46,7 +65,7 @@ impl Dispatcher {
         request: Bytes,
         principal: &Principal,
         deadline: Instant,
-    ) -> Result<Bytes, SpineError> {
+    ) -> Result<Answer, SpineError> {
         let spec = catalogue::find(operation)?;
         authorise(principal, spec)?;
         let routing_key = (spec.route)(&request)?;
@@ -57,7 +76,12 @@ impl Dispatcher {
             .ok_or_else(not_initialised)?
             .shard_of(routing_key.slot())
             .ok_or_else(not_initialised)?;
-        let call = Call { spec, request, routing_key, principal: principal.clone() };
+        let call = Call {
+            spec,
+            request,
+            routing_key,
+            principal: principal.clone(),
+        };
         let mut attempts = Attempts::new(self, shard, repeatable, deadline);
         loop {
             let result = match attempts.target() {
@@ -65,11 +89,17 @@ impl Dispatcher {
                 Some(node) => {
                     let body = call.request.clone();
                     let wire = forward::request(spec.name, shard, body, Vec::new(), principal, deadline);
-                    self.forwarder.execute(node, wire, deadline).await.and_then(forward::outcome)
+                    self.forwarder
+                        .execute(node, wire, deadline)
+                        .await
+                        .and_then(forward::outcome)
                 }
             };
             match result {
-                Ok(answer) => return Ok(answer),
+                Ok(body) => {
+                    let leader_address = self.grpc_addresses.get(&attempts.current).cloned();
+                    return Ok(Answer { body, leader_address });
+                }
                 Err(error) => attempts.after(error).await?,
             }
         }
@@ -85,14 +115,21 @@ impl Dispatcher {
     /// The node that this node's own replica believes to lead.
     fn believed_leader(&self, shard: u32) -> Option<u64> {
         let status = self.host.shard(shard)?.group.status();
-        if status.leading { Some(self.node_id) } else { status.leader.map(|(_, node)| node) }
+        if status.leading {
+            Some(self.node_id)
+        } else {
+            status.leader.map(|(_, node)| node)
+        }
     }
 
     /// Without a hint, the hosts in turn.
     fn some_node(&self, shard: u32, tries: u32) -> u64 {
         let nodes = self.host.map().map(|map| map.nodes_of(shard)).unwrap_or_default();
         let turn = usize::try_from(tries).unwrap_or(0);
-        nodes.get(turn % nodes.len().max(1)).copied().unwrap_or(self.node_id)
+        nodes
+            .get(turn % nodes.len().max(1))
+            .copied()
+            .unwrap_or(self.node_id)
     }
 
     /// A call that another node forwarded: executed here or refused, never forwarded again.
@@ -104,10 +141,19 @@ impl Dispatcher {
         forward::response(self.execute_forwarded(request, deadline).await)
     }
 
-    async fn execute_forwarded(&self, request: pb::ExecuteRequest, deadline: Instant) -> Result<Bytes, ExecuteError> {
+    async fn execute_forwarded(
+        &self,
+        request: pb::ExecuteRequest,
+        deadline: Instant,
+    ) -> Result<Bytes, ExecuteError> {
         let (spec, principal) = checked(&request)?;
         let routing_key = (spec.route)(&request.request).map_err(SpineError::from)?;
-        let call = Call { spec, request: request.request, routing_key, principal };
+        let call = Call {
+            spec,
+            request: request.request,
+            routing_key,
+            principal,
+        };
         self.here(request.shard, &call, deadline).await
     }
 }
@@ -129,13 +175,24 @@ impl<'a> Attempts<'a> {
     pub(super) fn new(dispatcher: &'a Dispatcher, shard: u32, repeatable: bool, deadline: Instant) -> Self {
         let hint = dispatcher.believed_leader(shard);
         let current = dispatcher.node_id;
-        Self { dispatcher, shard, repeatable, deadline, hint, current, unknown: false, tries: 0 }
+        Self {
+            dispatcher,
+            shard,
+            repeatable,
+            deadline,
+            hint,
+            current,
+            unknown: false,
+            tries: 0,
+        }
     }
 
     /// The node to try now; `None` is this one.
     pub(super) fn target(&mut self) -> Option<u64> {
-        self.current =
-            self.hint.take().unwrap_or_else(|| self.dispatcher.some_node(self.shard, self.tries));
+        self.current = self
+            .hint
+            .take()
+            .unwrap_or_else(|| self.dispatcher.some_node(self.shard, self.tries));
         (self.current != self.dispatcher.node_id).then_some(self.current)
     }
 
@@ -179,7 +236,10 @@ pub(super) fn checked(
     let principal = request
         .principal
         .as_ref()
-        .map(|p| Principal { id: p.id.clone(), permissions: p.permissions.clone() })
+        .map(|p| Principal {
+            id: p.id.clone(),
+            permissions: p.permissions.clone(),
+        })
         .unwrap_or_default();
     authorise(&principal, spec)?;
     Ok((spec, principal))

@@ -8,8 +8,8 @@ use spine_proto::ids::RoutingKey;
 use spine_proto::storage::v1 as pb;
 use spine_services::{Completed, Context, ErrorKind, OperationSpec, Principal, SpineError, View, submit};
 use spine_statemachine::store::OrderedRead;
-use spine_storage::replica::{ReplicaError, View as StoreView};
 use spine_statemachine::{Applied, SubOutcome, request};
+use spine_storage::replica::{ReplicaError, View as StoreView};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::{ExecuteError, busy, deadline_exceeded, outcome_unknown};
@@ -67,12 +67,23 @@ impl Executor {
     ///
     /// # Errors
     /// [`ExecuteError`]
-    pub async fn execute(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
-        if call.spec.writes { self.write(shard, call, deadline).await } else { self.read(shard, call, deadline).await }
+    pub async fn execute(
+        &self,
+        shard: &Shard,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Bytes, ExecuteError> {
+        if call.spec.writes {
+            self.write(shard, call, deadline).await
+        } else {
+            self.read(shard, call, deadline).await
+        }
     }
 
     async fn read(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
-        timeout_at(deadline, shard.group.barrier()).await.map_err(|_| deadline_exceeded())??;
+        timeout_at(deadline, shard.group.barrier())
+            .await
+            .map_err(|_| deadline_exceeded())??;
         let context = self.context(&call.principal);
         let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
             let mut reader = View::new(view);
@@ -80,7 +91,7 @@ impl Executor {
             let done = completed(shard, index_of(view), 0, plan.outcome, false);
             Ok((call.spec.respond)(view, &call.request, &done, &context)?)
         });
-        Ok(response.map_err(halted)??)
+        Ok(response.map_err(|error| halted(&error))??)
     }
 
     async fn write(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
@@ -89,7 +100,9 @@ impl Executor {
             .await
             .map_err(|_| deadline_exceeded())?
             .map_err(|_| busy())?;
-        timeout_at(deadline, shard.group.ready_to_plan()).await.map_err(|_| deadline_exceeded())??;
+        timeout_at(deadline, shard.group.ready_to_plan())
+            .await
+            .map_err(|_| deadline_exceeded())??;
 
         let mut latch = Some(latch);
         let mut after_barrier = false;
@@ -101,7 +114,9 @@ impl Executor {
                 Planned::Nothing(result) if after_barrier => return Ok(result?),
                 // A no is a read: proven by a barrier begun after the request, then decided again.
                 Planned::Nothing(_) => {
-                    timeout_at(deadline, shard.group.barrier()).await.map_err(|_| deadline_exceeded())??;
+                    timeout_at(deadline, shard.group.barrier())
+                        .await
+                        .map_err(|_| deadline_exceeded())??;
                     after_barrier = true;
                 }
                 Planned::Sub(sub) => {
@@ -109,7 +124,11 @@ impl Executor {
                     let (guard, outcome) = self.propose(shard, sub, latch.take(), deadline).await?;
                     latch = guard;
                     match settle(outcome, outcome_bytes)? {
-                        Settled::Done { revision, outcome, replayed } => {
+                        Settled::Done {
+                            revision,
+                            outcome,
+                            replayed,
+                        } => {
                             return Ok(self.respond(shard, call, &context, revision, outcome, replayed)?);
                         }
                         Settled::Replan => {}
@@ -125,12 +144,16 @@ impl Executor {
         let planned = shard.group.store().read(|view| {
             let key = submit::request_key(call.spec, &call.request, &call.principal)?;
             if let Some(key) = &key
-                && let Some(row) = request::lookup(view, view.system(), key).map_err(|error| damaged(&error))?
+                && let Some(row) =
+                    request::lookup(view, view.system(), key).map_err(|error| damaged(&error))?
             {
                 if row.body_digest != key.body_digest {
                     return Err(submit::request_id_reused());
                 }
-                return Ok(Planned::Replayed { revision: row.revision, outcome: row.outcome });
+                return Ok(Planned::Replayed {
+                    revision: row.revision,
+                    outcome: row.outcome,
+                });
             }
             let mut reader = View::new(view);
             let plan = match (call.spec.plan)(&mut reader, &call.request, context) {
@@ -144,7 +167,7 @@ impl Executor {
             }
             submit::sub_txn(plan, reader.into_guards(), key).map(Planned::Sub)
         });
-        planned.map_err(halted)?
+        planned.map_err(|error| halted(&error))?
     }
 
     async fn propose(
@@ -161,8 +184,10 @@ impl Executor {
             let result = group.propose(entry).await;
             (latch, result)
         });
-        let (latch, result) =
-            timeout_at(deadline, proposal).await.map_err(|_| ExecuteError::Unknown)?.map_err(|_| ExecuteError::Unknown)?;
+        let (latch, result) = timeout_at(deadline, proposal)
+            .await
+            .map_err(|_| ExecuteError::Unknown)?
+            .map_err(|_| ExecuteError::Unknown)?;
         match result?.applied {
             Applied::Txn(outcomes) => match outcomes.into_iter().next() {
                 Some(outcome) => Ok((latch, outcome)),
@@ -183,22 +208,39 @@ impl Executor {
     ) -> Result<Bytes, SpineError> {
         let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
             let done = completed(shard, revision, revision, outcome, replayed);
-            Ok((call.spec.respond)(view as &dyn OrderedRead, &call.request, &done, context)?)
+            Ok((call.spec.respond)(
+                view as &dyn OrderedRead,
+                &call.request,
+                &done,
+                context,
+            )?)
         });
-        response.map_err(halted)?
+        response.map_err(|error| halted(&error))?
     }
 }
 
 /// What the outcome of a SubTxn means for its call.
 pub(super) enum Settled {
-    Done { revision: u64, outcome: Bytes, replayed: bool },
+    Done {
+        revision: u64,
+        outcome: Bytes,
+        replayed: bool,
+    },
     Replan,
 }
 
 pub(super) fn settle(outcome: SubOutcome, planned: Bytes) -> Result<Settled, ExecuteError> {
     match outcome {
-        SubOutcome::Committed { revision } => Ok(Settled::Done { revision, outcome: planned, replayed: false }),
-        SubOutcome::Replayed { revision, outcome } => Ok(Settled::Done { revision, outcome, replayed: true }),
+        SubOutcome::Committed { revision } => Ok(Settled::Done {
+            revision,
+            outcome: planned,
+            replayed: false,
+        }),
+        SubOutcome::Replayed { revision, outcome } => Ok(Settled::Done {
+            revision,
+            outcome,
+            replayed: true,
+        }),
         SubOutcome::GuardFailed { .. } => Ok(Settled::Replan),
         SubOutcome::RequestIdReused => Err(submit::request_id_reused().into()),
         SubOutcome::ForeignSlot { .. } => Err(ExecuteError::NotLeader(None)),
@@ -207,19 +249,32 @@ pub(super) fn settle(outcome: SubOutcome, planned: Bytes) -> Result<Settled, Exe
 }
 
 fn completed(shard: &Shard, index: u64, revision: u64, outcome: Bytes, replayed: bool) -> Completed {
-    Completed { shard: shard.group.identity().shard, index, revision, outcome, replayed }
+    Completed {
+        shard: shard.group.identity().shard,
+        index,
+        revision,
+        outcome,
+        replayed,
+    }
 }
 
 /// An encoded log entry that holds these SubTxns.
 #[must_use]
 pub fn txn_entry(subs: Vec<pb::SubTxn>, proposed_at_ms: i64) -> Bytes {
     let txn = pb::Txn { subs, proposed_at_ms };
-    pb::Entry { kind: Some(pb::entry::Kind::Txn(txn)) }.encode_to_vec().into()
+    pb::Entry {
+        kind: Some(pb::entry::Kind::Txn(txn)),
+    }
+    .encode_to_vec()
+    .into()
 }
 
 fn contended() -> SpineError {
-    let mut error =
-        SpineError::new(ErrorKind::RateLimited, "CONTENDED", "the record kept changing while the call was planned");
+    let mut error = SpineError::new(
+        ErrorKind::RateLimited,
+        "CONTENDED",
+        "the record kept changing while the call was planned",
+    );
     error.retry_after_ms = 50;
     error
 }
@@ -230,14 +285,22 @@ fn index_of(view: &StoreView<'_>) -> u64 {
 }
 
 /// The replica serves nothing any more; another one may.
-fn halted(error: ReplicaError) -> SpineError {
+fn halted(error: &ReplicaError) -> SpineError {
     tracing::error!(%error, "read replica");
-    SpineError::new(ErrorKind::Corrupt, "STORE_UNREADABLE", "this replica cannot read its store")
+    SpineError::new(
+        ErrorKind::Corrupt,
+        "STORE_UNREADABLE",
+        "this replica cannot read its store",
+    )
 }
 
 fn damaged(error: &spine_statemachine::store::ReadError) -> SpineError {
     tracing::error!(%error, "read request row");
-    SpineError::new(ErrorKind::Corrupt, "STORE_UNREADABLE", "this replica cannot read its store")
+    SpineError::new(
+        ErrorKind::Corrupt,
+        "STORE_UNREADABLE",
+        "this replica cannot read its store",
+    )
 }
 
 /// For callers whose write ended without an answer.

@@ -37,19 +37,31 @@ impl From<SpineError> for ExecuteError {
 /// The write may or may not have taken effect.
 #[must_use]
 pub fn outcome_unknown() -> SpineError {
-    SpineError::new(ErrorKind::OutcomeUnknown, "OUTCOME_UNKNOWN", "the call may have taken effect; retry it with the same request id")
+    SpineError::new(
+        ErrorKind::OutcomeUnknown,
+        "OUTCOME_UNKNOWN",
+        "the call may have taken effect; retry it with the same request id",
+    )
 }
 
 /// The caller's deadline passed before anything was proposed.
 #[must_use]
 pub fn deadline_exceeded() -> SpineError {
-    SpineError::new(ErrorKind::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline passed before the call could begin")
+    SpineError::new(
+        ErrorKind::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "the deadline passed before the call could begin",
+    )
 }
 
 /// Nobody leads the shard, or no quorum answers.
 #[must_use]
 pub fn no_leader(shard: u32) -> SpineError {
-    let mut error = SpineError::new(ErrorKind::Unavailable, "NO_LEADER", "no leader of the shard answers");
+    let mut error = SpineError::new(
+        ErrorKind::Unavailable,
+        "NO_LEADER",
+        "no leader of the shard answers",
+    );
     error.shard = shard;
     error
 }
@@ -57,13 +69,21 @@ pub fn no_leader(shard: u32) -> SpineError {
 /// The cluster has no shape yet.
 #[must_use]
 pub fn not_initialised() -> SpineError {
-    SpineError::new(ErrorKind::Unavailable, "NOT_INITIALISED", "the cluster is not initialised; run spinectl cluster init")
+    SpineError::new(
+        ErrorKind::Unavailable,
+        "NOT_INITIALISED",
+        "the cluster is not initialised; run spinectl cluster init",
+    )
 }
 
 /// Too much is going on for one routing key.
 #[must_use]
 pub fn busy() -> SpineError {
-    let mut error = SpineError::new(ErrorKind::RateLimited, "BUSY", "too many calls wait for this record");
+    let mut error = SpineError::new(
+        ErrorKind::RateLimited,
+        "BUSY",
+        "too many calls wait for this record",
+    );
     error.retry_after_ms = 100;
     error
 }

@@ -39,13 +39,18 @@ impl Forwarder {
         deadline: Instant,
     ) -> Result<pb::ExecuteResponse, ExecuteError> {
         let left = deadline.saturating_duration_since(Instant::now());
-        match self.peers.links().call(NodeId(node), Lane::Log, Body::Execute(request), left).await {
+        match self
+            .peers
+            .links()
+            .call(NodeId(node), Lane::Log, Body::Execute(request), left)
+            .await
+        {
             Ok(Body::Executed(response)) => Ok(response),
             Ok(_) => Err(ExecuteError::Unknown),
             Err(PeerError::Closed | PeerError::Timeout) => Err(ExecuteError::Unknown),
-            Err(PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge { .. } | PeerError::Refused(_)) => {
-                Err(ExecuteError::NotLeader(None))
-            }
+            Err(
+                PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge { .. } | PeerError::Refused(_),
+            ) => Err(ExecuteError::NotLeader(None)),
         }
     }
 }
@@ -65,7 +70,10 @@ pub fn request(
         operation: operation.to_string(),
         shard,
         request: body,
-        principal: Some(pb::Principal { id: principal.id.clone(), permissions: principal.permissions.clone() }),
+        principal: Some(pb::Principal {
+            id: principal.id.clone(),
+            permissions: principal.permissions.clone(),
+        }),
         deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
         batch,
     }
@@ -90,7 +98,9 @@ pub fn response(result: Result<Bytes, ExecuteError>) -> pb::ExecuteResponse {
         Ok(bytes) => pb::execute_response::Outcome::Response(bytes),
         Err(error) => pb::execute_response::Outcome::Failure(to_failure(error)),
     };
-    pb::ExecuteResponse { outcome: Some(outcome) }
+    pb::ExecuteResponse {
+        outcome: Some(outcome),
+    }
 }
 
 /// Kinds at and above this are between nodes only and never reach a caller.
@@ -104,7 +114,11 @@ fn to_failure(error: ExecuteError) -> pb::Failure {
             message: String::new(),
             detail: node.unwrap_or(0).encode_to_vec().into(),
         },
-        ExecuteError::NoQuorum => pb::Failure { kind: KIND_NO_QUORUM, message: String::new(), detail: Bytes::new() },
+        ExecuteError::NoQuorum => pb::Failure {
+            kind: KIND_NO_QUORUM,
+            message: String::new(),
+            detail: Bytes::new(),
+        },
         ExecuteError::Unknown => outcome_unknown().to_failure(),
         ExecuteError::Final(error) => error.to_failure(),
     }

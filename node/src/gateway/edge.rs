@@ -12,7 +12,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::status::to_status;
-use crate::dispatch::call::Dispatcher;
+use crate::dispatch::call::{Answer, Dispatcher};
 use crate::dispatch::failure::not_initialised;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Operation, Request as RequestLabel};
@@ -23,6 +23,8 @@ pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// Metadata key that names the principal in development mode.
 pub const PRINCIPAL_METADATA: &str = "spine-principal";
+/// Metadata key of an answer that names the gRPC address of the shard's leader: a hint for the next call.
+pub const LEADER_METADATA: &str = "spine-leader";
 /// Bytes of a principal's name.
 const PRINCIPAL_BYTES_MAX: usize = 64;
 
@@ -59,16 +61,31 @@ impl Edge {
         let label = RequestLabel { operation, outcome };
         self.metrics.gateway.requests.get_or_create(&label).inc();
         let label = Operation { operation };
-        self.metrics.gateway.request_seconds.get_or_create(&label).observe(started.elapsed().as_secs_f64());
-        let bytes = result.map_err(|error| to_status(&error))?;
-        R::decode(bytes).map(Response::new).map_err(|_| Status::internal("response of another kind"))
+        self.metrics
+            .gateway
+            .request_seconds
+            .get_or_create(&label)
+            .observe(started.elapsed().as_secs_f64());
+        let answer = result.map_err(|error| to_status(&error))?;
+        let message = R::decode(answer.body).map_err(|_| Status::internal("response of another kind"))?;
+        let mut response = Response::new(message);
+        if let Some(address) = answer.leader_address.and_then(|address| address.parse().ok()) {
+            response.metadata_mut().insert(LEADER_METADATA, address);
+        }
+        Ok(response)
     }
 
-    async fn carry_out<Q: Message>(&self, operation: &str, request: &Request<Q>) -> Result<Bytes, SpineError> {
+    async fn carry_out<Q: Message>(
+        &self,
+        operation: &str,
+        request: &Request<Q>,
+    ) -> Result<Answer, SpineError> {
         let principal = self.principal(request.metadata())?;
         let deadline = Instant::now() + deadline_of(request.metadata());
         let body = Bytes::from(request.get_ref().encode_to_vec());
-        self.dispatcher()?.call(operation, body, &principal, deadline).await
+        self.dispatcher()?
+            .call(operation, body, &principal, deadline)
+            .await
     }
 
     /// The dispatcher.
@@ -93,10 +110,15 @@ impl Edge {
         };
         match metadata.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
             None => Ok(principal.clone()),
-            Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => {
-                Ok(Principal { id: id.to_string(), permissions: principal.permissions.clone() })
-            }
-            Some(_) => Err(SpineError::new(ErrorKind::Unauthenticated, "UNAUTHENTICATED", "malformed principal")),
+            Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => Ok(Principal {
+                id: id.to_string(),
+                permissions: principal.permissions.clone(),
+            }),
+            Some(_) => Err(SpineError::new(
+                ErrorKind::Unauthenticated,
+                "UNAUTHENTICATED",
+                "malformed principal",
+            )),
         }
     }
 }
@@ -104,7 +126,9 @@ impl Edge {
 /// The caller's `grpc-timeout`, within bounds.
 #[must_use]
 pub fn deadline_of(metadata: &MetadataMap) -> Duration {
-    let asked = metadata.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    let asked = metadata
+        .get("grpc-timeout")
+        .and_then(|value| parse_timeout(value.to_str().ok()?));
     asked.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX)
 }
 

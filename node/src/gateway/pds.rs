@@ -42,22 +42,36 @@ impl pb::pds_service_server::PdsService for Pds {
     ) -> Result<Response<pb::RetrieveResponse>, Status> {
         self.0.unary("pds.retrieve", request).await
     }
-    async fn update(&self, request: Request<pb::UpdateRequest>) -> Result<Response<pb::UpdateResponse>, Status> {
+    async fn update(
+        &self,
+        request: Request<pb::UpdateRequest>,
+    ) -> Result<Response<pb::UpdateResponse>, Status> {
         self.0.unary("pds.update", request).await
     }
-    async fn history(&self, request: Request<pb::HistoryRequest>) -> Result<Response<pb::HistoryResponse>, Status> {
+    async fn history(
+        &self,
+        request: Request<pb::HistoryRequest>,
+    ) -> Result<Response<pb::HistoryResponse>, Status> {
         self.0.unary("pds.history", request).await
     }
 
-    async fn load(&self, request: Request<Streaming<pb::LoadRequest>>) -> Result<Response<Self::LoadStream>, Status> {
-        let principal = self.0.principal(request.metadata()).map_err(|error| to_status(&error))?;
+    async fn load(
+        &self,
+        request: Request<Streaming<pb::LoadRequest>>,
+    ) -> Result<Response<Self::LoadStream>, Status> {
+        let principal = self
+            .0
+            .principal(request.metadata())
+            .map_err(|error| to_status(&error))?;
         let edge = self.0.clone();
         let mut lines = request.into_inner();
         let (answers, stream) = mpsc::channel(LOAD_ANSWERS_WAITING_MAX);
         tokio::spawn(async move {
             while let Some(message) = lines.next().await {
                 let answer = match message {
-                    Ok(message) => load(&edge, message, &principal).await.map_err(|error| to_status(&error)),
+                    Ok(message) => load(&edge, message, &principal)
+                        .await
+                        .map_err(|error| to_status(&error)),
                     Err(status) => Err(status),
                 };
                 let failed = answer.is_err();
@@ -72,9 +86,16 @@ impl pb::pds_service_server::PdsService for Pds {
 }
 
 /// Registers the patients of one message. The line's place in the file is its request id.
-async fn load(edge: &Edge, message: pb::LoadRequest, principal: &Principal) -> Result<pb::LoadResponse, SpineError> {
+async fn load(
+    edge: &Edge,
+    message: pb::LoadRequest,
+    principal: &Principal,
+) -> Result<pb::LoadResponse, SpineError> {
     if message.lines.len() > LOAD_LINES_MAX {
-        return Err(refused("LOAD_TOO_LARGE", "too many lines in one message of a load"));
+        return Err(refused(
+            "LOAD_TOO_LARGE",
+            "too many lines in one message of a load",
+        ));
     }
     if message.load_id.is_empty() || message.load_id.len() > LOAD_ID_BYTES_MAX {
         return Err(refused("MALFORMED_LOAD_ID", "a load's name has 1 to 40 bytes"));
@@ -84,12 +105,18 @@ async fn load(edge: &Edge, message: pb::LoadRequest, principal: &Principal) -> R
     let mut requests = Vec::with_capacity(message.lines.len());
     for line in message.lines {
         let request_id = format!("{}:{}", message.load_id, line.line);
-        let register = pb::RegisterRequest { fhir_json: line.fhir_json, request_id };
+        let register = pb::RegisterRequest {
+            fhir_json: line.fhir_json,
+            request_id,
+        };
         numbers.push(line.line);
         requests.push(Bytes::from(register.encode_to_vec()));
     }
     let deadline = Instant::now() + DEADLINE_DEFAULT;
-    let outcomes = edge.dispatcher()?.call_batch("pds.register", requests, principal, deadline).await?;
+    let outcomes = edge
+        .dispatcher()?
+        .call_batch("pds.register", requests, principal, deadline)
+        .await?;
     for (line, outcome) in numbers.into_iter().zip(outcomes) {
         answer.last_line = answer.last_line.max(line);
         match outcome {

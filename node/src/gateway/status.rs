@@ -8,5 +8,9 @@ use tonic::{Code, Status};
 #[must_use]
 pub fn to_status(error: &SpineError) -> Status {
     let code = Code::from_i32(error.grpc_code());
-    Status::with_details(code, error.message.clone(), error.to_detail().encode_to_vec().into())
+    Status::with_details(
+        code,
+        error.message.clone(),
+        error.to_detail().encode_to_vec().into(),
+    )
 }

@@ -28,7 +28,13 @@ impl Host {
     /// Adds a replica that was opened.
     pub fn insert(&self, group: Arc<RaftGroup>) {
         let shard = group.identity().shard;
-        self.shards.write().insert(shard, Arc::new(Shard { group, latches: Latches::default() }));
+        self.shards.write().insert(
+            shard,
+            Arc::new(Shard {
+                group,
+                latches: Latches::default(),
+            }),
+        );
     }
 
     /// Publishes the shard map.

@@ -47,7 +47,11 @@ impl Latches {
             }
             Arc::clone(cell)
         };
-        let mut latch = LatchGuard { key: key.clone(), cells: Arc::clone(&self.cells), guard: None };
+        let mut latch = LatchGuard {
+            key: key.clone(),
+            cells: Arc::clone(&self.cells),
+            guard: None,
+        };
         latch.guard = Some(cell.lock_owned().await);
         Ok(latch)
     }
@@ -70,7 +74,10 @@ impl Drop for LatchGuard {
         let mut cells = self.cells.lock();
         self.guard = None;
         // Only the map itself refers to the cell: nobody waits.
-        if cells.get(&self.key).is_some_and(|cell| Arc::strong_count(cell) == 1) {
+        if cells
+            .get(&self.key)
+            .is_some_and(|cell| Arc::strong_count(cell) == 1)
+        {
             cells.remove(&self.key);
         }
     }

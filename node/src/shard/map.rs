@@ -53,7 +53,9 @@ impl ShardMap {
 /// Splits the slots evenly: (first, last) for shards 1 to `count`.
 #[must_use]
 pub fn slot_ranges(count: u32) -> Vec<(u32, u32)> {
-    (0..count).map(|i| (i * SLOTS / count, (i + 1) * SLOTS / count - 1)).collect()
+    (0..count)
+        .map(|i| (i * SLOTS / count, (i + 1) * SLOTS / count - 1))
+        .collect()
 }
 
 #[cfg(test)]
@@ -61,9 +63,19 @@ mod tests {
     use super::*;
 
     fn map(count: u32) -> ShardMap {
-        let mut shards = vec![PlanShard { shard: 0, slot_first: 0, slot_last: 0, members: vec![] }];
+        let mut shards = vec![PlanShard {
+            shard: 0,
+            slot_first: 0,
+            slot_last: 0,
+            members: vec![],
+        }];
         for (i, (slot_first, slot_last)) in slot_ranges(count).into_iter().enumerate() {
-            shards.push(PlanShard { shard: i as u32 + 1, slot_first, slot_last, members: vec![] });
+            shards.push(PlanShard {
+                shard: u32::try_from(i).expect("few") + 1,
+                slot_first,
+                slot_last,
+                members: vec![],
+            });
         }
         ShardMap { shards }
     }

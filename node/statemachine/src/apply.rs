@@ -187,7 +187,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
             return Ok(SubOutcome::ForeignSlot { slot });
         }
         for (guard, place) in sub.guards.iter().zip(0_u32..) {
-            if !guard::holds(self.store, guard)? {
+            if !guard::holds(self.store, self.index, guard)? {
                 return Ok(SubOutcome::GuardFailed { guard: place });
             }
         }
@@ -284,6 +284,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
             revision: self.index,
             outcome,
             at_ms: self.state.log_time_ms,
+            slot: request.slot,
         };
         let replaced = self.put(
             request::row_key(request),

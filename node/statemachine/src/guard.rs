@@ -6,12 +6,19 @@ use crate::key;
 use crate::limits::RANGE_RECORDS_MAX;
 use crate::store::{OrderedRead, ReadError};
 
-/// Whether a guard holds.
+/// In [`pb::RevisionIs`]: the record was written by an earlier SubTxn of the same entry, whose index its proposer
+/// cannot know yet.
+pub const THIS_ENTRY: u64 = u64::MAX;
+
+/// Whether a guard holds before the next SubTxn of the entry at `index`.
 ///
 /// # Errors
 /// [`ReadError`]
-pub(crate) fn holds(store: &impl OrderedRead, guard: &pb::Guard) -> Result<bool, ReadError> {
+pub(crate) fn holds(store: &impl OrderedRead, index: u64, guard: &pb::Guard) -> Result<bool, ReadError> {
     match &guard.kind {
+        Some(Kind::RevisionIs(guard)) if guard.revision == THIS_ENTRY => Ok(store
+            .get(&guard.key)?
+            .is_some_and(|record| record.revision == index)),
         Some(Kind::RevisionIs(guard)) => Ok(store
             .get(&guard.key)?
             .is_some_and(|record| record.revision == guard.revision)),

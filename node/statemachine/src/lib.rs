@@ -8,7 +8,7 @@ pub mod chain;
 pub mod check;
 pub mod digest;
 pub mod frame;
-mod guard;
+pub mod guard;
 pub mod key;
 pub mod limits;
 pub mod memory;

@@ -1,11 +1,12 @@
 //! Exactly once: a row for each request id that took effect, kept for a window of log time.
 //!
-//! Rows are ordinary records, keyed like every other: family, slot, the request's id as subject, kind. Which of them
-//! still count is in [`crate::window`].
+//! Rows are ordinary records: family, slot 0, the request's id as subject, kind. The slot is in the row and not in
+//! its key, so that an id used again for another slot of the shard is noticed. Which rows still count is in
+//! [`crate::window`].
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
-use spine_proto::ids::{RequestId, Slot};
+use spine_proto::ids::{RequestId, SLOTS, Slot};
 use spine_proto::storage::v1::{RequestKey, RequestRow};
 
 use crate::frame;
@@ -47,18 +48,14 @@ fn half(hash: &blake3::Hash) -> Bytes {
 
 /// Whether id, digest and slot have their sizes.
 pub(crate) fn is_well_formed(key: &RequestKey) -> bool {
-    key.id.len() == HASH_BYTES && key.body_digest.len() == HASH_BYTES && slot_of(key).is_some()
-}
-
-fn slot_of(key: &RequestKey) -> Option<Slot> {
-    Slot::new(u16::try_from(key.slot).ok()?).ok()
+    key.id.len() == HASH_BYTES && key.body_digest.len() == HASH_BYTES && key.slot < u32::from(SLOTS)
 }
 
 /// Where the row of a well-formed request key is.
 pub(crate) fn row_key(key: &RequestKey) -> Bytes {
     let mut row = BytesMut::with_capacity(PREFIX_BYTES);
     row.put_u8(Family::Request as u8);
-    row.put_u16(slot_of(key).map_or(0, Slot::get));
+    row.put_u16(0);
     row.put_slice(&key.id);
     row.put_u8(KIND);
     row.freeze()

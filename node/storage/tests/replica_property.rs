@@ -104,7 +104,7 @@ fn run(factory: &Arc<dyn EngineFactory>, home: &Path, seed: u64, ops: Vec<Op>) -
     Ok(())
 }
 
-fn property(factory: Arc<dyn EngineFactory>, cases: u32) {
+fn property(factory: &Arc<dyn EngineFactory>, cases: u32) {
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
@@ -112,22 +112,22 @@ fn property(factory: Arc<dyn EngineFactory>, cases: u32) {
     let runs = (0_u64..1000, proptest::collection::vec(op(), 1..16));
     let result = TestRunner::new(config).run(&runs, |(seed, ops)| {
         let home = tempfile::tempdir().expect("a temporary directory");
-        run(&factory, home.path(), seed, ops)
+        run(factory, home.path(), seed, ops)
     });
     result.unwrap_or_else(|failure| unreachable!("{failure}"));
 }
 
 #[test]
 fn any_history_over_memory() {
-    property(Arc::new(MemoryFactory::new(Arc::new(RealDisk))), 48);
+    property(&(Arc::new(MemoryFactory::new(Arc::new(RealDisk))) as _), 48);
 }
 
 #[test]
 fn any_history_over_sled() {
-    property(Arc::new(SledFactory::default()), 16);
+    property(&(Arc::new(SledFactory::default()) as _), 16);
 }
 
 #[test]
 fn any_history_over_fjall() {
-    property(Arc::new(FjallFactory::default()), 12);
+    property(&(Arc::new(FjallFactory::default()) as _), 12);
 }

@@ -116,7 +116,7 @@ fn each_incompatible_change_is_noticed() {
         ("a field renumbered", |message| message.field[0].number = Some(99)),
         ("a field retyped", |message| message.field[0].r#type = Some(1)),
         ("a field renamed", |message| {
-            message.field[0].name = Some("other".to_string())
+            message.field[0].name = Some("other".to_string());
         }),
     ];
     for (what, change) in changes {

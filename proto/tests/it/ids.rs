@@ -47,9 +47,7 @@ fn slots_spread_evenly() {
 
 #[test]
 fn identifying_types_redact_themselves() {
-    let number = NhsNumber::parse("9990000018")
-        .or(NhsNumber::parse("9449306621"))
-        .unwrap();
+    let number = NhsNumber::parse("9990000018").unwrap();
     let texts = [
         format!("{number}"),
         format!("{number:?}"),

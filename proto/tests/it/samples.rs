@@ -12,8 +12,10 @@ pub(crate) struct Sample {
     pub(crate) variant: &'static str,
     pub(crate) bytes: Vec<u8>,
     /// Decodes; says whether the result is the sample; encodes again.
-    pub(crate) again: Box<dyn Fn(&[u8]) -> (bool, Vec<u8>)>,
+    pub(crate) again: Again,
 }
+
+type Again = Box<dyn Fn(&[u8]) -> (bool, Vec<u8>)>;
 
 fn sample<M: Message + Default + PartialEq + 'static>(
     message: &'static str,
@@ -219,6 +221,7 @@ fn rows() -> Vec<Sample> {
         revision: 77,
         outcome: bytes("outcome"),
         at_ms: 1_790_000_000_123,
+        slot: 16_383,
     };
     let patient = pb::PatientRow {
         version_id: 3,

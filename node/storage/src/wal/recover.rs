@@ -161,7 +161,7 @@ impl Scan<'_> {
                     offset: offset + u64::from(start),
                     len,
                 };
-                self.record(group, record, place);
+                self.record(group, &record, place);
             }
             offset = frame::next_offset(offset, batch.len());
         }
@@ -177,24 +177,24 @@ impl Scan<'_> {
         Ok(offset)
     }
 
-    fn record(&mut self, group: u64, record: Record, place: Place) {
-        if record == Record::Seal {
+    fn record(&mut self, group: u64, record: &Record, place: Place) {
+        if *record == Record::Seal {
             self.sealed = true;
             return;
         }
         let found = self.groups.entry(group).or_default();
         match record {
             Record::Created => found.created = true,
-            Record::Vote(vote) => found.vote = Some(vote),
-            Record::Committed(id) => found.committed = Some(id),
-            Record::Truncate(keep) => found.truncate_after(keep),
-            Record::Purge(id) => found.purge(id),
+            Record::Vote(vote) => found.vote = Some(*vote),
+            Record::Committed(id) => found.committed = Some(*id),
+            Record::Truncate(keep) => found.truncate_after(*keep),
+            Record::Purge(id) => found.purge(*id),
             Record::Entry(id, _) => {
                 found.truncate_after(id.index.checked_sub(1));
-                found.insert(id, place);
+                found.insert(*id, place);
             }
             // Moved entries come in any order: what lies between them may have been moved later still.
-            Record::Moved(id, _) => found.insert(id, place),
+            Record::Moved(id, _) => found.insert(*id, place),
             Record::Seal => {}
         }
     }
