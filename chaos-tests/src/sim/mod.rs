@@ -12,6 +12,7 @@ mod options;
 mod panics;
 pub mod plan;
 mod run;
+mod thread;
 pub mod trace;
 
 pub use options::SimOptions;

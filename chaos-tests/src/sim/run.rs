@@ -19,6 +19,7 @@ use super::operator::{Addresses, Desk};
 use super::options::SimOptions;
 use super::panics;
 use super::plan::{Plan, Step};
+use super::thread::alone;
 use super::trace::Trace;
 use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
@@ -84,6 +85,10 @@ impl fmt::Display for SimReport {
 /// Runs one seed to its end.
 #[must_use]
 pub fn run(options: &SimOptions) -> SimReport {
+    alone(options, run_here)
+}
+
+fn run_here(options: &SimOptions) -> SimReport {
     panics::watch();
     spine_consensus::seed_this_thread(options.seed);
     let trace = Trace::new(options.keep_trace);

@@ -1,3 +1,5 @@
 //! Simulated runs that every `cargo test` makes. Thousands more: `cargo simulate --seeds A..B`.
 
 mod group;
+mod regressions;
+mod seeds;

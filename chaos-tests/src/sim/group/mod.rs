@@ -17,6 +17,7 @@ use super::faults::{CutPower, Faults, LATENCY_MAX, LATENCY_MIN};
 use super::invariants::{Invariants, ReplicaView};
 use super::net::{SimNet, Wires};
 use super::plan::{Plan, Step};
+use super::thread::alone;
 use super::trace::Trace;
 use super::{SimOptions, SimReport, panics};
 use crate::checkers::durability::Replica;
@@ -36,6 +37,10 @@ const NOTE_EVERY_MS: u64 = 100;
 /// Runs one seed; the numbers of nodes, shards and clients are fixed here.
 #[must_use]
 pub fn run(options: &SimOptions) -> SimReport {
+    alone(options, run_here)
+}
+
+fn run_here(options: &SimOptions) -> SimReport {
     panics::watch();
     let seed = options.seed;
     spine_consensus::seed_this_thread(seed);
