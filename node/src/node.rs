@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use spine_cluster_config::Config;
@@ -32,9 +31,6 @@ use crate::peers::NodePeers;
 use crate::shard::host::Host;
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
-
-/// A planned stop ends within this, whatever is in flight.
-pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// The edges of a node: everything that a simulator replaces.
 #[derive(Clone)]
@@ -144,10 +140,12 @@ impl Inner {
     pub(crate) fn new(config: Config, parts: Parts) -> Arc<Self> {
         let entropy = Arc::new(Entropy::seeded(parts.seed));
         let (fatal, _) = tokio::sync::watch::channel(None);
+        let limits = config.limits.clone();
         Arc::new_cyclic(|node| {
             let peers = NodePeers::new(
                 node.clone(),
                 Arc::clone(&parts.net),
+                &config.raft,
                 config.listen.advertised_peer().to_string(),
                 parts.watch_driver,
                 entropy.number(),
@@ -157,7 +155,7 @@ impl Inner {
                 config,
                 parts,
                 entropy,
-                host: Arc::default(),
+                host: Arc::new(Host::new(limits)),
                 peers: Arc::new(peers),
                 metrics: Arc::new(Metrics::new()),
                 started: Instant::now(),

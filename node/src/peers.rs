@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
+use spine_cluster_config::Raft;
 use spine_consensus::elections::NodesView;
 use spine_consensus::inbound::SnapshotInflow;
 use spine_consensus::net::Net;
 use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
 use spine_consensus::transport::{
     Identity, IdentityCell, Links, LinksConfig, PeerError, PeerHandler, ReceivedPart, SnapshotParts,
-    SnapshotReceiver, WatchDriver,
+    SnapshotReceiver, WatchDriver, WatchTiming,
 };
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1 as pb;
@@ -44,6 +45,7 @@ impl NodePeers {
     pub fn new(
         node: Weak<Inner>,
         net: Arc<dyn Net>,
+        timings: &Raft,
         peer_address: String,
         driver: WatchDriver,
         seed: u64,
@@ -53,6 +55,10 @@ impl NodePeers {
         let unfit: Arc<AtomicBool> = Arc::default();
         let mut config = LinksConfig::new(Arc::clone(&identity), peer_address, seed);
         config.driver = driver;
+        config.timing = WatchTiming {
+            interval: Duration::from_millis(timings.watch_interval_ms),
+            silence_limit: Duration::from_millis(timings.peer_silence_ms),
+        };
         config.unfit = Arc::clone(&unfit);
         let led = Arc::clone(&leading);
         config.leading = Arc::new(move || led.read().clone());

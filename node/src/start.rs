@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use spine_consensus::net::Listener;
 use spine_services::{Principal, catalogue};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,8 @@ use crate::admin::{AdminLimits, AdminSource, Check};
 use crate::gateway::admin::{ADMIN_PERMISSION, Admin};
 use crate::gateway::edge::{DispatcherSource, Edge};
 use crate::gateway::server;
-use crate::node::{Inner, NodeError, Parts, STOP_GRACE};
+use crate::node::{Inner, NodeError, Parts};
+use crate::shard::host::count;
 use crate::telemetry::metrics::{Shard as ShardLabel, mirror};
 use crate::telemetry::{self, LevelHandle};
 use crate::version::{self, Version};
@@ -87,14 +89,18 @@ impl Node {
             source: Arc::clone(&self.inner) as Arc<dyn DispatcherSource>,
             development_principal: development_principal(&self.inner),
             metrics: Arc::clone(&self.inner.metrics),
+            calls: Arc::new(Semaphore::new(count(self.inner.config.limits.requests_max))),
+            deadline_max: self.inner.config.limits.deadline_max(),
+            slow: Duration::from_millis(self.inner.config.telemetry.slow_request_ms),
         };
+        let connections = count(self.inner.config.limits.grpc_connections_max);
         let admin = Admin {
             node: Arc::clone(&self.inner),
             edge: edge.clone(),
         };
         let stop = self.closing.clone().cancelled_owned();
         self.servers.spawn(async move {
-            if let Err(error) = server::serve(listener, edge, admin, stop).await {
+            if let Err(error) = server::serve(listener, connections, edge, admin, stop).await {
                 tracing::error!(%error, "serve gRPC");
             }
         });
@@ -131,7 +137,7 @@ impl Node {
 
     /// A planned stop: unready, leaders handed over, calls in flight finished, everything flushed. Bounded.
     pub async fn stop(self) {
-        let until = Instant::now() + STOP_GRACE;
+        let until = Instant::now() + self.inner.config.limits.shutdown_grace();
         self.inner.draining.store(true, Ordering::Release);
         self.inner.peers.set_unfit(true);
         self.hand_over().await;

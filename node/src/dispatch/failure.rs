@@ -76,13 +76,13 @@ pub fn not_initialised() -> SpineError {
     )
 }
 
-/// Too much is going on for one routing key.
+/// Too much is going on, on this node or for one routing key.
 #[must_use]
 pub fn busy() -> SpineError {
     let mut error = SpineError::new(
         ErrorKind::RateLimited,
         "BUSY",
-        "too many calls wait for this record",
+        "too many calls are in progress",
     );
     error.retry_after_ms = 100;
     error

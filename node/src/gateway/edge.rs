@@ -7,20 +7,19 @@ use bytes::Bytes;
 use prost::Message;
 use spine_services::Principal;
 use spine_services::{ErrorKind, SpineError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::status::to_status;
 use crate::dispatch::call::{Answer, Dispatcher};
-use crate::dispatch::failure::not_initialised;
+use crate::dispatch::failure::{busy, not_initialised};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Operation, Request as RequestLabel};
 
 /// Where the caller names none.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
-/// Nobody waits longer than this.
-pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// Metadata key that names the principal in development mode.
 pub const PRINCIPAL_METADATA: &str = "spine-principal";
 /// Metadata key of an answer that names the gRPC address of the shard's leader: a hint for the next call.
@@ -43,6 +42,12 @@ pub struct Edge {
     pub development_principal: Option<Principal>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Calls in progress on this node; one more is refused.
+    pub calls: Arc<Semaphore>,
+    /// Nobody waits longer than this.
+    pub deadline_max: Duration,
+    /// A call that takes longer is worth a line in the log.
+    pub slow: Duration,
 }
 
 impl Edge {
@@ -58,6 +63,9 @@ impl Edge {
         let started = Instant::now();
         let result = self.carry_out(operation, &request).await;
         let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
+        if started.elapsed() > self.slow {
+            tracing::warn!(operation, outcome, ms = started.elapsed().as_millis(), "slow call");
+        }
         let label = RequestLabel { operation, outcome };
         self.metrics.gateway.requests.get_or_create(&label).inc();
         let label = Operation { operation };
@@ -81,11 +89,20 @@ impl Edge {
         request: &Request<Q>,
     ) -> Result<Answer, SpineError> {
         let principal = self.principal(request.metadata())?;
-        let deadline = Instant::now() + deadline_of(request.metadata());
+        let _call = self.admit()?;
+        let deadline = Instant::now() + deadline_of(request.metadata()).min(self.deadline_max);
         let body = Bytes::from(request.get_ref().encode_to_vec());
         self.dispatcher()?
             .call(operation, body, &principal, deadline)
             .await
+    }
+
+    /// Takes a call in, or says at once that too many are in progress.
+    ///
+    /// # Errors
+    /// `BUSY`
+    pub fn admit(&self) -> Result<SemaphorePermit<'_>, SpineError> {
+        self.calls.try_acquire().map_err(|_| busy())
     }
 
     /// The dispatcher.
@@ -123,13 +140,13 @@ impl Edge {
     }
 }
 
-/// The caller's `grpc-timeout`, within bounds.
+/// The caller's `grpc-timeout`.
 #[must_use]
 pub fn deadline_of(metadata: &MetadataMap) -> Duration {
     let asked = metadata
         .get("grpc-timeout")
         .and_then(|value| parse_timeout(value.to_str().ok()?));
-    asked.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX)
+    asked.unwrap_or(DEADLINE_DEFAULT)
 }
 
 /// Digits and a unit, as gRPC writes time-outs.

@@ -100,6 +100,7 @@ async fn load(
     if message.load_id.is_empty() || message.load_id.len() > LOAD_ID_BYTES_MAX {
         return Err(refused("MALFORMED_LOAD_ID", "a load's name has 1 to 40 bytes"));
     }
+    let _call = edge.admit()?;
     let mut answer = pb::LoadResponse::default();
     let mut numbers = Vec::with_capacity(message.lines.len());
     let mut requests = Vec::with_capacity(message.lines.len());

@@ -30,6 +30,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// What tonic says.
 pub async fn serve(
     listener: Box<dyn Listener>,
+    connections_max: usize,
     edge: Edge,
     admin: Admin,
     stop: impl Future<Output = ()>,
@@ -54,7 +55,7 @@ pub async fn serve(
         )
         .add_service(PdsServiceServer::new(Pds(edge)).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(AdminServiceServer::new(admin))
-        .serve_with_incoming_shutdown(incoming(listener), stop)
+        .serve_with_incoming_shutdown(incoming(listener, connections_max), stop)
         .await?;
     Ok(())
 }

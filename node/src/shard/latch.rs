@@ -10,15 +10,12 @@ use parking_lot::Mutex;
 use spine_proto::ids::RoutingKey;
 use tokio::sync::{Mutex as FifoMutex, OwnedMutexGuard};
 
-/// Callers that may wait for one routing key.
-pub const LATCH_WAITERS_MAX: usize = 1_024;
-
 type Cell = Arc<FifoMutex<()>>;
 
 /// The latches of one shard.
-#[derive(Default)]
 pub struct Latches {
     cells: Arc<Mutex<BTreeMap<RoutingKey, Cell>>>,
+    waiters_max: usize,
 }
 
 /// Held until the proposal is applied or known dropped.
@@ -34,6 +31,12 @@ pub struct LatchGuard {
 pub struct TooManyWaiters;
 
 impl Latches {
+    /// Latches for which at most `waiters_max` callers wait each.
+    #[must_use]
+    pub fn new(waiters_max: usize) -> Self {
+        Self { cells: Arc::default(), waiters_max }
+    }
+
     /// Waits for the key's turn.
     ///
     /// # Errors
@@ -42,7 +45,7 @@ impl Latches {
         let cell = {
             let mut cells = self.cells.lock();
             let cell = cells.entry(key.clone()).or_default();
-            if Arc::strong_count(cell) > LATCH_WAITERS_MAX {
+            if Arc::strong_count(cell) > self.waiters_max {
                 return Err(TooManyWaiters);
             }
             Arc::clone(cell)
@@ -89,7 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_second_caller_waits_and_the_cell_goes_away() {
-        let latches = Latches::default();
+        let latches = Latches::new(8);
         let key = RoutingKey::parse("a").expect("key");
         let first = latches.acquire(&key).await.expect("free");
         let second = latches.acquire(&key);
@@ -103,8 +106,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn more_callers_than_the_limit_are_refused() {
+        let latches = Latches::new(1);
+        let key = RoutingKey::parse("a").expect("key");
+        let _first = latches.acquire(&key).await.expect("free");
+        assert!(latches.acquire(&key).await.is_err());
+    }
+
+    #[tokio::test]
     async fn a_caller_that_gives_up_leaves_nothing_behind() {
-        let latches = Latches::default();
+        let latches = Latches::new(8);
         let key = RoutingKey::parse("a").expect("key");
         let first = latches.acquire(&key).await.expect("free");
         {
