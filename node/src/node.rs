@@ -179,8 +179,8 @@ impl Inner {
         }
         if let Some(running) = self.running() {
             let _ = tokio::time::timeout_at(until, running.checkpoints.stop()).await;
-            if let Ok(Err(error)) = tokio::time::timeout_at(until, running.wal.flush()).await {
-                tracing::error!(%error, "flush log");
+            if let Ok(Err(error)) = tokio::time::timeout_at(until, running.wal.close()).await {
+                tracing::error!(%error, "close log");
             }
         }
         self.peers.links().shutdown();
@@ -281,7 +281,7 @@ impl Inner {
         store_uuid: [u8; 16],
         create: bool,
     ) -> Result<(), NodeError> {
-        let wal = self.open_wal(store_uuid)?;
+        let wal = self.open_wal(store_uuid).await?;
         let fatal = self.fatal.clone();
         let on_failure: spine_storage::replica::OnFailure = Arc::new(move |_, error| {
             tracing::error!(%error, "write checkpoint");
@@ -330,7 +330,7 @@ impl Inner {
         self.start_running(plan, node_id, wal, checkpoints)
     }
 
-    fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
+    async fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
         let options = WalOptions {
             segment_bytes: self.config.storage.segment_bytes,
             ..WalOptions::default()
@@ -342,6 +342,7 @@ impl Inner {
             options,
             self.parts.storage_driver,
         )
+        .await
         .map_err(|error| NodeError::open("log", error))
     }
 
@@ -416,7 +417,10 @@ impl Inner {
             executor,
             Forwarder::new(Arc::clone(&self.peers)),
             Arc::clone(&self.entropy),
-            plan.nodes.iter().map(|node| (node.node_id, node.grpc_address.clone())).collect(),
+            plan.nodes
+                .iter()
+                .map(|node| (node.node_id, node.grpc_address.clone()))
+                .collect(),
         ));
         let running = Running {
             plan: plan.clone(),
@@ -443,7 +447,7 @@ impl Inner {
         let Some(running) = self.running() else { return };
         let fatal = self.fatal.clone();
         self.spawn(async move {
-            let reason = running.wal.failed().await;
+            let reason = running.wal.fatal().await;
             fatal.send_replace(Some(format!("log: {reason}")));
         });
     }

@@ -211,7 +211,7 @@ impl Inner {
                 .disk
                 .free_bytes(&self.config.node.data_dir)
                 .unwrap_or(0),
-            fsyncs: running.as_ref().map_or(0, |running| running.wal.fsyncs()),
+            fsyncs: running.as_ref().map_or(0, |running| running.wal.stats().fsyncs),
             shards,
             reasons: self.reasons(),
             grpc_address: addresses.grpc_address,

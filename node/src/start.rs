@@ -289,8 +289,8 @@ impl AdminSource for AdminPort {
             .delta_bytes
             .set(shards.iter().map(|s| s.group.store().delta_bytes() as u64).sum());
         if let Some(running) = node.running() {
-            mirror(&metrics.storage.fsyncs, running.wal.fsyncs());
-            mirror(&metrics.storage.wal_bytes, running.wal.bytes_written());
+            mirror(&metrics.storage.fsyncs, running.wal.stats().fsyncs);
+            mirror(&metrics.storage.wal_bytes, running.wal.stats().bytes);
         }
         metrics.encode()
     }

@@ -158,17 +158,27 @@ impl Calls {
         let mut calls = Self::default();
         for operation in operations {
             calls.all += 1;
-            match operation.outcome {
-                Outcome::Ok(_) | Outcome::Rejected { .. } => {
+            match &operation.outcome {
+                outcome if is_answered(outcome) => {
                     calls.answered += 1;
                     let returned = operation.returned_ns.unwrap_or(operation.invoked_ns);
                     let took = returned.saturating_sub(operation.invoked_ns) / 1_000_000;
                     calls.longest_ms = calls.longest_ms.max(took);
                 }
-                Outcome::Unknown { .. } | Outcome::Failed { .. } => calls.failed += 1,
+                _ => calls.failed += 1,
             }
         }
         calls
+    }
+}
+
+/// Whether the caller got an answer to act on. A failed guard is one, also where what became of an earlier try of the
+/// same call stays open.
+fn is_answered(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Ok(_) | Outcome::Rejected { .. } => true,
+        Outcome::Unknown { reason } => reason == "GUARD_FAILED",
+        Outcome::Failed { .. } => false,
     }
 }
 
@@ -177,6 +187,7 @@ impl Calls {
 pub fn first_failures(operations: &[Operation]) -> String {
     let failed = operations
         .iter()
+        .filter(|operation| !is_answered(&operation.outcome))
         .filter_map(|operation| match &operation.outcome {
             Outcome::Unknown { reason } => Some(format!("#{} unknown {reason}", operation.id)),
             Outcome::Failed { reason } => Some(format!("#{} failed {reason}", operation.id)),

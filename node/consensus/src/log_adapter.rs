@@ -34,7 +34,8 @@ impl LogAdapter {
 
     /// Cuts a range to what the log holds.
     fn clamp<RB: RangeBounds<u64>>(&self, range: &RB) -> Range<u64> {
-        let first = self.log.purged().map_or(0, |id| id.index + 1);
+        let purged = self.log.purged().map_or(0, |id| id.index + 1);
+        let first = self.log.first_index().unwrap_or(purged);
         let end = self.log.last().map_or(first, |id| id.index + 1).max(first);
         let from = match range.start_bound() {
             Bound::Included(index) => *index,
@@ -100,7 +101,7 @@ impl RaftLogReader<SpineRaft> for LogAdapter {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
-        self.read(start..end, REPLICATION_BATCH_BYTES_MAX)
+        self.read(self.clamp(&(start..end)), REPLICATION_BATCH_BYTES_MAX)
     }
 }
 
@@ -133,10 +134,7 @@ impl RaftLogStorage<SpineRaft> for LogAdapter {
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
         match committed {
-            Some(id) => {
-                self.log.save_committed(convert::log_id(&id));
-                Ok(())
-            }
+            Some(id) => self.log.save_committed(convert::log_id(&id)).await,
             None => Ok(()),
         }
     }

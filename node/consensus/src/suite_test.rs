@@ -87,7 +87,7 @@ impl RaftStateMachine<SpineRaft> for LooseState {
 
 type Stores = (tempfile::TempDir, LogAdapter, LooseState);
 
-fn build(disk: Arc<dyn Disk>, driver: Driver) -> Stores {
+async fn build(disk: Arc<dyn Disk>, driver: Driver) -> Stores {
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("wal");
     let wal = Wal::open(
@@ -100,15 +100,18 @@ fn build(disk: Arc<dyn Disk>, driver: Driver) -> Stores {
         },
         driver,
     )
+    .await
     .expect("log opens");
-    (dir, LogAdapter::new(wal.group(1)), LooseState::default())
+    let log = wal.group(1);
+    log.create().await.expect("replica is created");
+    (dir, LogAdapter::new(log), LooseState::default())
 }
 
 struct Real;
 
 impl StoreBuilder<SpineRaft, LogAdapter, LooseState, tempfile::TempDir> for Real {
     async fn build(&self) -> Result<Stores, StorageError<SpineRaft>> {
-        Ok(build(Arc::new(RealDisk), Driver::Threads))
+        Ok(build(Arc::new(RealDisk), Driver::Threads).await)
     }
 }
 
@@ -119,7 +122,7 @@ impl StoreBuilder<SpineRaft, LogAdapter, LooseState, tempfile::TempDir> for Simu
         let driver = Driver::Tasks {
             sync_latency: Duration::from_micros(50),
         };
-        Ok(build(Arc::new(SimDisk::new(1)), driver))
+        Ok(build(Arc::new(SimDisk::new(1)), driver).await)
     }
 }
 

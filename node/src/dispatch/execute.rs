@@ -179,7 +179,9 @@ impl Executor {
     ) -> Result<(Option<crate::shard::latch::LatchGuard>, SubOutcome), ExecuteError> {
         let entry = txn_entry(vec![sub], self.clock.now_ms());
         let group = Arc::clone(&shard.group);
-        let permit = Arc::clone(&shard.proposals).try_acquire_owned().map_err(|_| busy())?;
+        let permit = Arc::clone(&shard.proposals)
+            .try_acquire_owned()
+            .map_err(|_| busy())?;
         // The proposal outlives a caller that gives up, and holds the latch until its fate is known.
         let proposal = tokio::spawn(async move {
             let result = group.propose(entry).await;

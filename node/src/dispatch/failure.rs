@@ -79,11 +79,7 @@ pub fn not_initialised() -> SpineError {
 /// Too much is going on, on this node or for one routing key.
 #[must_use]
 pub fn busy() -> SpineError {
-    let mut error = SpineError::new(
-        ErrorKind::RateLimited,
-        "BUSY",
-        "too many calls are in progress",
-    );
+    let mut error = SpineError::new(ErrorKind::RateLimited, "BUSY", "too many calls are in progress");
     error.retry_after_ms = 100;
     error
 }

@@ -64,7 +64,12 @@ impl Edge {
         let result = self.carry_out(operation, &request).await;
         let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
         if started.elapsed() > self.slow {
-            tracing::warn!(operation, outcome, ms = started.elapsed().as_millis(), "slow call");
+            tracing::warn!(
+                operation,
+                outcome,
+                ms = started.elapsed().as_millis(),
+                "slow call"
+            );
         }
         let label = RequestLabel { operation, outcome };
         self.metrics.gateway.requests.get_or_create(&label).inc();

@@ -62,7 +62,10 @@ pub fn incoming(
     let permits = Arc::new(Semaphore::new(connections_max));
     futures_util::stream::unfold((listener, permits), |(listener, permits)| async move {
         let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
-        let accepted = listener.accept().await.map(|(stream, _)| GrpcIo { stream, _permit: permit });
+        let accepted = listener.accept().await.map(|(stream, _)| GrpcIo {
+            stream,
+            _permit: permit,
+        });
         Some((accepted, (listener, permits)))
     })
 }

@@ -32,7 +32,11 @@ impl Host {
     /// Hosts nothing yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, shards: RwLock::default(), map: RwLock::default() }
+        Self {
+            limits,
+            shards: RwLock::default(),
+            map: RwLock::default(),
+        }
     }
 
     /// Adds a replica that was opened.
@@ -40,7 +44,14 @@ impl Host {
         let shard = group.identity().shard;
         let latches = Latches::new(count(self.limits.key_waiters_max));
         let proposals = Arc::new(Semaphore::new(count(self.limits.proposals_max)));
-        self.shards.write().insert(shard, Arc::new(Shard { group, latches, proposals }));
+        self.shards.write().insert(
+            shard,
+            Arc::new(Shard {
+                group,
+                latches,
+                proposals,
+            }),
+        );
     }
 
     /// Publishes the shard map.
@@ -70,5 +81,7 @@ impl Host {
 /// A limit as a number of permits.
 #[must_use]
 pub fn count(limit: u64) -> usize {
-    usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+    usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .min(Semaphore::MAX_PERMITS)
 }

@@ -34,7 +34,10 @@ impl Latches {
     /// Latches for which at most `waiters_max` callers wait each.
     #[must_use]
     pub fn new(waiters_max: usize) -> Self {
-        Self { cells: Arc::default(), waiters_max }
+        Self {
+            cells: Arc::default(),
+            waiters_max,
+        }
     }
 
     /// Waits for the key's turn.

@@ -57,14 +57,15 @@ fn at_every_operation(
 
             let store = prepare(&disk);
             let cuts = disk.counters().power_cuts;
-            disk.power_cut_after(step - 1);
+            disk.cut_power_at(disk.counters().operations + step);
             let done = work(&disk, store).is_ok();
             let struck = disk.counters().power_cuts > cuts;
             if !struck {
                 // Without a cut in time there is still one after the end.
-                disk.cancel_power_cut();
+                disk.cancel_cut();
                 disk.power_cut();
             }
+            disk.power_on();
             check(&disk, done);
             if !struck {
                 assert!(done && step > 3, "the work itself failed");
@@ -78,9 +79,9 @@ fn at_every_operation(
 fn open_with_cuts(disk: &SimDisk) -> ReplicaStore {
     for try_number in 0..3 {
         let cuts = disk.counters().power_cuts;
-        disk.power_cut_after(mix(try_number + cuts) % 12);
+        disk.cut_power_at(disk.counters().operations + mix(try_number + cuts) % 12 + 1);
         let opened = open(disk);
-        disk.cancel_power_cut();
+        disk.cancel_cut();
         match opened {
             Ok(store) if disk.counters().power_cuts == cuts => return store,
             Ok(_) => unreachable!("it opened on a disk without power"),
@@ -212,7 +213,7 @@ fn a_failed_sync_ends_the_checkpoint_and_loses_nothing() {
         for _ in 0..fail_after {
             begun.step(&EngineWatch::default()).expect("step");
         }
-        disk.fail_next_sync();
+        disk.fail_next_sync(None);
         let failed = (0..8).find_map(|_| begun.step(&EngineWatch::default()).err());
         assert!(
             matches!(failed, Some(ReplicaError::Io(_))),

@@ -20,7 +20,7 @@ pub(super) const ROW: Row = Row {
 };
 
 const CALLS: usize = 2_000;
-const CALLS_QUICK: usize = 500;
+const CALLS_QUICK: usize = 1_500;
 const SETTLE: Duration = Duration::from_secs(60);
 /// More calls than one node can have had in flight.
 const IN_FLIGHT_MAX: u64 = 32;

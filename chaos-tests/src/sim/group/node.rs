@@ -148,8 +148,9 @@ impl GroupNode {
         let options = WalOptions {
             segment_bytes: 128 << 10,
             cache_bytes: 16 << 10,
+            ..WalOptions::default()
         };
-        let wal = Wal::open(disk.clone(), Path::new("/data/wal"), uuid, options, driver)?;
+        let wal = Wal::open(disk.clone(), Path::new("/data/wal"), uuid, options, driver).await?;
         let worker = CheckpointWorker::start(
             driver,
             WorkerOptions {

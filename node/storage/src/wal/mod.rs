@@ -1,198 +1,193 @@
-//! The log: one per node for all groups. Votes and entries of all groups go through one writer in one order; one
-//! fdatasync makes everything durable that waits at that moment.
+//! The node's log: one for all groups, one writer, one fdatasync for everybody who waits.
 //!
-//! Invariants: STO-1 nothing is acknowledged before its fdatasync returned; STO-2 after a failed write or sync nothing
-//! is ever acknowledged again; STO-3 a bad batch that valid ones follow is damage and refuses to open.
+//! ```text
+//! GroupLog::append ... -> room in bytes -> index (readable at once) + queue -> writer: encode, write, fdatasync
+//!                                                          -> places, Done in order -> old segments freed
+//! ```
+//! Files of the directory: `identity` (format, store uuid), `<number>.seg` in one unbroken sequence, the last one or
+//! two prepared ahead, and `<number>.spare` to make further ones from. Rules:
+//!
+//! - Votes, entries, truncations and purges of all groups are in one order, in the file as in the calls.
+//! - A segment is written only after everything in the segments in front of it is durable and sealed.
+//! - What follows a bad record decides what it is: a record written after its place was durable makes it damage (the
+//!   log is refused); otherwise it is the remains of a write that nobody was told of, and is wiped.
+//! - Segments go from the oldest on, only while everything written is durable (see `collect.rs`).
+//! - Room in the queue is bounded in bytes. The writer gives it back and never waits for a caller, so no caller can
+//!   wait for ever while the disk works. When the disk hangs or is full, callers wait and [`Wal::stalled_for`] grows.
 
+mod cache;
+mod collect;
+mod command;
+mod driver;
+mod error;
 mod frame;
 mod group;
 mod index;
+mod live;
+mod options;
+mod prepare;
+mod record;
 mod recover;
+mod replay;
+mod segment;
 mod shared;
-#[cfg(test)]
-mod tests;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::command::Done;
+use self::command::Message;
+pub use self::error::{Damage, WalError};
 pub use self::group::GroupLog;
-pub use self::recover::WalError;
-use self::shared::{Command, Shared};
-use self::writer::Writer;
-pub use crate::Driver;
+use self::options::COMMAND_OVERHEAD_BYTES;
+pub use self::options::{
+    CACHE_BYTES_DEFAULT, Driver, QUEUE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions,
+};
+use self::prepare::Preparer;
+use self::recover::{FIRST_SEGMENT, Recovered, recover};
+use self::shared::Shared;
+pub use self::shared::WalStats;
+use self::writer::{WriteError, Writer};
 use crate::disk::Disk;
 
-/// Called once with the fate of a write.
-pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
-
-/// Commands that may wait for the writer; who comes later waits.
-const COMMANDS_WAITING_MAX: usize = 4_096;
-/// Commands in one batch.
-const BATCH_COMMANDS_MAX: usize = 1_024;
-/// Bytes of entries after which a batch is closed.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// How often a worker looks whether a stalled disk goes on.
-const STALL_POLL: Duration = Duration::from_millis(1);
-
-/// Settings of the log.
-#[derive(Clone, Debug)]
-pub struct WalOptions {
-    /// Size of a segment, bytes.
-    pub segment_bytes: u64,
-    /// Newest entries kept in memory, bytes over all groups.
-    pub cache_bytes: usize,
-}
-
-impl Default for WalOptions {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 64 * 1024 * 1024,
-            cache_bytes: 32 * 1024 * 1024,
-        }
-    }
-}
-
-/// The node's log. Clones share it.
+/// The log of a node. Clones share it; it ends when closed, or with the last handle.
 #[derive(Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
+    queue: mpsc::Sender<Message>,
 }
 
 impl Wal {
-    /// Opens the log in `dir`, or begins one there, and starts its writer.
+    /// Opens the log in `dir`, or begins one, and starts its writer. Reads the whole log.
     ///
     /// # Errors
-    /// [`WalError`]: nothing is cut or repaired to make a log open.
-    pub fn open(
+    /// [`WalError`]; a damaged log is never opened.
+    pub async fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         store_uuid: [u8; 16],
         options: WalOptions,
         driver: Driver,
     ) -> Result<Self, WalError> {
-        disk.create_dir_all(dir)?;
-        if let Some(parent) = dir.parent() {
-            disk.sync_dir(parent)?;
-        }
-        let mut recovered = recover::recover(disk.as_ref(), dir, &store_uuid)?;
-        let (commands, queue) = mpsc::channel(COMMANDS_WAITING_MAX);
-        let groups = std::mem::take(&mut recovered.groups);
-        let shared = Arc::new(Shared::new(groups, recovered.files.clone(), commands));
-        let writer = Writer::new(
-            Arc::clone(&shared),
+        options.check()?;
+        let segment_bytes = options.segment_bytes;
+        let preparer = Preparer::new(
             Arc::clone(&disk),
             dir.to_path_buf(),
             store_uuid,
-            options,
-            &recovered,
+            segment_bytes,
+            FIRST_SEGMENT,
         );
-        match driver {
-            Driver::Threads => {
-                std::thread::Builder::new()
-                    .name("log".into())
-                    .spawn(move || run_thread(writer, queue))?;
-            }
-            Driver::Tasks { sync_latency } => {
-                tokio::spawn(run_task(writer, queue, disk, sync_latency));
-            }
-        }
-        Ok(Self { shared })
+        let preparer = Arc::new(preparer);
+        let Recovered {
+            groups,
+            live,
+            segments,
+            active,
+        } = recover(&disk, dir, &store_uuid, &preparer)?;
+        let shared = Arc::new(Shared::new(options));
+        let live_bytes: u64 = groups.values().map(|group| group.lock().disk_bytes()).sum();
+        shared.live_bytes.store(live_bytes, Ordering::Relaxed);
+        *shared.groups.lock() = groups;
+        *shared.segments.lock() = segments;
+        let mut writer = Writer::new(Arc::clone(&shared), preparer, live, active, store_uuid);
+        // What a killed process wrote may be in memory only: from here on it counts, so it must be durable.
+        writer.mark_checked().map_err(|error| match error {
+            WriteError::Full => WalError::Io(io::ErrorKind::StorageFull.into()),
+            WriteError::Fatal(error) => WalError::Io(error),
+        })?;
+        let places = options.queue_bytes / COMMAND_OVERHEAD_BYTES + 1;
+        let (queue, commands) = mpsc::channel(usize::try_from(places).map_err(io::Error::other)?);
+        driver::start(driver, disk, writer, commands)?;
+        Ok(Self { shared, queue })
     }
 
-    /// The handle of one replica's log.
+    /// The log of one replica.
     #[must_use]
     pub fn group(&self, replica_id: u64) -> GroupLog {
-        GroupLog::new(replica_id, Arc::clone(&self.shared))
+        GroupLog::new(replica_id, Arc::clone(&self.shared), self.queue.clone())
     }
 
-    /// Number of fdatasyncs so far.
+    /// Replicas that exist in this log.
     #[must_use]
-    pub fn fsyncs(&self) -> u64 {
-        self.shared.stats.fsyncs.load(Ordering::Relaxed)
+    pub fn replicas(&self) -> Vec<u64> {
+        let groups: BTreeMap<u64, _> = self.shared.groups.lock().clone();
+        groups
+            .into_iter()
+            .filter(|(_, group)| group.lock().exists)
+            .map(|(replica_id, _)| replica_id)
+            .collect()
     }
 
-    /// Bytes written so far.
-    #[must_use]
-    pub fn bytes_written(&self) -> u64 {
-        self.shared.stats.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Why the log can no longer be written, if so.
-    #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        self.shared.failure()
-    }
-
-    /// Returns when a write or a sync has failed: the process must end.
-    pub async fn failed(&self) -> String {
-        loop {
-            let notified = self.shared.failed.notified();
-            if let Some(reason) = self.failure() {
-                return reason;
-            }
-            notified.await;
-        }
-    }
-
-    /// Makes everything durable that was asked for before this call.
+    /// Takes no more commands, makes the earlier ones durable and ends the writer.
     ///
     /// # Errors
-    /// The log failed.
-    pub async fn flush(&self) -> io::Result<()> {
+    /// A poisoned log, or one that was closed before.
+    pub async fn close(&self) -> io::Result<()> {
+        self.shared.room.close();
         let (tx, rx) = oneshot::channel();
-        let done: Done = Box::new(move |result| {
-            // Nobody waits any more.
-            let _ = tx.send(result);
-        });
-        let stopped = || io::Error::other("the log has stopped");
-        let command = Command {
-            group: 0,
-            records: Vec::new(),
-            done: Some(done),
-        };
-        self.shared.commands.send(command).await.map_err(|_| stopped())?;
-        rx.await.map_err(|_| stopped())?
+        self.queue
+            .send(Message::Stop(tx))
+            .await
+            .map_err(|_| self.shared.refusal())?;
+        rx.await.map_err(|_| self.shared.refusal())?
     }
-}
 
-/// Takes what waits, without waiting for more: that is the group commit.
-fn drain(first: Command, queue: &mut mpsc::Receiver<Command>) -> Vec<Command> {
-    let mut bytes = first.bytes();
-    let mut commands = vec![first];
-    while commands.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES {
-        let Ok(command) = queue.try_recv() else { break };
-        bytes += command.bytes();
-        commands.push(command);
-    }
-    commands
-}
-
-fn run_thread(mut writer: Writer, mut queue: mpsc::Receiver<Command>) {
-    while let Some(first) = queue.blocking_recv() {
-        let commands = drain(first, &mut queue);
-        writer.step(commands);
-    }
-}
-
-async fn run_task(
-    mut writer: Writer,
-    mut queue: mpsc::Receiver<Command>,
-    disk: Arc<dyn Disk>,
-    sync_latency: Duration,
-) {
-    while let Some(first) = queue.recv().await {
-        while disk.stalled() {
-            tokio::time::sleep(STALL_POLL).await;
+    /// Waits until a write or sync fails and returns why. The process must end then; never completes otherwise.
+    pub async fn fatal(&self) -> String {
+        let mut fatal = self.shared.fatal();
+        let reason = fatal
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason.to_string(),
+            None => std::future::pending().await,
         }
-        let commands = drain(first, &mut queue);
-        // The disk takes its time before it is durable, so a crash in between loses it.
-        tokio::time::sleep(sync_latency).await;
-        writer.step(commands);
+    }
+
+    /// Why the log has stopped, if it has.
+    #[must_use]
+    pub fn poison_reason(&self) -> Option<String> {
+        self.shared.poison_reason().map(str::to_owned)
+    }
+
+    /// For how long the writer has been at one batch: long means that the disk hangs or is full, and the node should
+    /// give up leadership. Zero while it is idle.
+    #[must_use]
+    pub fn stalled_for(&self) -> Duration {
+        self.shared
+            .busy_since
+            .lock()
+            .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Figures since the log was opened.
+    #[must_use]
+    pub fn stats(&self) -> WalStats {
+        let counts = &self.shared.counts;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let free_bytes = self.shared.room.available_permits() as u64;
+        WalStats {
+            fsyncs: get(&counts.fsyncs),
+            bytes: get(&counts.bytes),
+            appends: get(&counts.appends),
+            last_fsync: Duration::from_nanos(get(&counts.last_fsync_nanos)),
+            queue_bytes: self.shared.options.queue_bytes.saturating_sub(free_bytes),
+            segments: self.shared.segments.lock().len() as u64,
+            live_bytes: get(&self.shared.live_bytes),
+            cache_bytes: self.shared.cache.lock().bytes(),
+            relocated_bytes: get(&counts.relocated_bytes),
+            late_segments: get(&counts.late_segments),
+        }
     }
 }

@@ -1,261 +1,262 @@
-//! Reads the segments at start: what is there, and whether a bad place is a torn tail or damage.
+//! Opening a log: reads every segment, tells a torn tail from damage, and leaves a tail that can be written to.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::frame::{self, ALIGN_BYTES, HeaderIs, Record, SEGMENT_HEADER_BYTES, Salt};
-use super::index::{GroupIndex, Place, Slot};
+use super::error::{Damage, WalError};
+use super::frame::{HEADER_BYTES, Header, Salt};
+use super::live::Live;
+use super::prepare::{Prepared, Preparer};
+use super::record::Kind;
+use super::replay::{Position, Replay};
+use super::segment::{self, FORMAT, FileName, HEAD_BYTES, IDENTITY};
+use super::shared::Group;
+use super::writer::Active;
 use crate::disk::{Disk, DiskFile};
-use crate::ids::{LogId, Vote};
 
-/// Why a log cannot be opened. Nothing is ever cut to make it open.
-#[derive(Debug, thiserror::Error)]
-pub enum WalError {
-    /// The disk said so.
-    #[error("log: {0}")]
-    Io(#[from] io::Error),
-    /// Bytes that were durable are not what was written.
-    #[error("log is damaged: segment {segment} at byte {offset}: {what}")]
-    Damaged {
-        /// Segment number.
-        segment: u64,
-        /// Byte in it.
-        offset: u64,
-        /// What is wrong there.
-        what: &'static str,
-    },
-    /// Written by a newer release.
-    #[error("log has format {0}, which this release does not read")]
-    Format(u32),
-    /// The directory belongs to another store.
-    #[error("log belongs to another store")]
-    OtherStore,
-}
+/// Number of a store's first segment.
+pub(super) const FIRST_SEGMENT: u64 = 1;
 
-/// What was found.
+/// What a log holds.
 pub(super) struct Recovered {
-    pub(super) groups: BTreeMap<u64, GroupIndex>,
-    pub(super) files: BTreeMap<u64, Arc<dyn DiskFile>>,
-    /// The segment to go on with and the place in it; `None` where a new one must begin.
-    pub(super) current: Option<(u64, u64)>,
-    /// Number of the newest segment there ever was.
-    pub(super) newest: u64,
-    pub(super) next_sequence: u64,
-    /// Files of segments that were retired.
-    pub(super) spares: Vec<PathBuf>,
+    pub(super) groups: BTreeMap<u64, Group>,
+    pub(super) live: Live,
+    pub(super) segments: BTreeMap<u64, Arc<dyn DiskFile>>,
+    pub(super) active: Active,
 }
 
-pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:016x}.wal"))
+/// Where the records of a segment end.
+enum End {
+    /// Behind a seal: the next segment goes on.
+    Sealed,
+    /// At this offset.
+    Open(u32),
 }
 
-struct Scan<'a> {
-    groups: &'a mut BTreeMap<u64, Found>,
-    next_sequence: Option<u64>,
-    sealed: bool,
-}
-
-pub(super) fn recover(disk: &dyn Disk, dir: &Path, store_uuid: &[u8; 16]) -> Result<Recovered, WalError> {
-    let (mut numbers, mut spares) = (Vec::new(), Vec::new());
-    for name in disk.list(dir)? {
-        if let Some(number) = name
-            .strip_suffix(".wal")
-            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-        {
-            numbers.push(number);
-        } else if name.ends_with(".spare") {
-            spares.push(dir.join(name));
-        } else if name.ends_with(".tmp") {
-            disk.remove_file(&dir.join(name))?;
-        }
-    }
-    numbers.sort_unstable();
-    let mut groups = BTreeMap::new();
-    let mut files = BTreeMap::new();
-    let mut scan = Scan {
-        groups: &mut groups,
-        next_sequence: None,
-        sealed: true,
-    };
-    let mut current = None;
-    for (at, number) in numbers.iter().enumerate() {
-        let newest = at + 1 == numbers.len();
-        let file = disk.open(&segment_path(dir, *number), false)?;
-        let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, 0)?;
-        let bytes = Bytes::from(bytes);
-        match frame::read_segment_header(&bytes, store_uuid, *number) {
-            HeaderIs::OtherStore => return Err(WalError::OtherStore),
-            HeaderIs::OtherFormat(format) => return Err(WalError::Format(format)),
-            // A segment that was being begun when the power went: nothing in it was acknowledged.
-            HeaderIs::Unfinished if newest && !holds_batches(&bytes, Salt::of(store_uuid, *number), 0) => {
-                disk.remove_file(&segment_path(dir, *number))?;
-                break;
-            }
-            HeaderIs::Unfinished => return Err(damaged(*number, 0, "its header is not readable")),
-            HeaderIs::Ours => {}
-        }
-        let end = scan.segment(*number, &bytes, Salt::of(store_uuid, *number), newest)?;
-        files.insert(*number, file);
-        current = (!scan.sealed).then_some((*number, end));
-    }
-    let next_sequence = scan.next_sequence.unwrap_or(1);
-    let groups = groups
-        .into_iter()
-        .map(|(id, found)| found.into_index().map(|index| (id, index)))
-        .collect::<Result<_, _>>()?;
-    let newest = numbers.last().copied().unwrap_or(0);
-    Ok(Recovered {
-        groups,
-        files,
-        current,
-        newest,
-        next_sequence,
-        spares,
-    })
-}
-
-fn damaged(segment: u64, offset: u64, what: &'static str) -> WalError {
-    WalError::Damaged {
-        segment,
-        offset,
-        what,
-    }
-}
-
-/// Whether a valid batch lies anywhere from `offset` on.
-fn holds_batches(bytes: &Bytes, salt: Salt, offset: u64) -> bool {
-    let mut at = offset.next_multiple_of(ALIGN_BYTES);
-    while at < bytes.len() as u64 {
-        if frame::read_batch(bytes, at, salt).is_some() {
-            return true;
-        }
-        at += ALIGN_BYTES;
-    }
-    false
-}
-
-impl Scan<'_> {
-    /// Takes in one segment; returns where its valid batches end.
-    fn segment(&mut self, number: u64, bytes: &Bytes, salt: Salt, newest: bool) -> Result<u64, WalError> {
-        self.sealed = false;
-        let mut offset = SEGMENT_HEADER_BYTES;
-        while !self.sealed {
-            let Some((sequence, batch)) = frame::read_batch(bytes, offset, salt) else {
-                break;
-            };
-            if self.next_sequence.is_some_and(|next| next != sequence) {
-                return Err(damaged(number, offset, "a batch is missing before it"));
-            }
-            self.next_sequence = Some(sequence + 1);
-            let records =
-                frame::records(&batch).ok_or_else(|| damaged(number, offset, "its records do not parse"))?;
-            for (start, len, group, record) in records {
-                let place = Place {
-                    segment: number,
-                    offset: offset + u64::from(start),
-                    len,
-                };
-                self.record(group, &record, place);
-            }
-            offset = frame::next_offset(offset, batch.len());
-        }
-        if self.sealed {
-            return Ok(offset);
-        }
-        if holds_batches(bytes, salt, offset) {
-            return Err(damaged(number, offset, "a valid batch follows a bad one"));
-        }
-        if !newest {
-            return Err(damaged(number, offset, "it ends before its seal"));
-        }
-        Ok(offset)
-    }
-
-    fn record(&mut self, group: u64, record: &Record, place: Place) {
-        if *record == Record::Seal {
-            self.sealed = true;
-            return;
-        }
-        let found = self.groups.entry(group).or_default();
-        match record {
-            Record::Created => found.created = true,
-            Record::Vote(vote) => found.vote = Some(*vote),
-            Record::Committed(id) => found.committed = Some(*id),
-            Record::Truncate(keep) => found.truncate_after(*keep),
-            Record::Purge(id) => found.purge(*id),
-            Record::Entry(id, _) => {
-                found.truncate_after(id.index.checked_sub(1));
-                found.insert(*id, place);
-            }
-            // Moved entries come in any order: what lies between them may have been moved later still.
-            Record::Moved(id, _) => found.insert(*id, place),
-            Record::Seal => {}
-        }
-    }
-}
-
-/// One group as far as the segments were read.
-#[derive(Default)]
 struct Found {
-    created: bool,
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-    purged: Option<LogId>,
-    entries: BTreeMap<u64, (LogId, Place)>,
+    segments: Vec<u64>,
+    spares: Vec<String>,
+    identity: bool,
 }
 
-impl Found {
-    fn truncate_after(&mut self, keep: Option<u64>) {
-        match keep {
-            Some(keep) => drop(self.entries.split_off(&(keep + 1))),
-            None => self.entries.clear(),
+fn look(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
+    let mut found = Found {
+        segments: Vec::new(),
+        spares: Vec::new(),
+        identity: false,
+    };
+    for name in disk.list(dir)? {
+        match segment::parse_name(&name) {
+            FileName::Segment(number) => found.segments.push(number),
+            FileName::Spare => found.spares.push(name),
+            FileName::Identity => found.identity = true,
+            FileName::Other => {}
         }
     }
+    Ok(found)
+}
 
-    fn purge(&mut self, upto: LogId) {
-        if self.purged.is_none_or(|purged| purged.index < upto.index) {
-            self.purged = Some(upto);
-        }
-        self.entries = self.entries.split_off(&(upto.index + 1));
+fn identity_bytes(store_uuid: &[u8; 16]) -> Vec<u8> {
+    let mut bytes = FORMAT.to_le_bytes().to_vec();
+    bytes.extend_from_slice(store_uuid);
+    let crc = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn check_identity(bytes: &[u8], store_uuid: &[u8; 16]) -> Result<(), WalError> {
+    let damage = || Damage {
+        segment: 0,
+        offset: 0,
+        reason: "identity file",
+    };
+    let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(damage)?;
+    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+        return Err(damage().into());
     }
-
-    fn insert(&mut self, id: LogId, place: Place) {
-        if self.purged.is_none_or(|purged| id.index > purged.index) {
-            self.entries.insert(id.index, (id, place));
-        }
+    let (format, uuid) = body.split_first_chunk::<4>().ok_or_else(damage)?;
+    match u32::from_le_bytes(*format) {
+        FORMAT if uuid == store_uuid => Ok(()),
+        FORMAT => Err(WalError::AnotherStore),
+        other => Err(WalError::Format(other)),
     }
+}
 
-    /// The index, if nothing is missing between the purge mark and the last entry.
-    fn into_index(self) -> Result<GroupIndex, WalError> {
-        let mut index = GroupIndex::default();
-        index.created = self.created;
-        index.vote = self.vote;
-        index.committed = self.committed;
-        if let Some(purged) = self.purged {
-            index.purge(purged);
-        }
-        for (at, (id, place)) in self.entries {
-            // A log that was never purged begins at 0 or 1.
-            let first = index.last().is_none() && at <= 1;
-            if !first && (index.last().is_none() || !index.fits(at)) {
-                return Err(damaged(
-                    place.segment,
-                    place.offset,
-                    "log entries before it are missing",
-                ));
+fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Opens the log in `dir`, or begins one; spare and prepared files go to the preparer.
+pub(super) fn recover(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    store_uuid: &[u8; 16],
+    preparer: &Preparer,
+) -> Result<Recovered, WalError> {
+    disk.create_dir_all(dir)?;
+    let mut found = look(disk.as_ref(), dir)?;
+    if found.identity {
+        check_identity(&disk.read(&dir.join(IDENTITY))?, store_uuid)?;
+    } else {
+        begin(disk.as_ref(), dir, store_uuid, preparer, &found)?;
+        found = look(disk.as_ref(), dir)?;
+    }
+    let spares = std::mem::take(&mut found.spares);
+    let recovery = Recovery {
+        disk: disk.as_ref(),
+        dir,
+        store_uuid,
+        replay: Replay::default(),
+    };
+    let (recovered, ready) = recovery.run(&found.segments)?;
+    preparer.adopt(recovered.active.segment, ready, spares);
+    Ok(recovered)
+}
+
+/// Makes a new log: its first segment, and last its identity. What a crash in the middle of that left is removed.
+fn begin(
+    disk: &dyn Disk,
+    dir: &Path,
+    store_uuid: &[u8; 16],
+    preparer: &Preparer,
+    found: &Found,
+) -> Result<(), WalError> {
+    for number in &found.segments {
+        let path = segment::segment_path(dir, *number);
+        let bytes = read_all(disk.open(&path, false)?.as_ref())?;
+        let used = !segment::find_headers(&bytes, Salt::new(store_uuid, *number), HEAD_BYTES).is_empty();
+        if used || *number != FIRST_SEGMENT {
+            return Err(Damage {
+                segment: 0,
+                offset: 0,
+                reason: "identity file is missing",
             }
-            index.push(Slot {
-                id,
-                place: Some(place),
-                bytes: None,
-            });
+            .into());
         }
-        Ok(index)
+        disk.remove_file(&path)?;
     }
+    for spare in &found.spares {
+        disk.remove_file(&dir.join(spare))?;
+    }
+    disk.sync_dir(dir)?;
+    preparer.prepare()?;
+    disk.write_atomic(&dir.join(IDENTITY), &identity_bytes(store_uuid))?;
+    Ok(())
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    store_uuid: &'a [u8; 16],
+    replay: Replay,
+}
+
+impl Recovery<'_> {
+    fn run(mut self, numbers: &[u64]) -> Result<(Recovered, Option<Prepared>), WalError> {
+        let damage = |segment, reason| Damage {
+            segment,
+            offset: 0,
+            reason,
+        };
+        if let Some(pair) = numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
+            return Err(damage(pair[0] + 1, "segment is missing").into());
+        }
+        let mut segments = BTreeMap::new();
+        let mut tail: Option<(u64, u32)> = None;
+        let mut ready = None;
+        for number in numbers {
+            let file = self.disk.open(&segment::segment_path(self.dir, *number), false)?;
+            let bytes = read_all(file.as_ref())?;
+            let salt = Salt::new(self.store_uuid, *number);
+            segment::check_head(&bytes, salt, *number)?;
+            if let Some((tail_segment, offset)) = tail {
+                // Only a prepared segment may stand behind the tail.
+                let used = !segment::find_headers(&bytes, salt, HEAD_BYTES).is_empty();
+                if used || ready.is_some() {
+                    let offset = u64::from(offset);
+                    let reason = "bad record in front of good ones";
+                    return Err(Damage {
+                        segment: tail_segment,
+                        offset,
+                        reason,
+                    }
+                    .into());
+                }
+                ready = Some(Prepared {
+                    segment: *number,
+                    file,
+                });
+                continue;
+            }
+            if let End::Open(offset) = self.scan(*number, salt, &bytes)? {
+                wipe_tail(file.as_ref(), &bytes, salt, *number, offset)?;
+                tail = Some((*number, offset));
+            }
+            segments.insert(*number, file);
+        }
+        let (segment, offset) = tail.ok_or_else(|| damage(0, "the last segment is missing"))?;
+        let file = segments
+            .get(&segment)
+            .map(Arc::clone)
+            .ok_or_else(|| damage(segment, "segment is missing"))?;
+        let active = Active::new(self.store_uuid, segment, file, offset)?;
+        let (groups, live) = self.replay.finish()?;
+        Ok((
+            Recovered {
+                groups,
+                live,
+                segments,
+                active,
+            },
+            ready,
+        ))
+    }
+
+    /// Takes in the records of one segment.
+    fn scan(&mut self, segment: u64, salt: Salt, bytes: &[u8]) -> Result<End, Damage> {
+        let mut offset = HEAD_BYTES;
+        loop {
+            let rest = bytes.get(offset as usize..).unwrap_or_default();
+            let Some(header) = Header::parse(salt, offset, rest) else {
+                return Ok(End::Open(offset));
+            };
+            let Some(payload) = header.payload(salt, offset, bytes) else {
+                return Ok(End::Open(offset));
+            };
+            self.replay
+                .apply(Position { segment, offset }, &header, payload)?;
+            if header.kind == Kind::Seal as u8 {
+                return Ok(End::Sealed);
+            }
+            let len = u32::try_from(header.frame_bytes()).expect("the payload is inside the segment");
+            offset += len;
+        }
+    }
+}
+
+/// Makes sure that what follows the last good record is the remains of a write that was never acknowledged, and that
+/// nothing of it can be taken for a record later.
+fn wipe_tail(file: &dyn DiskFile, bytes: &[u8], salt: Salt, segment: u64, tail: u32) -> Result<(), WalError> {
+    let remains = segment::find_headers(bytes, salt, tail);
+    if remains.iter().any(|(_, header)| header.synced > tail) {
+        let offset = u64::from(tail);
+        return Err(Damage {
+            segment,
+            offset,
+            reason: "bad record in front of good ones",
+        }
+        .into());
+    }
+    for (offset, _) in &remains {
+        file.write_all_at(&[0; HEADER_BYTES as usize], u64::from(*offset))?;
+    }
+    if !remains.is_empty() {
+        file.sync_data()?;
+    }
+    Ok(())
 }

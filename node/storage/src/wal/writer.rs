@@ -1,290 +1,347 @@
-//! The one writer: takes what all groups want, writes it as one batch, syncs once, tells all of them.
+//! The one writer of a log: a synchronous core that drivers call from a thread or a task.
+//!
+//! A batch goes `write` -> `flush` -> (if somebody waits) `sync` -> `complete`, and after it `collect` (see
+//! `collect.rs`) frees old segments. Nothing is written to a segment before the one in front of it is durable.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::frame::{self, BatchWriter, Record, SEGMENT_HEADER_BYTES, Salt};
+use tokio::time::Instant;
+
+use super::command::{Command, NewEntry, Record};
+use super::frame::{self, HEADER_BYTES, Salt, Spot, frame_bytes};
 use super::index::Place;
-use super::recover::{Recovered, segment_path};
-use super::shared::{Command, Shared};
-use super::{Done, WalOptions};
-use crate::disk::{Disk, DiskFile};
-use crate::ids::LogId;
+use super::live::Live;
+use super::prepare::{Prepared, Preparer};
+use super::record::{self, ENTRIES_HEADER_BYTES, ENTRY_HEADER_BYTES, Kind};
+use super::segment::HEAD_BYTES;
+use super::shared::{Shared, add};
+use crate::disk::DiskFile;
 
-/// Segments on the disk before the oldest one in use is emptied by moving its entries forward.
-const SEGMENTS_BEFORE_MOVE: usize = 4;
-/// Retired segment files kept for the next segments.
-const SPARES_MAX: usize = 2;
-
-struct Segment {
-    number: u64,
-    file: Arc<dyn DiskFile>,
-    offset: u64,
-    salt: Salt,
+/// Why a batch was not written.
+pub(super) enum WriteError {
+    /// No room for another segment; nothing is lost, try again.
+    Full,
+    /// What reached the disk is unknown.
+    Fatal(io::Error),
 }
 
-pub(super) struct Writer {
-    shared: Arc<Shared>,
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    store_uuid: [u8; 16],
-    options: WalOptions,
-    segment: Option<Segment>,
-    newest: u64,
-    next_sequence: u64,
-    next_spare: u64,
-    spares: Vec<PathBuf>,
-    /// Entries in the cache, oldest first: (group, index, bytes).
-    cached: VecDeque<(u64, u64, usize)>,
-    cached_bytes: usize,
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        Self::Fatal(error)
+    }
 }
 
-/// A batch being put together.
-struct Batch {
-    writer: BatchWriter,
-    /// Entries in it: (group, entry, start, length).
-    places: Vec<(u64, LogId, u32, u32)>,
+/// Commands that share one sync.
+pub(super) struct Batch {
+    pub(super) commands: Vec<Command>,
+    /// The first one not written yet.
+    next: usize,
 }
 
 impl Batch {
-    fn new() -> Self {
-        Self {
-            writer: BatchWriter::new(),
-            places: Vec::new(),
-        }
+    pub(super) fn new(commands: Vec<Command>) -> Self {
+        Self { commands, next: 0 }
     }
 
-    fn push(&mut self, group: u64, record: &Record) {
-        let (start, len) = self.writer.push(group, record);
-        if let Record::Entry(id, _) | Record::Moved(id, _) = record {
-            self.places.push((group, *id, start, len));
+    /// Whether anybody waits for durability.
+    pub(super) fn needs_sync(&self) -> bool {
+        self.commands.iter().any(|command| command.completion.is_some())
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.commands.iter().map(|command| command.bytes).sum()
+    }
+
+    /// Tells everybody that it failed.
+    pub(super) fn fail(self, error: impl Fn() -> io::Error) {
+        for completion in self.commands.into_iter().filter_map(|command| command.completion) {
+            completion.complete(Err(error()));
         }
     }
+}
+
+/// The segment being written.
+pub(super) struct Active {
+    pub(super) segment: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+    salt: Salt,
+    /// Where the next frame goes; `buffer` ends here.
+    end: u32,
+    /// Durable up to here.
+    synced: u32,
+    /// Frames end here, so that a seal always fits.
+    limit: u32,
+}
+
+impl Active {
+    pub(super) fn new(
+        store_uuid: &[u8; 16],
+        segment: u64,
+        file: Arc<dyn DiskFile>,
+        end: u32,
+    ) -> io::Result<Self> {
+        let len = u32::try_from(file.len()?).map_err(io::Error::other)?;
+        let limit = len.saturating_sub(HEADER_BYTES);
+        Ok(Self {
+            segment,
+            file,
+            salt: Salt::new(store_uuid, segment),
+            end,
+            synced: end,
+            limit,
+        })
+    }
+}
+
+/// An entry whose place is known but not published.
+pub(super) struct Staged {
+    pub(super) group: u64,
+    pub(super) index: u64,
+    pub(super) ticket: u64,
+    pub(super) len: u32,
+    pub(super) place: Place,
+}
+
+/// See the module.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) preparer: Arc<Preparer>,
+    pub(super) live: Live,
+    pub(super) active: Active,
+    store_uuid: [u8; 16],
+    buffer: Vec<u8>,
+    staged: Vec<Staged>,
 }
 
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        disk: Arc<dyn Disk>,
-        dir: PathBuf,
+        preparer: Arc<Preparer>,
+        live: Live,
+        active: Active,
         store_uuid: [u8; 16],
-        options: WalOptions,
-        recovered: &Recovered,
     ) -> Self {
-        let segment = recovered.current.and_then(|(number, offset)| {
-            let file = Arc::clone(recovered.files.get(&number)?);
-            Some(Segment {
-                number,
-                file,
-                offset,
-                salt: Salt::of(&store_uuid, number),
-            })
-        });
         Self {
             shared,
-            disk,
-            dir,
+            preparer,
+            live,
+            active,
             store_uuid,
-            options,
-            segment,
-            newest: recovered.newest,
-            next_sequence: recovered.next_sequence,
-            next_spare: 0,
-            spares: recovered.spares.clone(),
-            cached: VecDeque::new(),
-            cached_bytes: 0,
+            buffer: Vec::new(),
+            staged: Vec::new(),
         }
     }
 
-    /// Carries out what was asked for; every `done` is called exactly once. After a failure nothing is ever written
-    /// again: what the disk holds is unknown, and a second fsync would only pretend to know.
-    pub(super) fn step(&mut self, commands: Vec<Command>) {
-        let mut dones: Vec<Done> = Vec::new();
-        let mut batch = Batch::new();
-        for command in commands {
-            for record in &command.records {
-                batch.push(command.group, record);
-                if let Record::Entry(id, bytes) = record {
-                    self.cached_bytes += bytes.len();
-                    self.cached.push_back((command.group, id.index, bytes.len()));
-                }
+    /// Encodes the batch, rolling to the next segment where one is full. After `Full` call it again with the same
+    /// batch: it goes on where it stopped.
+    pub(super) fn write(&mut self, batch: &mut Batch) -> Result<(), WriteError> {
+        while let Some(command) = batch.commands.get(batch.next) {
+            self.put_command(command)?;
+            batch.next += 1;
+        }
+        Ok(())
+    }
+
+    fn put_command(&mut self, command: &Command) -> Result<(), WriteError> {
+        let group = command.group;
+        match &command.record {
+            Record::Barrier => return Ok(()),
+            Record::Created => {
+                self.put(group, Kind::Created, 0, |_| ())?;
+                self.live.created(group, self.active.segment);
             }
-            dones.extend(command.done);
+            Record::Removed => {
+                self.put(group, Kind::Removed, 0, |_| ())?;
+                self.live.removed(group);
+            }
+            Record::Vote(vote) => {
+                self.put(group, Kind::Vote, 17, |buffer| record::put_vote(buffer, *vote))?;
+                self.live.vote(group, *vote, self.active.segment);
+            }
+            Record::Committed(id) => {
+                self.put(group, Kind::Committed, 24, |buffer| {
+                    record::put_log_id(buffer, *id);
+                })?;
+                self.live.committed(group, *id, self.active.segment);
+            }
+            Record::Truncate(keep) => {
+                self.put(group, Kind::Truncate, 9, |buffer| record::put_keep(buffer, *keep))?;
+                self.live.truncated(group, *keep);
+            }
+            Record::Purge(upto) => {
+                self.put(group, Kind::Purge, 24, |buffer| record::put_log_id(buffer, *upto))?;
+                self.live.purged(group, *upto, self.active.segment);
+            }
+            Record::Entries(entries) => {
+                let staged = self.put_entries(group, Kind::Entries, entries)?;
+                if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+                    self.live
+                        .entries(group, first.id.index, last.id.index, self.active.segment);
+                }
+                self.staged.extend(staged);
+            }
         }
-        let result = match self.shared.failure() {
-            Some(reason) => Err(io::Error::other(reason)),
-            None => self.write(batch, !dones.is_empty()),
-        };
-        if let Err(error) = &result {
-            self.shared.fail(error);
-        }
-        for done in dones {
-            done(match &result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            });
-        }
-        self.trim_cache();
+        add(&self.shared.counts.appends, 1);
+        Ok(())
     }
 
-    fn write(&mut self, mut batch: Batch, must: bool) -> io::Result<()> {
-        for (group, committed) in self.shared.take_committed() {
-            batch.push(group, &Record::Committed(committed));
+    /// Writes entries as one frame and says where they will stand.
+    pub(super) fn put_entries(
+        &mut self,
+        group: u64,
+        kind: Kind,
+        entries: &[NewEntry],
+    ) -> Result<Vec<Staged>, WriteError> {
+        let bytes: u64 = entries
+            .iter()
+            .map(|entry| entry.bytes.len() as u64 + ENTRY_HEADER_BYTES)
+            .sum();
+        let mut places = Vec::with_capacity(entries.len());
+        self.put(group, kind, ENTRIES_HEADER_BYTES + bytes, |buffer| {
+            let pairs = entries.iter().map(|entry| (entry.id, &entry.bytes));
+            record::put_entries(buffer, pairs, |_, at, crc| places.push((at, crc)));
+        })?;
+        let segment = self.active.segment;
+        let buffer_start = self.buffer_start();
+        let staged = entries.iter().zip(places).map(|(entry, (at, crc))| {
+            let at = u32::try_from(at).expect("the buffer is smaller than a segment");
+            Staged {
+                group,
+                index: entry.id.index,
+                ticket: entry.ticket,
+                len: u32::try_from(entry.bytes.len()).expect("checked when it was appended"),
+                place: Place {
+                    segment,
+                    offset: buffer_start + at,
+                    crc,
+                },
+            }
+        });
+        Ok(staged.collect())
+    }
+
+    /// Appends a frame to the buffer.
+    pub(super) fn put(
+        &mut self,
+        group: u64,
+        kind: Kind,
+        payload_bytes: u64,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), WriteError> {
+        // More than once only where a segment of an earlier, smaller configuration is next.
+        while u64::from(self.active.end) + frame_bytes(payload_bytes) > u64::from(self.active.limit) {
+            self.roll()?;
         }
-        if batch.writer.is_empty() && !must {
+        self.put_here(group, kind, write);
+        Ok(())
+    }
+
+    fn put_here(&mut self, group: u64, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) {
+        let spot = Spot {
+            salt: self.active.salt,
+            offset: self.active.end,
+            synced: self.active.synced,
+        };
+        let before = self.buffer.len();
+        frame::put(&mut self.buffer, spot, group, kind, write);
+        let written = u32::try_from(self.buffer.len() - before).expect("a frame is smaller than a segment");
+        self.active.end += written;
+    }
+
+    fn buffer_start(&self) -> u32 {
+        self.active.end - u32::try_from(self.buffer.len()).expect("the buffer is smaller than a segment")
+    }
+
+    /// Ends the active segment, durably, and goes on in the next.
+    fn roll(&mut self) -> Result<(), WriteError> {
+        let (Prepared { segment, file }, late) =
+            self.preparer.take().map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteError::Full,
+                _ => WriteError::Fatal(error),
+            })?;
+        if late {
+            add(&self.shared.counts.late_segments, 1);
+        }
+        self.put_here(0, Kind::Seal, |_| ());
+        self.sync()?;
+        self.shared.segments.lock().insert(segment, Arc::clone(&file));
+        self.active = Active::new(&self.store_uuid, segment, file, HEAD_BYTES)?;
+        Ok(())
+    }
+
+    /// Hands the buffer to the operating system.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
             return Ok(());
         }
-        let fits = self
-            .segment
-            .as_ref()
-            .is_some_and(|segment| segment.offset + batch.writer.len() as u64 <= self.options.segment_bytes);
-        if !fits {
-            batch = self.roll(batch)?;
-        }
-        self.write_batch(batch)
+        self.active
+            .file
+            .write_all_at(&self.buffer, u64::from(self.buffer_start()))?;
+        add(&self.shared.counts.bytes, self.buffer.len() as u64);
+        self.buffer.clear();
+        Ok(())
     }
 
-    /// Writes and syncs one batch at the end of the current segment.
-    fn write_batch(&mut self, batch: Batch) -> io::Result<()> {
-        let Some(segment) = &mut self.segment else {
-            return Err(io::Error::other("no segment"));
-        };
-        let (number, offset) = (segment.number, segment.offset);
-        let bytes = batch.writer.finish(segment.salt, self.next_sequence, offset);
-        segment.file.write_all_at(&bytes, offset)?;
-        segment.file.sync_data()?;
-        segment.offset = frame::next_offset(offset, bytes.len());
-        self.next_sequence += 1;
-        self.shared.stats.fsyncs.fetch_add(1, Ordering::Relaxed);
+    /// Makes everything written durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        if self.is_synced() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.active.file.sync_data()?;
+        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared
-            .stats
-            .bytes
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        for (group, id, start, len) in batch.places {
-            let place = Place {
-                segment: number,
-                offset: offset + u64::from(start),
-                len,
-            };
-            self.shared.set_place(group, id, place);
-        }
+            .counts
+            .last_fsync_nanos
+            .store(nanos, Ordering::Relaxed);
+        add(&self.shared.counts.fsyncs, 1);
+        self.active.synced = self.active.end;
         Ok(())
     }
 
-    /// Seals the current segment and begins the next one with everything that would pin an old one.
-    fn roll(&mut self, waiting: Batch) -> io::Result<Batch> {
-        if self.segment.is_some() {
-            let mut seal = Batch::new();
-            seal.push(0, &Record::Seal);
-            self.write_batch(seal)?;
-        }
-        self.begin_segment()?;
-        let mut batch = Batch::new();
-        for (group, records) in self.shared.group_marks() {
-            for record in &records {
-                batch.push(group, record);
-            }
-        }
-        // The marks are of now, and what waits was asked for before now: votes and purges in it say the same again.
-        let oldest = self.move_forward(&mut batch)?;
-        self.write_batch(batch)?;
-        self.retire(oldest)?;
-        Ok(waiting)
+    /// Whether everything written is durable.
+    pub(super) fn is_synced(&self) -> bool {
+        self.active.synced == self.active.end
     }
 
-    fn begin_segment(&mut self) -> io::Result<()> {
-        let number = self.newest + 1;
-        let path = segment_path(&self.dir, number);
-        let file = match self.spares.pop() {
-            Some(spare) => {
-                self.disk.rename(&spare, &path)?;
-                self.disk.open(&path, false)?
+    /// Publishes places, lets the cache forget, and tells everybody in the order of the commands.
+    pub(super) fn complete(&mut self, batch: Batch) {
+        let staged = std::mem::take(&mut self.staged);
+        self.publish(&staged);
+        for Command {
+            completion, permit, ..
+        } in batch.commands
+        {
+            if let Some(completion) = completion {
+                completion.complete(Ok(()));
             }
-            None => {
-                let file = self.disk.open(&path, true)?;
-                file.set_len(self.options.segment_bytes)?;
-                file
-            }
-        };
-        file.write_all_at(&frame::segment_header(&self.store_uuid, number), 0)?;
-        file.sync_data()?;
-        self.disk.sync_dir(&self.dir)?;
-        self.shared.files.write().insert(number, Arc::clone(&file));
-        self.newest = number;
-        let salt = Salt::of(&self.store_uuid, number);
-        self.segment = Some(Segment {
-            number,
-            file,
-            offset: SEGMENT_HEADER_BYTES,
-            salt,
-        });
-        Ok(())
+            drop(permit);
+        }
     }
 
-    /// Empties the oldest segment into the batch where too many segments are held, if little is left in it.
-    fn move_forward(&mut self, batch: &mut Batch) -> io::Result<Option<u64>> {
-        if self.shared.files.read().len() <= SEGMENTS_BEFORE_MOVE {
-            return Ok(None);
-        }
-        let Some(oldest) = self.shared.segments_in_use().first().copied() else {
-            return Ok(None);
-        };
-        let entries = self.shared.entries_in(oldest);
-        let bytes: u64 = entries.iter().map(|(_, _, place)| u64::from(place.len)).sum();
-        if bytes > self.options.segment_bytes / 4 {
-            return Ok(None);
-        }
-        for (group, id, _) in entries {
-            let bytes = self.shared.read_entry(group, id.index)?;
-            batch.push(group, &Record::Moved(id, bytes));
-        }
-        Ok(Some(oldest))
-    }
-
-    /// Gives up segments in which nothing lives; their files wait as spares.
-    fn retire(&mut self, emptied: Option<u64>) -> io::Result<()> {
-        let mut used: BTreeSet<u64> = self.shared.segments_in_use().into_iter().collect();
-        if let Some(emptied) = emptied {
-            used.remove(&emptied);
-        }
-        let oldest_used = used.first().copied().unwrap_or(self.newest);
-        // Only from the oldest end: the sequence of batches must stay whole.
-        let retired: Vec<u64> = self
-            .shared
-            .files
-            .read()
-            .keys()
-            .copied()
-            .filter(|number| *number < oldest_used.min(self.newest))
-            .collect();
-        for number in retired {
-            self.shared.files.write().remove(&number);
-            let path = segment_path(&self.dir, number);
-            if self.spares.len() < SPARES_MAX {
-                self.next_spare += 1;
-                let spare = self
-                    .dir
-                    .join(format!("{:016x}-{}.spare", number, self.next_spare));
-                self.disk.rename(&path, &spare)?;
-                self.spares.push(spare);
-            } else {
-                self.disk.remove_file(&path)?;
+    fn publish(&self, staged: &[Staged]) {
+        for entries in staged.chunk_by(|a, b| a.group == b.group) {
+            let Some(first) = entries.first() else { continue };
+            let group = self.shared.group(first.group);
+            let mut index = group.lock();
+            for entry in entries {
+                index.place(entry.index, entry.ticket, entry.place);
+            }
+            drop(index);
+            let mut cache = self.shared.cache.lock();
+            for entry in entries {
+                cache.insert(entry.group, entry.index, entry.ticket, entry.len);
             }
         }
-        self.disk.sync_dir(&self.dir)
+        self.shared.evict();
     }
 
-    /// Drops the oldest entries' bytes; they are read back from their segment when somebody asks.
-    fn trim_cache(&mut self) {
-        while self.cached_bytes > self.options.cache_bytes {
-            let Some((group, index, bytes)) = self.cached.pop_front() else {
-                return;
-            };
-            self.cached_bytes -= bytes;
-            self.shared.evict(group, index);
-        }
+    /// Says that everything in front was complete: damage to it can be told from a torn tail from now on.
+    pub(super) fn mark_checked(&mut self) -> Result<(), WriteError> {
+        self.put(0, Kind::Checked, 0, |_| ())?;
+        Ok(self.sync()?)
     }
 }

@@ -13,6 +13,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn boot(disk: &SimDisk) -> Arc<dyn Disk> {
+        disk.power_on();
         Arc::new(Self {
             disk: disk.clone(),
             power_cuts: disk.counters().power_cuts,
