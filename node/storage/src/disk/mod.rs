@@ -1,8 +1,14 @@
 //! The disk as the storage layer sees it, so that a simulated one can lose, tear, fill and stall on order.
 
+mod real;
+mod sim;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use real::RealDisk;
+pub use sim::{Counters, SimDisk, TraceEvent};
 
 /// An open file. All methods take `&self`; offsets are absolute.
 pub trait DiskFile: Send + Sync {
@@ -40,6 +46,8 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the disk says.
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates a directory and its parents, their names durable on return.
+    ///
     /// # Errors
     /// What the disk says.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
@@ -70,6 +78,11 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the disk says.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Whether a sync would hang now. Only a simulated disk knows; who drives one in virtual time waits while it holds.
+    fn stalled(&self) -> bool {
+        false
+    }
 
     /// Reads a whole small file (metadata, never a log).
     ///
