@@ -47,23 +47,23 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Makes each segment wished for, until nobody wishes any more.
-fn prepare_ahead(preparer: &Preparer, wished: &PrepareReceiver<u64>) {
-    while let Ok(segment) = wished.recv() {
-        prepare(preparer, segment);
+/// Makes the next segment whenever somebody wishes it, until nobody does any more.
+fn prepare_ahead(preparer: &Preparer, wished: &PrepareReceiver<()>) {
+    while wished.recv().is_ok() {
+        prepare(preparer);
     }
 }
 
-fn prepare(preparer: &Preparer, segment: u64) {
-    if let Err(error) = preparer.prepare(segment) {
+fn prepare(preparer: &Preparer) {
+    if let Err(error) = preparer.prepare() {
         // The writer tries again itself when it needs the segment.
-        tracing::warn!(segment, %error, "log segment could not be prepared ahead");
+        tracing::warn!(%error, "log segment could not be prepared ahead");
     }
 }
 
 /// Who makes segments ahead of need.
 enum Ahead {
-    Thread(SyncSender<u64>),
+    Thread(SyncSender<()>),
     /// The writer's own task, between two batches: in simulated time it costs nothing.
     Here,
 }
@@ -234,11 +234,10 @@ impl Runner {
     }
 
     fn prepare_next(&mut self) {
-        let next = self.writer.active.segment + 1;
         match &self.ahead {
             // Full: the wish for it is there already.
-            Ahead::Thread(wishes) => drop(wishes.try_send(next)),
-            Ahead::Here => prepare(&self.writer.preparer, next),
+            Ahead::Thread(wishes) => drop(wishes.try_send(())),
+            Ahead::Here => prepare(&self.writer.preparer),
         }
     }
 

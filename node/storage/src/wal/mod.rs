@@ -52,7 +52,7 @@ pub use self::options::{
     SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions,
 };
 use self::prepare::Preparer;
-use self::recover::{Recovered, recover};
+use self::recover::{FIRST_SEGMENT, Recovered, recover};
 use self::shared::Shared;
 pub use self::shared::WalStats;
 use self::writer::{WriteError, Writer};
@@ -78,12 +78,15 @@ impl Wal {
         driver: Driver,
     ) -> Result<Self, WalError> {
         options.check()?;
-        let preparer = Arc::new(Preparer::new(
+        let segment_bytes = options.segment_bytes;
+        let preparer = Preparer::new(
             Arc::clone(&disk),
             dir.to_path_buf(),
             store_uuid,
-            options.segment_bytes,
-        ));
+            segment_bytes,
+            FIRST_SEGMENT,
+        );
+        let preparer = Arc::new(preparer);
         let Recovered {
             groups,
             live,

@@ -20,6 +20,12 @@ pub(super) struct Prepared {
     pub(super) file: Arc<dyn DiskFile>,
 }
 
+/// The segment that follows those in use.
+struct Next {
+    segment: u64,
+    ready: Option<Prepared>,
+}
+
 /// Makes and recycles segment files.
 pub(super) struct Preparer {
     disk: Arc<dyn Disk>,
@@ -27,51 +33,68 @@ pub(super) struct Preparer {
     store_uuid: [u8; 16],
     segment_bytes: u64,
     /// Held while a segment is made. Never take it while holding `spares`.
-    ready: Mutex<Option<Prepared>>,
+    next: Mutex<Next>,
     spares: Mutex<Vec<String>>,
 }
 
 impl Preparer {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, store_uuid: [u8; 16], segment_bytes: u64) -> Self {
+    /// Makes segments from `first_segment` on.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        store_uuid: [u8; 16],
+        segment_bytes: u64,
+        first_segment: u64,
+    ) -> Self {
+        let next = Mutex::new(Next {
+            segment: first_segment,
+            ready: None,
+        });
         Self {
             disk,
             dir,
             store_uuid,
             segment_bytes,
-            ready: Mutex::new(None),
+            next,
             spares: Mutex::new(Vec::new()),
         }
     }
 
-    /// What a recovery found: a prepared segment, and spare files.
-    pub(super) fn adopt(&self, ready: Option<Prepared>, spares: Vec<String>) {
-        *self.ready.lock() = ready;
+    /// What a recovery found: the last segment in use, perhaps a prepared one behind it, and spare files.
+    pub(super) fn adopt(&self, last_segment: u64, ready: Option<Prepared>, spares: Vec<String>) {
+        *self.next.lock() = Next {
+            segment: last_segment + 1,
+            ready,
+        };
         *self.spares.lock() = spares;
     }
 
-    /// Makes a segment ready unless one is. Slow: not for the commit path.
-    pub(super) fn prepare(&self, segment: u64) -> io::Result<()> {
-        let mut ready = self.ready.lock();
-        if ready.is_none() {
-            *ready = Some(self.make(segment)?);
+    /// Makes the next segment ready unless it is. Slow: not for the commit path.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        let mut next = self.next.lock();
+        if next.ready.is_none() {
+            next.ready = Some(self.make(next.segment)?);
         }
         Ok(())
     }
 
-    /// Takes the ready segment; makes it here if there is none. The flag says that it was not ready.
-    pub(super) fn take(&self, segment: u64) -> io::Result<(Prepared, bool)> {
-        let mut ready = self.ready.lock();
-        match ready.take() {
-            Some(prepared) if prepared.segment == segment => Ok((prepared, false)),
-            Some(prepared) => Err(io::Error::other(format!(
-                "segment {} is prepared where {segment} is needed",
-                prepared.segment
-            ))),
-            None => Ok((self.make(segment)?, true)),
-        }
+    /// Takes the next segment; makes it here if it is not ready, which the flag tells.
+    pub(super) fn take(&self) -> io::Result<(Prepared, bool)> {
+        let mut next = self.next.lock();
+        let late = next.ready.is_none();
+        let prepared = match next.ready.take() {
+            Some(prepared) => prepared,
+            None => self.make(next.segment)?,
+        };
+        next.segment += 1;
+        Ok((prepared, late))
     }
 
     fn make(&self, segment: u64) -> io::Result<Prepared> {
+        let path = segment_path(&self.dir, segment);
+        if self.disk.exists(&path)? {
+            return Err(io::Error::other("a log segment of this number is there already"));
+        }
         let (name, file) = match self.take_spare()? {
             Some(spare) => spare,
             None => self.make_file(segment)?,

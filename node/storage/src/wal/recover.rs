@@ -17,7 +17,7 @@ use super::writer::Active;
 use crate::disk::{Disk, DiskFile};
 
 /// Number of a store's first segment.
-const FIRST_SEGMENT: u64 = 1;
+pub(super) const FIRST_SEGMENT: u64 = 1;
 
 /// What a log holds.
 pub(super) struct Recovered {
@@ -114,7 +114,7 @@ pub(super) fn recover(
         replay: Replay::default(),
     };
     let (recovered, ready) = recovery.run(&found.segments)?;
-    preparer.adopt(ready, spares);
+    preparer.adopt(recovered.active.segment, ready, spares);
     Ok(recovered)
 }
 
@@ -144,7 +144,7 @@ fn begin(
         disk.remove_file(&dir.join(spare))?;
     }
     disk.sync_dir(dir)?;
-    preparer.prepare(FIRST_SEGMENT)?;
+    preparer.prepare()?;
     disk.write_atomic(&dir.join(IDENTITY), &identity_bytes(store_uuid))?;
     Ok(())
 }

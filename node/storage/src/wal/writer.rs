@@ -256,9 +256,8 @@ impl Writer {
 
     /// Ends the active segment, durably, and goes on in the next.
     fn roll(&mut self) -> Result<(), WriteError> {
-        let next = self.active.segment + 1;
         let (Prepared { segment, file }, late) =
-            self.preparer.take(next).map_err(|error| match error.kind() {
+            self.preparer.take().map_err(|error| match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteError::Full,
                 _ => WriteError::Fatal(error),
             })?;

@@ -46,7 +46,10 @@ async fn a_new_log_is_empty(place: Place) {
     log.create().await.unwrap();
     log.create().await.unwrap();
     assert!(log.exists());
-    assert_eq!((log.last(), log.purged(), log.vote(), log.committed()), (None, None, None, None));
+    assert_eq!(
+        (log.last(), log.purged(), log.vote(), log.committed()),
+        (None, None, None, None)
+    );
     assert!(log.read(0..10, 100).unwrap().is_empty());
     wal.close().await.unwrap();
     let wal = place.open().await;
@@ -158,7 +161,10 @@ async fn purge_in_the_middle_at_the_end_and_beyond(place: Place) {
     assert_eq!(log.purged(), Some(id(1, 4)));
     assert_eq!(log.log_id_at(4), Some(id(1, 4)));
     assert_eq!(log.log_id_at(3), None);
-    assert_eq!(log.read(4..6, 1000).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(
+        log.read(4..6, 1000).unwrap_err().kind(),
+        std::io::ErrorKind::NotFound
+    );
     assert_eq!(check_whole(&log).len(), 6);
     log.truncate_after(None).await.unwrap();
     assert_eq!(log.last(), Some(id(1, 4)), "a truncation never undoes a purge");
@@ -185,7 +191,9 @@ async fn groups_do_not_see_each_other(place: Place) {
     for round in 0..4 {
         for group in 1..=50 {
             let first = round * group + 1;
-            append(&wal.group(group), group, first..=first + group - 1, 20).await.unwrap();
+            append(&wal.group(group), group, first..=first + group - 1, 20)
+                .await
+                .unwrap();
         }
     }
     wal.close().await.unwrap();
@@ -203,8 +211,11 @@ async fn entries_out_of_sequence_are_refused(place: Place) {
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=2, 10).await.unwrap();
-    for wrong in [entries(1, 2..=3, 10), entries(1, 4..=4, 10), [entries(1, 3..=3, 10), entries(1, 5..=5, 10)].concat()]
-    {
+    for wrong in [
+        entries(1, 2..=3, 10),
+        entries(1, 4..=4, 10),
+        [entries(1, 3..=3, 10), entries(1, 5..=5, 10)].concat(),
+    ] {
         let (done, rx) = done();
         let error = log.append(wrong, done).await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
@@ -301,7 +312,8 @@ async fn another_store_is_refused(place: Place) {
     let mut other = STORE;
     other[3] ^= 1;
     let opened =
-        spine_storage::wal::Wal::open(place.disk.clone(), &place.dir, other, place.options, place.driver).await;
+        spine_storage::wal::Wal::open(place.disk.clone(), &place.dir, other, place.options, place.driver)
+            .await;
     assert!(matches!(opened.err(), Some(WalError::AnotherStore)));
     place.disk.remove_file(&place.path("identity")).unwrap();
     assert!(matches!(place.try_open().await.err(), Some(WalError::Damaged(_))));

@@ -15,10 +15,15 @@ use tokio::sync::oneshot;
 /// The store of every test.
 pub(crate) const STORE: [u8; 16] = [7; 16];
 /// Small files, so that a few entries fill one.
-pub(crate) const SMALL: WalOptions =
-    WalOptions { segment_bytes: 16 * 1024, cache_bytes: 1024 * 1024, queue_bytes: 64 * 1024 };
+pub(crate) const SMALL: WalOptions = WalOptions {
+    segment_bytes: 16 * 1024,
+    cache_bytes: 1024 * 1024,
+    queue_bytes: 64 * 1024,
+};
 /// The simulator's driver, with a sync that takes no time.
-pub(crate) const TASKS: Driver = Driver::Tasks { sync_latency: Duration::ZERO };
+pub(crate) const TASKS: Driver = Driver::Tasks {
+    sync_latency: Duration::ZERO,
+};
 
 /// Where a log lives; the same place can be opened again.
 pub(crate) struct Place {
@@ -33,15 +38,34 @@ impl Place {
     pub(crate) fn real() -> Self {
         let keep = TempDir::new().unwrap();
         let dir = keep.path().join("wal");
-        Self { disk: RealDisk::shared(), dir, driver: Driver::Threads, options: SMALL, _keep: Some(keep) }
+        Self {
+            disk: RealDisk::shared(),
+            dir,
+            driver: Driver::Threads,
+            options: SMALL,
+            _keep: Some(keep),
+        }
     }
 
     pub(crate) fn simulated(disk: &SimDisk, driver: Driver) -> Self {
-        Self { disk: disk.shared(), dir: PathBuf::from("/node/wal"), driver, options: SMALL, _keep: None }
+        Self {
+            disk: disk.shared(),
+            dir: PathBuf::from("/node/wal"),
+            driver,
+            options: SMALL,
+            _keep: None,
+        }
     }
 
     pub(crate) async fn try_open(&self) -> Result<Wal, WalError> {
-        Wal::open(Arc::clone(&self.disk), &self.dir, STORE, self.options, self.driver).await
+        Wal::open(
+            Arc::clone(&self.disk),
+            &self.dir,
+            STORE,
+            self.options,
+            self.driver,
+        )
+        .await
     }
 
     pub(crate) async fn open(&self) -> Wal {
@@ -55,16 +79,27 @@ impl Place {
     /// Segment files, oldest first.
     pub(crate) fn segments(&self) -> Vec<String> {
         let names = self.disk.list(&self.dir).unwrap();
-        names.into_iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "seg")).collect()
+        names
+            .into_iter()
+            .filter(|name| Path::new(name).extension().is_some_and(|end| end == "seg"))
+            .collect()
     }
 }
 
 pub(crate) fn id(term: u64, index: u64) -> LogId {
-    LogId { term, leader: 100 + term, index }
+    LogId {
+        term,
+        leader: 100 + term,
+        index,
+    }
 }
 
 pub(crate) fn vote(term: u64) -> Vote {
-    Vote { term, leader: 100 + term, committed: term % 2 == 0 }
+    Vote {
+        term,
+        leader: 100 + term,
+        committed: term % 2 == 0,
+    }
 }
 
 /// Bytes that only this entry has.
@@ -74,7 +109,9 @@ pub(crate) fn body(id: LogId, len: usize) -> Bytes {
 }
 
 pub(crate) fn entries(term: u64, range: std::ops::RangeInclusive<u64>, len: usize) -> Vec<(LogId, Bytes)> {
-    range.map(|index| (id(term, index), body(id(term, index), len))).collect()
+    range
+        .map(|index| (id(term, index), body(id(term, index), len)))
+        .collect()
 }
 
 /// A callback, and what waits for it.
