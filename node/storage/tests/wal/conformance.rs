@@ -277,7 +277,7 @@ async fn callbacks_come_in_order(place: Place) {
     let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
     for index in 1..=200 {
         let tx = tx.clone();
-        let done = Box::new(move |result: std::io::Result<()>| drop(tx.send((index, result.is_ok()))));
+        let done = Box::new(move |result: std::io::Result<()>| tx.send((index, result.is_ok())).unwrap());
         if index % 10 == 0 {
             log.save_vote(vote(index), done).await.unwrap();
         } else {

@@ -4,6 +4,7 @@ mod conformance;
 mod crash_points;
 mod damage;
 mod disk_trouble;
+mod model;
 mod power_cuts;
 mod space;
 mod support;
