@@ -28,7 +28,10 @@ fn script() -> Vec<(u64, Op)> {
 fn run(disk: &SimDisk, cut_at: Option<u64>) -> Model {
     let mut model = Model::new(1..=2);
     let place = Place::simulated(disk, TASKS);
-    let process = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let process = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     if let Some(operation) = cut_at {
         disk.cut_power_at(operation);
     }
@@ -61,9 +64,15 @@ fn power_may_go_at_every_operation() {
             disk.cut_power_at(u64::MAX);
             disk.power_on();
             let place = Place::simulated(&disk, TASKS);
-            let process = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let process = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
             process.block_on(async {
-                let wal = place.try_open().await.unwrap_or_else(|error| panic!("cut at {operation}: {error}"));
+                let wal = place
+                    .try_open()
+                    .await
+                    .unwrap_or_else(|error| panic!("cut at {operation}: {error}"));
                 model.recovered(&wal);
                 // It goes on from there, and holds it.
                 for group in [1, 2] {
@@ -106,7 +115,9 @@ async fn every_acknowledgement_comes_after_a_sync_of_what_it_stands_for() {
             TraceEvent::Sync { path } => drop(unsynced.remove(&path)),
             TraceEvent::Mark(_) => {
                 // Files that are only being prepared are named otherwise.
-                let pending = unsynced.keys().filter(|path| path.extension().is_some_and(|end| end == "seg"));
+                let pending = unsynced
+                    .keys()
+                    .filter(|path| path.extension().is_some_and(|end| end == "seg"));
                 assert_eq!(pending.count(), 0, "acknowledged before a sync");
                 assert!(written, "acknowledged without a write");
                 written = false;

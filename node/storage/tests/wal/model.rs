@@ -60,7 +60,11 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(groups: std::ops::RangeInclusive<u64>) -> Self {
         let state: State = groups.map(|group| (group, GroupState::default())).collect();
-        Self { states: vec![state], acknowledged: Arc::default(), term: 1 }
+        Self {
+            states: vec![state],
+            acknowledged: Arc::default(),
+            term: 1,
+        }
     }
 
     pub(crate) fn now(&self) -> &State {
@@ -124,7 +128,10 @@ impl Model {
                 log.truncate_after(keep_id).await
             }
             Op::Purge(count) => {
-                let Some(upto) = usize::try_from(*count).unwrap().checked_sub(1).and_then(|at| state.ids.get(at))
+                let Some(upto) = usize::try_from(*count)
+                    .unwrap()
+                    .checked_sub(1)
+                    .and_then(|at| state.ids.get(at))
                 else {
                     return true;
                 };
@@ -149,7 +156,11 @@ impl Model {
 
     /// Checks a log opened after a crash; goes on from what it holds.
     pub(crate) fn recovered(&mut self, wal: &Wal) {
-        let found: State = self.now().keys().map(|group| (*group, look(wal, *group))).collect();
+        let found: State = self
+            .now()
+            .keys()
+            .map(|group| (*group, look(wal, *group)))
+            .collect();
         let acknowledged = self.acknowledged.swap(0, Ordering::SeqCst);
         let allowed = &self.states[acknowledged..];
         assert!(
@@ -173,7 +184,11 @@ fn look(wal: &Wal, group: u64) -> GroupState {
     let log = wal.group(group);
     GroupState {
         exists: log.exists(),
-        ids: if log.purged().is_some() || log.last().is_some() { check_whole(&log) } else { Vec::new() },
+        ids: if log.purged().is_some() || log.last().is_some() {
+            check_whole(&log)
+        } else {
+            Vec::new()
+        },
         vote: log.vote(),
         committed: log.committed(),
         purged: log.purged(),

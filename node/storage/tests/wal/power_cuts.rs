@@ -16,7 +16,10 @@ const GROUPS: u64 = 4;
 
 fn draw(rng: &mut ChaCha8Rng, len: usize) -> Op {
     match rng.random_range(0..100) {
-        0..60 => Op::Append { count: rng.random_range(1..=4), len: rng.random_range(0..=900) },
+        0..60 => Op::Append {
+            count: rng.random_range(1..=4),
+            len: rng.random_range(0..=900),
+        },
         60..72 => Op::Vote,
         72..80 => Op::Committed,
         80..86 => Op::Truncate(rng.random_range(0..=3)),
@@ -26,12 +29,10 @@ fn draw(rng: &mut ChaCha8Rng, len: usize) -> Op {
     }
 }
 
-async fn live(wal: &Wal, model: &mut Model, rng: &mut ChaCha8Rng, first_life: bool) -> bool {
-    if first_life {
-        for group in 1..=GROUPS {
-            if !model.run(wal, group, &Op::Create).await {
-                return false;
-            }
+async fn live(wal: &Wal, model: &mut Model, rng: &mut ChaCha8Rng) -> bool {
+    for group in 1..=GROUPS {
+        if !wal.group(group).exists() && !model.run(wal, group, &Op::Create).await {
+            return false;
         }
     }
     for _ in 0..OPERATIONS_PER_LIFE {
@@ -51,7 +52,10 @@ async fn live(wal: &Wal, model: &mut Model, rng: &mut ChaCha8Rng, first_life: bo
 
 /// One process: its tasks die with it.
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
 }
 
 fn run_seed(seed: u64) -> (u64, u64) {
@@ -61,19 +65,16 @@ fn run_seed(seed: u64) -> (u64, u64) {
     let mut place = Place::simulated(&disk, TASKS);
     place.options.cache_bytes = 4096;
     let (mut relocated_bytes, mut segments) = (0, 0);
-    let mut created = false;
     for _ in 0..LIVES {
         let process = runtime();
         process.block_on(async {
             let wal = place.open().await;
             model.recovered(&wal);
-            let fresh = !created && !wal.group(1).exists();
             let cut = rng.random_bool(0.7);
             if cut {
                 disk.cut_power_at(disk.counters().operations + rng.random_range(1..120));
             }
-            let finished = live(&wal, &mut model, &mut rng, fresh).await;
-            created |= model.now()[&GROUPS] != Default::default();
+            let finished = live(&wal, &mut model, &mut rng).await;
             if finished && !cut && rng.random_bool(0.3) {
                 wal.close().await.unwrap();
                 model.check_now(&wal);

@@ -29,6 +29,8 @@ pub(super) struct Content {
     dirty: BTreeSet<u64>,
     /// The last write: its end may be torn in the middle of a sector.
     last_write_end: u64,
+    /// Everything in front of this was written once and takes room, zeros too.
+    written_end: u64,
     /// Open handles; an unlinked file lives as long as one is left.
     pub(super) handles: u64,
 }
@@ -82,23 +84,15 @@ impl Content {
         self.seen.len
     }
 
-    /// Bytes that take room, holes left out.
+    /// Bytes that take room.
     pub(super) fn allocated_bytes(&self) -> u64 {
-        (self.seen.pages.len() * PAGE_BYTES) as u64
+        self.written_end.next_multiple_of(PAGE_BYTES as u64)
     }
 
     /// Bytes that a write would newly take.
-    pub(super) fn growth_bytes(&self, offset: u64, buf: &[u8]) -> u64 {
-        let mut rest = buf;
-        let mut pages = 0;
-        for (page, _, part) in pages_of(offset, buf.len()) {
-            let (head, tail) = rest.split_at(part);
-            rest = tail;
-            if !self.seen.pages.contains_key(&page) && head.iter().any(|byte| *byte != 0) {
-                pages += 1;
-            }
-        }
-        pages * PAGE_BYTES as u64
+    pub(super) fn growth_bytes(&self, offset: u64, len: usize) -> u64 {
+        let end = (offset + len as u64).next_multiple_of(PAGE_BYTES as u64);
+        end.saturating_sub(self.allocated_bytes())
     }
 
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -135,6 +129,7 @@ impl Content {
             self.dirty.insert(page);
         }
         self.last_write_end = offset + buf.len() as u64;
+        self.written_end = self.written_end.max(self.last_write_end);
         self.seen.len = self.seen.len.max(self.last_write_end);
     }
 
@@ -153,6 +148,7 @@ impl Content {
             }
         }
         self.seen.len = len;
+        self.written_end = self.written_end.min(len);
     }
 
     pub(super) fn sync(&mut self) {
@@ -168,7 +164,7 @@ impl Content {
     /// Forgets what is not durable.
     pub(super) fn lose_unsynced(&mut self) {
         self.dirty.clear();
-        self.seen = self.durable.clone();
+        self.see_durable();
     }
 
     /// Keeps what is durable and, by luck, parts of what is not.
@@ -201,8 +197,13 @@ impl Content {
             self.durable.pages.insert(page, Arc::new(kept));
         }
         self.durable.len = end;
-        self.seen = self.durable.clone();
+        self.see_durable();
         self.handles = 0;
+    }
+
+    fn see_durable(&mut self) {
+        self.seen = self.durable.clone();
+        self.written_end = self.seen.len;
     }
 
     /// Flips every bit of a byte range, seen and durable.

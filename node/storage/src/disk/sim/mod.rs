@@ -134,7 +134,7 @@ impl SimDisk {
         self.state.lock().counters
     }
 
-    /// Bytes of all files, holes left out.
+    /// Bytes that all files take.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.state.lock().used_bytes()

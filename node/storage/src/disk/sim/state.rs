@@ -170,7 +170,7 @@ impl State {
     ) -> io::Result<()> {
         self.check_handle(life)?;
         self.change(|this| {
-            let growth_bytes = this.content(id)?.growth_bytes(offset, buf);
+            let growth_bytes = this.content(id)?.growth_bytes(offset, buf.len());
             let over = this
                 .limit_bytes
                 .is_some_and(|limit| this.used_bytes() + growth_bytes > limit);
