@@ -174,7 +174,7 @@ impl Writer {
             purged: live.purged.map(|(id, _)| id),
         };
         self.put(group, Kind::State, STATE_BYTES_MAX, |buffer| {
-            record::put_facts(buffer, &facts)
+            record::put_facts(buffer, &facts);
         })?;
         let segment = self.active.segment;
         self.live.created(group, segment);

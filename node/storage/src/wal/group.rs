@@ -142,7 +142,7 @@ impl GroupLog {
     pub async fn save_vote(&self, vote: Vote, done: Done) -> io::Result<()> {
         let record = |index: &GroupIndex| existing(index, Record::Vote(vote));
         self.enqueue(0, Some(Completion::new(done)), record, |index| {
-            index.facts.vote = Some(vote)
+            index.facts.vote = Some(vote);
         })
         .await
     }
@@ -224,7 +224,7 @@ impl GroupLog {
         group
             .slot(index)
             .map(|slot| slot.id)
-            .or(group.facts.purged.filter(|purged| purged.index == index))
+            .or_else(|| group.facts.purged.filter(|purged| purged.index == index))
     }
 
     /// Entries of `range` in order, as many as fit into `bytes_max` but at least one if there is any.
@@ -313,7 +313,7 @@ impl GroupLog {
             existing(index, Record::Entries(entries))
         };
         self.enqueue(bytes, completion, record, |index| {
-            slots.into_iter().for_each(|slot| index.push(slot))
+            slots.into_iter().for_each(|slot| index.push(slot));
         })
         .await
     }

@@ -61,7 +61,7 @@ impl Default for WalOptions {
 impl WalOptions {
     pub(super) fn check(&self) -> Result<(), WalError> {
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
-            || self.segment_bytes % 4096 != 0
+            || !self.segment_bytes.is_multiple_of(4096)
         {
             return Err(WalError::Option("segment_bytes"));
         }

@@ -96,7 +96,7 @@ fn put_option<T>(buffer: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut V
 
 pub(super) fn put_keep(buffer: &mut Vec<u8>, keep: Option<u64>) {
     put_option(buffer, keep, |buffer, index| {
-        buffer.extend_from_slice(&index.to_le_bytes())
+        buffer.extend_from_slice(&index.to_le_bytes());
     });
 }
 

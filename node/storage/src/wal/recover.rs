@@ -199,11 +199,11 @@ impl Recovery<'_> {
             }
             segments.insert(*number, file);
         }
-        let (segment, offset) = tail.ok_or(damage(0, "the last segment is missing"))?;
+        let (segment, offset) = tail.ok_or_else(|| damage(0, "the last segment is missing"))?;
         let file = segments
             .get(&segment)
             .map(Arc::clone)
-            .ok_or(damage(segment, "segment is missing"))?;
+            .ok_or_else(|| damage(segment, "segment is missing"))?;
         let active = Active::new(self.store_uuid, segment, file, offset)?;
         let (groups, live) = self.replay.finish()?;
         Ok((

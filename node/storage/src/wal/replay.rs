@@ -48,9 +48,9 @@ impl Position {
 impl Replay {
     /// Takes in one record.
     pub(super) fn apply(&mut self, at: Position, header: &Header, payload: &[u8]) -> Result<(), Damage> {
-        let kind = Kind::from_number(header.kind).ok_or(at.damage("record of an unknown kind"))?;
+        let kind = Kind::from_number(header.kind).ok_or_else(|| at.damage("record of an unknown kind"))?;
         self.apply_kind(at, header.group, kind, payload)
-            .ok_or(at.damage("malformed record"))
+            .ok_or_else(|| at.damage("malformed record"))
     }
 
     fn apply_kind(&mut self, at: Position, group: u64, kind: Kind, payload: &[u8]) -> Option<()> {

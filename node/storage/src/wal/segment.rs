@@ -72,10 +72,10 @@ pub(super) fn check_head(bytes: &[u8], salt: Salt, segment: u64) -> Result<(), D
         offset: 0,
         reason,
     };
-    let header = Header::parse(salt, 0, bytes).ok_or(damage("head of the segment"))?;
+    let header = Header::parse(salt, 0, bytes).ok_or_else(|| damage("head of the segment"))?;
     let payload = header
         .payload(salt, 0, bytes)
-        .ok_or(damage("head of the segment"))?;
+        .ok_or_else(|| damage("head of the segment"))?;
     let mut cursor = Cursor::new(payload);
     let right = cursor.number32() == Some(FORMAT) && cursor.number() == Some(segment);
     if right && header.kind == Kind::Segment as u8 {

@@ -161,7 +161,7 @@ impl Shared {
             .place
             .ok_or_else(|| io::Error::other("entry is neither in memory nor on disk"))?;
         let file = self.segments.lock().get(&place.segment).map(Arc::clone);
-        let file = file.ok_or(Damage {
+        let file = file.ok_or_else(|| Damage {
             segment: place.segment,
             offset: u64::from(place.offset),
             reason: "segment of a live entry is gone",

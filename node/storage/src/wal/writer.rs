@@ -162,7 +162,7 @@ impl Writer {
             }
             Record::Committed(id) => {
                 self.put(group, Kind::Committed, 24, |buffer| {
-                    record::put_log_id(buffer, *id)
+                    record::put_log_id(buffer, *id);
                 })?;
                 self.live.committed(group, *id, self.active.segment);
             }

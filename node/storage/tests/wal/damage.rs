@@ -185,9 +185,10 @@ fn the_remains_of_a_torn_write_never_come_back() {
     });
     let segment = path(&place, &place.segments()[0]);
     let bytes = place.disk.read(&segment).unwrap();
+    let payload_bytes = u32::try_from(FRAME_BYTES - 32).unwrap();
     let start = (first_byte..first_byte + 64)
         .step_by(8)
-        .find(|at| bytes[usize::try_from(*at).unwrap()..].starts_with(&(4 + 28 + LEN as u32).to_le_bytes()))
+        .find(|at| bytes[usize::try_from(*at).unwrap()..].starts_with(&payload_bytes.to_le_bytes()))
         .expect("the first frame");
     disk.corrupt(&segment, start + 40, 1).unwrap();
     assert_eq!(

@@ -166,16 +166,16 @@ fn a_killed_process_still_calls_back() {
         .enable_time()
         .build()
         .unwrap();
-    let rx = process.block_on(async {
+    let mut rx = process.block_on(async {
         let wal = place.open().await;
         wal.group(1).create().await.unwrap();
         disk.stall(true);
         let (done, rx) = done();
         wal.group(1).append(entries(1, 1..=3, 100), done).await.unwrap();
-        rx
+        Some(rx)
     });
     drop(process);
-    assert!(rx.blocking_recv().unwrap().is_err());
+    assert!(rx.take().unwrap().blocking_recv().unwrap().is_err());
     disk.power_cut();
     assert!(!disk.stalled());
 }

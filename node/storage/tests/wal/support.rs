@@ -98,7 +98,7 @@ pub(crate) fn vote(term: u64) -> Vote {
     Vote {
         term,
         leader: 100 + term,
-        committed: term % 2 == 0,
+        committed: term.is_multiple_of(2),
     }
 }
 
