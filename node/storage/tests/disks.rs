@@ -155,7 +155,7 @@ fn an_atomic_write_is_old_or_new_at_every_cut() {
 #[test]
 fn faults_on_order() {
     let (disk, file) = prepared(1);
-    disk.fail_next_sync();
+    disk.fail_next_sync(None);
     file.write_all_at(&[3; 10], 0).unwrap();
     assert!(file.sync_data().is_err());
     file.sync_data().unwrap();

@@ -18,7 +18,8 @@ async fn failing_sync(driver: Driver) {
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=5, 100).await.unwrap();
-    disk.fail_next_sync();
+    // The segment being written, not the one being prepared.
+    disk.fail_next_sync(Some(&place.path("0000000000000001.seg")));
     let mut waiting = Vec::new();
     for index in 6..=20 {
         let (done, rx) = done();

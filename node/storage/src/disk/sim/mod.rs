@@ -123,9 +123,9 @@ impl SimDisk {
         self.state.lock().stalled = stalled;
     }
 
-    /// The next `sync_data` fails, once, and loses what was not durable in that file.
-    pub fn fail_next_sync(&self) {
-        self.state.lock().fail_next_sync = true;
+    /// The next `sync_data` (of this file, if one is named) fails, once, and loses what was not durable in it.
+    pub fn fail_next_sync(&self, path: Option<&Path>) {
+        self.state.lock().fail_next_sync = Some(path.map(Path::to_path_buf));
     }
 
     /// What has been asked of the disk so far.
@@ -161,7 +161,6 @@ struct SimFile {
     state: Arc<Mutex<State>>,
     id: u64,
     life: u64,
-    path: PathBuf,
 }
 
 impl DiskFile for SimFile {
@@ -170,13 +169,11 @@ impl DiskFile for SimFile {
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.state
-            .lock()
-            .write(self.life, self.id, &self.path, buf, offset)
+        self.state.lock().write(self.life, self.id, buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.state.lock().sync(self.life, self.id, &self.path)
+        self.state.lock().sync(self.life, self.id)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -204,7 +201,6 @@ impl Disk for SimDisk {
             state: Arc::clone(&self.state),
             id,
             life,
-            path: path.to_path_buf(),
         }))
     }
 

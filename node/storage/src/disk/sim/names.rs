@@ -94,6 +94,13 @@ impl Names {
         self.seen.get(path).copied()
     }
 
+    pub(super) fn path_of(&self, id: u64) -> Option<PathBuf> {
+        self.seen
+            .iter()
+            .find(|(_, node)| **node == Node::File(id))
+            .map(|(path, _)| path.clone())
+    }
+
     pub(super) fn file(&self, path: &Path) -> io::Result<u64> {
         match self.get(path) {
             Some(Node::File(id)) => Ok(id),

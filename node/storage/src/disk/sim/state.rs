@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +25,8 @@ pub(super) struct State {
     pub(super) cut_at: Option<u64>,
     pub(super) limit_bytes: Option<u64>,
     pub(super) stalled: bool,
-    pub(super) fail_next_sync: bool,
+    /// Armed for any file, or for one.
+    pub(super) fail_next_sync: Option<Option<PathBuf>>,
     pub(super) counters: Counters,
     pub(super) trace: Option<Vec<TraceEvent>>,
 }
@@ -46,7 +47,7 @@ impl State {
             cut_at: None,
             limit_bytes: None,
             stalled: false,
-            fail_next_sync: false,
+            fail_next_sync: None,
             counters: Counters::default(),
             trace: None,
         }
@@ -74,7 +75,7 @@ impl State {
     pub(super) fn power_on(&mut self) {
         self.on = true;
         self.stalled = false;
-        self.fail_next_sync = false;
+        self.fail_next_sync = None;
     }
 
     fn check_on(&self) -> io::Result<()> {
@@ -103,6 +104,22 @@ impl State {
             return Err(power_is_off());
         }
         operation(self)
+    }
+
+    fn is_to_fail(&self, id: u64) -> bool {
+        match &self.fail_next_sync {
+            None => false,
+            Some(None) => true,
+            Some(path) => self.names.path_of(id) == *path,
+        }
+    }
+
+    /// The name that a file has now; empty without a trace, or if it has none.
+    fn path_if_traced(&self, id: u64) -> PathBuf {
+        self.trace
+            .as_ref()
+            .and_then(|_| self.names.path_of(id))
+            .unwrap_or_default()
     }
 
     fn content(&mut self, id: u64) -> io::Result<&mut Content> {
@@ -160,14 +177,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn write(
-        &mut self,
-        life: u64,
-        id: u64,
-        path: &Path,
-        buf: &[u8],
-        offset: u64,
-    ) -> io::Result<()> {
+    pub(super) fn write(&mut self, life: u64, id: u64, buf: &[u8], offset: u64) -> io::Result<()> {
         self.check_handle(life)?;
         self.change(|this| {
             let growth_bytes = this.content(id)?.growth_bytes(offset, buf.len());
@@ -180,8 +190,9 @@ impl State {
             this.content(id)?.write(buf, offset);
             this.counters.writes += 1;
             this.counters.write_bytes += buf.len() as u64;
+            let path = this.path_if_traced(id);
             this.record(|| TraceEvent::Write {
-                path: path.to_path_buf(),
+                path,
                 offset,
                 len: buf.len(),
             });
@@ -189,18 +200,18 @@ impl State {
         })
     }
 
-    pub(super) fn sync(&mut self, life: u64, id: u64, path: &Path) -> io::Result<()> {
+    pub(super) fn sync(&mut self, life: u64, id: u64) -> io::Result<()> {
         self.check_handle(life)?;
         self.change(|this| {
-            if std::mem::take(&mut this.fail_next_sync) {
+            if this.is_to_fail(id) {
+                this.fail_next_sync = None;
                 this.content(id)?.lose_unsynced();
                 return Err(io::Error::other("input/output error on sync"));
             }
             this.content(id)?.sync();
             this.counters.fsyncs += 1;
-            this.record(|| TraceEvent::Sync {
-                path: path.to_path_buf(),
-            });
+            let path = this.path_if_traced(id);
+            this.record(|| TraceEvent::Sync { path });
             Ok(())
         })
     }
