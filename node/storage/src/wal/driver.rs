@@ -263,12 +263,14 @@ impl Runner {
         if let Err(error) = &result {
             self.writer.shared.poison(error);
         }
+        self.writer.preparer.end();
         result
     }
 
     /// The unplanned end: everybody who waits is told that the outcome is unknown.
     fn end(&mut self, work: Work, error: &io::Error) {
         self.writer.shared.poison(error);
+        self.writer.preparer.end();
         let reason = error.to_string();
         let refuse = || poisoned(&reason);
         work.batch.fail(refuse);

@@ -24,6 +24,8 @@ pub(super) struct Prepared {
 struct Next {
     segment: u64,
     ready: Option<Prepared>,
+    /// Nothing is made any more: whoever opens the log next makes it.
+    ended: bool,
 }
 
 /// Makes and recycles segment files.
@@ -49,6 +51,7 @@ impl Preparer {
         let next = Mutex::new(Next {
             segment: first_segment,
             ready: None,
+            ended: false,
         });
         Self {
             disk,
@@ -65,6 +68,7 @@ impl Preparer {
         *self.next.lock() = Next {
             segment: last_segment + 1,
             ready,
+            ended: false,
         };
         *self.spares.lock() = spares;
     }
@@ -72,10 +76,15 @@ impl Preparer {
     /// Makes the next segment ready unless it is. Slow: not for the commit path.
     pub(super) fn prepare(&self) -> io::Result<()> {
         let mut next = self.next.lock();
-        if next.ready.is_none() {
+        if next.ready.is_none() && !next.ended {
             next.ready = Some(self.make(next.segment)?);
         }
         Ok(())
+    }
+
+    /// Ends [`Preparer::prepare`], waiting for one that is under way.
+    pub(super) fn end(&self) {
+        self.next.lock().ended = true;
     }
 
     /// Takes the next segment; makes it here if it is not ready, which the flag tells.

@@ -1,5 +1,7 @@
 //! What a log does, the same on every disk and with every driver.
 
+use std::time::Duration;
+
 use spine_storage::disk::SimDisk;
 use spine_storage::wal::{Driver, WalError};
 
@@ -346,4 +348,30 @@ async fn large_entries_up_to_the_limit(place: Place) {
     assert_eq!(read[1].1, body(id(1, 2), max - 1));
     assert_eq!(read[2].1.len(), 0);
     wal.close().await.unwrap();
+}
+
+/// The callback of a replaced entry comes while its successor at the same index is still on its way.
+#[tokio::test]
+async fn an_entry_replaced_while_it_is_being_synced_is_not_mixed_up() {
+    let disk = SimDisk::new(4);
+    let mut place = Place::simulated(
+        &disk,
+        Driver::Tasks {
+            sync_latency: Duration::from_millis(20),
+        },
+    );
+    place.options.cache_bytes = 0;
+    let wal = place.open().await;
+    let log = wal.group(1);
+    log.create().await.unwrap();
+    let (first, first_done) = done();
+    log.append(entries(1, 1..=3, 50), first).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    log.truncate_after(Some(id(1, 1))).await.unwrap();
+    let (second, second_done) = done();
+    log.append(entries(2, 2..=3, 50), second).await.unwrap();
+    first_done.await.unwrap().unwrap();
+    assert_eq!(check_whole(&log), [id(1, 1), id(2, 2), id(2, 3)]);
+    second_done.await.unwrap().unwrap();
+    assert_eq!(check_whole(&log), [id(1, 1), id(2, 2), id(2, 3)]);
 }

@@ -3,7 +3,7 @@
 use spine_storage::disk::{SimDisk, TraceEvent};
 
 use crate::model::{Model, Op};
-use crate::support::{Place, TASKS, append, id, save_vote, vote};
+use crate::support::{Place, TASKS, append, check_whole, id, save_vote, vote};
 
 /// Chances that the same cut can leave different remains.
 const SEEDS: u64 = 4;
@@ -83,6 +83,38 @@ fn power_may_go_at_every_operation() {
                 model.check_now(&place.open().await);
             });
         }
+    }
+}
+
+/// A purge is written without a sync of its own. Until one comes, what it purged must stay on disk.
+#[test]
+fn a_purge_that_is_not_durable_frees_nothing() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let place = Place::simulated(&disk, TASKS);
+        let process = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        process.block_on(async {
+            let wal = place.open().await;
+            let log = wal.group(1);
+            log.create().await.unwrap();
+            // So far that the group's own facts have moved out of the oldest segment.
+            append(&log, 1, 1..=150, 1000).await.unwrap();
+            log.purge(id(1, 140)).await.unwrap();
+            append(&log, 1, 151..=190, 1000).await.unwrap();
+            save_vote(&log, vote(1)).await.unwrap();
+            append(&log, 1, 191..=200, 1000).await.unwrap();
+            log.purge(id(1, 200)).await.unwrap();
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            disk.power_cut();
+            let log = place.open().await.group(1);
+            let left = check_whole(&log).len();
+            assert!(left == 60 || log.purged() == Some(id(1, 200)), "{left} entries");
+        });
     }
 }
 

@@ -12,6 +12,8 @@ const PAGE_BYTES: usize = 4096;
 /// Bytes of a sector: the unit in which unsynced content survives or not.
 const SECTOR_BYTES: usize = 512;
 
+const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+
 type Page = Arc<Vec<u8>>;
 
 /// Sparse content; an absent page reads as zeros.
@@ -117,7 +119,7 @@ impl Content {
             let (head, tail) = rest.split_at(part);
             rest = tail;
             let absent = !self.seen.pages.contains_key(&page);
-            if absent && head.iter().all(|byte| *byte == 0) {
+            if absent && *head == ZEROS[..part] {
                 continue;
             }
             let bytes = self
