@@ -1,1 +1,26 @@
-//! Placeholder.
+//! One server process of a Spine cluster.
+//!
+//! Write path: 1 `gateway/pds.rs` -> 2 `dispatch/call.rs` -> 3 `dispatch/execute.rs` -> 4 `services: pds/update.rs`
+//! (pure) -> 5 `consensus: group.rs` -> 6 `storage: wal/writer.rs` (fdatasync, here and on followers) ->
+//! 7 `consensus: state_adapter.rs` -> 8 `statemachine: apply.rs` -> 9 `storage: replica` (delta, later checkpoint).
+//!
+//! Read path: 1 -> 2 -> 3 -> `consensus: group.rs` (barrier) -> `services: pds/retrieve.rs` on an exact view.
+
+pub mod admin;
+pub mod args;
+pub mod clock;
+pub mod cluster;
+pub mod data_dir;
+pub mod dispatch;
+pub mod driver;
+pub mod entropy;
+pub mod gateway;
+pub mod housekeeping;
+pub mod node;
+pub mod operate;
+pub mod peers;
+pub mod shard;
+pub mod start;
+pub mod status;
+pub mod telemetry;
+pub mod version;

@@ -1,1 +1,86 @@
-fn main() {}
+//! `spine-node`: arguments, settings, logs; then a node until a signal.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use spine_cluster_config::Config;
+use spine_consensus::net::TokioNet;
+use spine_consensus::transport::WatchDriver;
+use spine_node::args::Args;
+use spine_node::clock::SystemClock;
+use spine_node::data_dir::{Lock, check_space};
+use spine_node::node::Parts;
+use spine_node::start::Node;
+use spine_node::telemetry::logging;
+use spine_storage::Driver;
+use spine_storage::disk::RealDisk;
+use spine_storage::engine::factory_by_name;
+use tokio::signal::unix::{SignalKind, signal};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.answer(&mut std::io::stdout(), &mut std::io::stderr()) {
+        Ok(None) => {}
+        Ok(Some(code)) => return ExitCode::from(code),
+        Err(_) => return ExitCode::FAILURE,
+    }
+    match start(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write as _;
+            // Logs may not be up yet; an operator must see this one.
+            let _ = writeln!(std::io::stderr(), "spine-node: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<(), Failure> {
+    let config = args.load()?;
+    config.check_start()?;
+    let level = logging::init(config.telemetry.log_format, &config.telemetry.log_level)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config, level))
+}
+
+async fn run(config: Config, level: logging::LevelHandle) -> Result<(), Failure> {
+    let _lock = Lock::take(&config.node.data_dir)?;
+    check_space(&RealDisk, &config.node.data_dir, config.storage.min_free_bytes)?;
+    let engine = config.storage.engine.to_string();
+    let parts = Parts {
+        disk: Arc::new(RealDisk),
+        net: Arc::new(TokioNet),
+        clock: Arc::new(SystemClock),
+        engine: factory_by_name(&engine).ok_or_else(|| format!("no engine is called {engine}"))?,
+        storage_driver: Driver::Threads,
+        watch_driver: WatchDriver::Thread,
+        seed: rand::random(),
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let node = Node::start(config, parts, Some(level)).await?;
+    tracing::info!("serving");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        reason = node.fatal() => {
+            tracing::error!(reason, "this node cannot go on");
+            return Err(reason.into());
+        }
+    }
+    tracing::info!("stopping");
+    tokio::select! {
+        () = node.stop() => {}
+        // A second signal means now.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

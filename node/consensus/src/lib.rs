@@ -1,3 +1,19 @@
 //! Raft groups over openraft and the links between nodes; the only importer of openraft.
 
+mod convert;
+pub mod elections;
+pub mod group;
+pub mod inbound;
+mod log_adapter;
 pub mod net;
+mod network_adapter;
+pub mod peers;
+mod runtime;
+mod snapshot;
+mod state_adapter;
+#[cfg(test)]
+mod suite_test;
+pub mod transport;
+mod types;
+
+pub use runtime::seed_this_thread;

@@ -1,5 +1,6 @@
 //! The network as nodes see it, so that the simulator can be one.
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 
@@ -7,8 +8,8 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A byte stream between two nodes.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Any + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Any + Send + Unpin> Stream for T {}
 
 /// An accepting socket.
 #[async_trait]
@@ -30,6 +31,13 @@ pub trait Net: Send + Sync {
     /// # Errors
     /// What the network says, for example `ConnectionRefused`.
     async fn connect(&self, address: &str) -> io::Result<Box<dyn Stream>>;
+    /// Moves a stream to the runtime that calls this. A network whose streams belong to no runtime gives it
+    /// back as it is.
+    /// # Errors
+    /// What the network says.
+    fn adopt(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        Ok(stream)
+    }
 }
 
 /// The operating system's network.
@@ -60,5 +68,15 @@ impl Net for TokioNet {
         let stream = tokio::net::TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Box::new(stream))
+    }
+    fn adopt(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        let any: Box<dyn Any> = stream;
+        match any.downcast::<tokio::net::TcpStream>() {
+            Ok(tcp) => {
+                let moved = tokio::net::TcpStream::from_std(tcp.into_std()?)?;
+                Ok(Box::new(moved))
+            }
+            Err(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }

@@ -1,22 +1,46 @@
-//! Raft's identifiers as the storage layer keeps them, independent of any consensus library.
+//! Raft's positions and votes as plain values, without Raft.
 
-/// Where an entry stands in a group's log, and who wrote it there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use spine_proto::storage::v1 as pb;
+
+/// Position of an entry in a group's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogId {
-    /// Term of the leader that proposed the entry.
+    /// Term of the leader that wrote the entry.
     pub term: u64,
     /// Replica id of that leader.
     pub leader: u64,
-    /// Position in the group's log.
+    /// Index of the entry.
     pub index: u64,
 }
 
-/// What a replica has promised: a vote it gave, or a leader it follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+impl LogId {
+    /// As stored.
+    #[must_use]
+    pub fn to_proto(self) -> pb::LogId {
+        pb::LogId {
+            term: self.term,
+            leader: self.leader,
+            index: self.index,
+        }
+    }
+
+    /// From what was stored.
+    #[must_use]
+    pub fn from_proto(id: &pb::LogId) -> Self {
+        Self {
+            term: id.term,
+            leader: id.leader,
+            index: id.index,
+        }
+    }
+}
+
+/// For whom a replica voted, or whom it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vote {
-    /// Term voted in.
+    /// Term.
     pub term: u64,
-    /// Replica id voted for.
+    /// Replica id of the candidate or leader.
     pub leader: u64,
     /// Whether a quorum granted it.
     pub committed: bool,

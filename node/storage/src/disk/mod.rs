@@ -1,20 +1,16 @@
 //! The disk as the storage layer sees it, so that a simulated one can lose, tear, fill and stall on order.
 
 mod real;
-mod sim;
+pub mod sim;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use real::RealDisk;
-pub use sim::{Counters, SimDisk, TraceEvent};
+pub use sim::SimDisk;
 
 /// An open file. All methods take `&self`; offsets are absolute.
-#[allow(
-    clippy::len_without_is_empty,
-    reason = "nobody asks whether a file is empty, and both would be fallible"
-)]
 pub trait DiskFile: Send + Sync {
     /// Reads exactly `buf.len()` bytes at `offset`.
     ///
@@ -41,6 +37,14 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// What the disk says.
     fn len(&self) -> io::Result<u64>;
+
+    /// Whether nothing was written yet.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
 }
 
 /// A directory tree. A created, renamed or removed name is durable only after [`Disk::sync_dir`] of its directory.
@@ -50,8 +54,6 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the disk says.
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>>;
-    /// Creates a directory and its parents, their names durable on return.
-    ///
     /// # Errors
     /// What the disk says.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
@@ -83,7 +85,7 @@ pub trait Disk: Send + Sync {
     /// What the disk says.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
-    /// Whether a sync would hang now. Only a simulated disk knows; who drives one in virtual time waits while it holds.
+    /// Whether storage workers should wait: simulated disks stall on order, real ones never say so.
     fn stalled(&self) -> bool {
         false
     }

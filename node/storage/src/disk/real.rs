@@ -1,24 +1,15 @@
-//! The disk of the machine.
+//! The operating system's disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Disk, DiskFile};
 
 /// Files of the operating system.
-#[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
-
-impl RealDisk {
-    /// The machine's disk, ready to share.
-    #[must_use]
-    pub fn shared() -> Arc<dyn Disk> {
-        Arc::new(Self)
-    }
-}
 
 struct RealFile(File);
 
@@ -26,29 +17,17 @@ impl DiskFile for RealFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buf, offset)
     }
-
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(buf, offset)
     }
-
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
-
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
-
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
-    }
-}
-
-/// An empty parent means the working directory.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 
@@ -61,19 +40,9 @@ impl Disk for RealDisk {
             .open(path)?;
         Ok(Arc::new(RealFile(file)))
     }
-
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let missing: Vec<&Path> = path
-            .ancestors()
-            .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
-            .collect();
-        fs::create_dir_all(path)?;
-        missing
-            .iter()
-            .rev()
-            .try_for_each(|dir| self.sync_dir(parent(dir)))
+        fs::create_dir_all(path)
     }
-
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
@@ -82,41 +51,26 @@ impl Disk for RealDisk {
         };
         let mut names = Vec::new();
         for entry in entries {
-            let name = entry?.file_name();
-            names.push(
-                name.into_string()
-                    .map_err(|_| io::Error::other("a file name is not UTF-8"))?,
-            );
+            names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.sort();
         Ok(names)
     }
-
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }
-
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
-
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
-
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
     }
-
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let dir = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        File::open(dir)?.sync_all()
+        File::open(path)?.sync_all()
     }
-
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))

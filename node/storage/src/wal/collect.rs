@@ -20,7 +20,7 @@ const RELOCATE_STEP_BYTES: u64 = 1024 * 1024;
 /// Segments retired after a batch: each costs a sync of the directory.
 const RETIRE_STEP_SEGMENTS: usize = 8;
 /// Bytes of a state record, at most.
-const STATE_BYTES_MAX: u64 = 3 + 17 + 24 + 24;
+const STATE_BYTES_MAX: u64 = 4 + 17 + 24 + 24;
 
 /// What moved, to be published once it is durable.
 struct Moved {
@@ -168,16 +168,19 @@ impl Writer {
         if !live.has_facts_in(oldest) {
             return Ok(0);
         }
+        let created = live.created.is_some();
         let facts = Facts {
             vote: live.vote.map(|(vote, _)| vote),
             committed: live.committed.map(|(id, _)| id),
             purged: live.purged.map(|(id, _)| id),
         };
         self.put(group, Kind::State, STATE_BYTES_MAX, |buffer| {
-            record::put_facts(buffer, &facts);
+            record::put_state(buffer, created, &facts);
         })?;
         let segment = self.active.segment;
-        self.live.created(group, segment);
+        if created {
+            self.live.created(group, segment);
+        }
         if let Some(vote) = facts.vote {
             self.live.vote(group, vote, segment);
         }

@@ -101,8 +101,8 @@ impl GroupLog {
     /// entries are durable.
     ///
     /// # Errors
-    /// `InvalidInput` if an entry does not follow its predecessor or exceeds [`GroupLog::entry_bytes_max`], or if
-    /// the replica was not created; a poisoned or closed log.
+    /// `InvalidInput` if an entry does not follow its predecessor (a new log begins with 0 or 1) or exceeds [`GroupLog::entry_bytes_max`]; a
+    /// poisoned or closed log.
     pub async fn append(&self, entries: Vec<(LogId, Bytes)>, done: Done) -> io::Result<()> {
         let completion = Completion::new(done);
         let bytes_max = self.entry_bytes_max();
@@ -138,32 +138,29 @@ impl GroupLog {
     /// Saves a vote, in one order with entries. `done` as for [`GroupLog::append`].
     ///
     /// # Errors
-    /// `InvalidInput` if the replica was not created; a poisoned or closed log.
+    /// A poisoned or closed log.
     pub async fn save_vote(&self, vote: Vote, done: Done) -> io::Result<()> {
-        let record = |index: &GroupIndex| existing(index, Record::Vote(vote));
+        let record = |_: &GroupIndex| Ok(Record::Vote(vote));
         self.enqueue(0, Some(Completion::new(done)), record, |index| {
             index.facts.vote = Some(vote);
         })
         .await
     }
 
-    /// Remembers what is known to be committed. Durable with the next sync that anything asks for.
-    ///
-    /// # Errors
-    /// `InvalidInput` if the replica was not created; a poisoned or closed log.
-    pub async fn save_committed(&self, committed: LogId) -> io::Result<()> {
-        let record = |index: &GroupIndex| existing(index, Record::Committed(committed));
-        self.enqueue(0, None, record, |index| index.facts.committed = Some(committed))
-            .await
+    /// Remembers what is known to be committed. Rides to the disk with the next batch that anybody waits for, and only
+    /// when the entry itself is there.
+    pub fn save_committed(&self, committed: LogId) {
+        self.index.lock().facts.committed = Some(committed);
+        self.shared.committed.lock().insert(self.group, committed);
     }
 
     /// Forgets the entries after `keep`; all of them if `None`. Durable before anything that is asked later.
     ///
     /// # Errors
-    /// `InvalidInput` if the replica was not created; a poisoned or closed log.
+    /// A poisoned or closed log.
     pub async fn truncate_after(&self, keep: Option<LogId>) -> io::Result<()> {
         let keep = keep.map(|id| id.index);
-        let record = |index: &GroupIndex| existing(index, Record::Truncate(keep));
+        let record = |_: &GroupIndex| Ok(Record::Truncate(keep));
         self.enqueue(0, None, record, |index| index.truncate_after(keep))
             .await
     }
@@ -172,18 +169,15 @@ impl GroupLog {
     /// `upto`. Does nothing if as much was purged before. Durable before anything that is asked later.
     ///
     /// # Errors
-    /// `InvalidInput` if the replica was not created; a poisoned or closed log.
+    /// A poisoned or closed log.
     pub async fn purge(&self, upto: LogId) -> io::Result<()> {
         let is_news = |index: &GroupIndex| index.facts.purged.is_none_or(|purged| purged.index < upto.index);
         let record = |index: &GroupIndex| {
-            existing(
-                index,
-                if is_news(index) {
-                    Record::Purge(upto)
-                } else {
-                    Record::Barrier
-                },
-            )
+            Ok(if is_news(index) {
+                Record::Purge(upto)
+            } else {
+                Record::Barrier
+            })
         };
         let change = |index: &mut GroupIndex| {
             if is_news(index) {
@@ -307,10 +301,12 @@ impl GroupLog {
         let slots: Vec<Slot> = entries.iter().map(slot_of).collect();
         let first = slots.first().map(|slot| slot.id.index);
         let record = |index: &GroupIndex| {
-            if index.next_index().is_some_and(|next| Some(next) != first) {
+            let follows =
+                first.is_some_and(|first| index.next_index().map_or(first <= 1, |next| next == first));
+            if !follows {
                 return Err(invalid("entries do not follow the last one"));
             }
-            existing(index, Record::Entries(entries))
+            Ok(Record::Entries(entries))
         };
         self.enqueue(bytes, completion, record, |index| {
             slots.into_iter().for_each(|slot| index.push(slot));
@@ -363,7 +359,7 @@ impl GroupLog {
     /// Room in the queue for a command; the queue has a place for every command that has room.
     async fn room(&self, bytes: u64) -> io::Result<(u64, OwnedSemaphorePermit)> {
         let bytes = bytes + COMMAND_OVERHEAD_BYTES;
-        let room = u32::try_from(bytes.min(self.shared.options.queue_bytes)).unwrap_or(u32::MAX);
+        let room = u32::try_from(bytes.min(self.shared.queue_bytes)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.shared.room).acquire_many_owned(room).await;
         permit
             .map(|permit| (bytes, permit))
@@ -394,14 +390,6 @@ fn slot_of(entry: &NewEntry) -> Slot {
         len,
         place: None,
         bytes: Some(entry.bytes.clone()),
-    }
-}
-
-fn existing(index: &GroupIndex, record: Record) -> io::Result<Record> {
-    if index.exists {
-        Ok(record)
-    } else {
-        Err(invalid("replica was not created in this log"))
     }
 }
 

@@ -45,10 +45,10 @@ pub(super) struct GroupIndex {
 }
 
 impl GroupIndex {
-    /// A replica that exists, without entries yet.
-    pub(super) fn new(facts: Facts) -> Self {
+    /// A group without entries yet.
+    pub(super) fn new(exists: bool, facts: Facts) -> Self {
         Self {
-            exists: true,
+            exists,
             facts,
             ..Self::default()
         }

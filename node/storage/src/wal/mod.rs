@@ -48,14 +48,15 @@ pub use self::error::{Damage, WalError};
 pub use self::group::GroupLog;
 use self::options::COMMAND_OVERHEAD_BYTES;
 pub use self::options::{
-    CACHE_BYTES_DEFAULT, Driver, QUEUE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions,
+    CACHE_BYTES_DEFAULT, QUEUE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    WalOptions,
 };
 use self::prepare::Preparer;
 use self::recover::{FIRST_SEGMENT, Recovered, recover};
 use self::shared::Shared;
 pub use self::shared::WalStats;
 use self::writer::{WriteError, Writer};
+pub use crate::Driver;
 use crate::disk::Disk;
 
 /// The log of a node. Clones share it; it ends when closed, or with the last handle.
@@ -70,11 +71,26 @@ impl Wal {
     ///
     /// # Errors
     /// [`WalError`]; a damaged log is never opened.
-    pub async fn open(
+    pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         store_uuid: [u8; 16],
         options: WalOptions,
+        driver: Driver,
+    ) -> Result<Self, WalError> {
+        Self::open_with_queue(disk, dir, store_uuid, options, QUEUE_BYTES_DEFAULT, driver)
+    }
+
+    /// Like [`Wal::open`], with room for this many bytes of commands that wait for the writer.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_with_queue(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        store_uuid: [u8; 16],
+        options: WalOptions,
+        queue_bytes: u64,
         driver: Driver,
     ) -> Result<Self, WalError> {
         options.check()?;
@@ -93,7 +109,7 @@ impl Wal {
             segments,
             active,
         } = recover(&disk, dir, &store_uuid, &preparer)?;
-        let shared = Arc::new(Shared::new(options));
+        let shared = Arc::new(Shared::new(options, queue_bytes));
         let live_bytes: u64 = groups.values().map(|group| group.lock().disk_bytes()).sum();
         shared.live_bytes.store(live_bytes, Ordering::Relaxed);
         *shared.groups.lock() = groups;
@@ -104,7 +120,7 @@ impl Wal {
             WriteError::Full => WalError::Io(io::ErrorKind::StorageFull.into()),
             WriteError::Fatal(error) => WalError::Io(error),
         })?;
-        let places = options.queue_bytes / COMMAND_OVERHEAD_BYTES + 1;
+        let places = queue_bytes / COMMAND_OVERHEAD_BYTES + 1;
         let (queue, commands) = mpsc::channel(usize::try_from(places).map_err(io::Error::other)?);
         driver::start(driver, disk, writer, commands)?;
         Ok(Self { shared, queue })
@@ -142,7 +158,7 @@ impl Wal {
     }
 
     /// Waits until a write or sync fails and returns why. The process must end then; never completes otherwise.
-    pub async fn fatal(&self) -> String {
+    pub async fn failed(&self) -> String {
         let mut fatal = self.shared.fatal();
         let reason = fatal
             .wait_for(Option::is_some)
@@ -157,7 +173,7 @@ impl Wal {
 
     /// Why the log has stopped, if it has.
     #[must_use]
-    pub fn poison_reason(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<String> {
         self.shared.poison_reason().map(str::to_owned)
     }
 
@@ -171,6 +187,33 @@ impl Wal {
             .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// Waits until everything that was asked for before is durable.
+    ///
+    /// # Errors
+    /// A poisoned or closed log.
+    pub async fn flush(&self) -> io::Result<()> {
+        // Group 0 is no replica: nothing is written for it.
+        let (tx, rx) = oneshot::channel();
+        let done: Done = Box::new(move |result| {
+            // Nobody waits any more if the caller has gone.
+            let _ = tx.send(result);
+        });
+        self.group(0).append(Vec::new(), done).await?;
+        rx.await.map_err(|_| self.shared.refusal())?
+    }
+
+    /// Syncs of segment files so far.
+    #[must_use]
+    pub fn fsyncs(&self) -> u64 {
+        self.shared.counts.fsyncs.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of frames written so far.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.shared.counts.bytes.load(Ordering::Relaxed)
+    }
+
     /// Figures since the log was opened.
     #[must_use]
     pub fn stats(&self) -> WalStats {
@@ -182,7 +225,7 @@ impl Wal {
             bytes: get(&counts.bytes),
             appends: get(&counts.appends),
             last_fsync: Duration::from_nanos(get(&counts.last_fsync_nanos)),
-            queue_bytes: self.shared.options.queue_bytes.saturating_sub(free_bytes),
+            queue_bytes: self.shared.queue_bytes.saturating_sub(free_bytes),
             segments: self.shared.segments.lock().len() as u64,
             live_bytes: get(&self.shared.live_bytes),
             cache_bytes: self.shared.cache.lock().bytes(),

@@ -11,13 +11,10 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 /// Largest segment, bytes: offsets in it are 32 bits wide.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Bytes of recent entries kept in memory per node unless configured.
-pub const CACHE_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
-/// Bytes of commands that may wait for the writer unless configured.
+pub const CACHE_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
+/// Bytes of commands that may wait for the writer, for all groups together, unless said otherwise. Whoever adds more
+/// waits.
 pub const QUEUE_BYTES_DEFAULT: u64 = 32 * 1024 * 1024;
-/// Smallest queue, bytes.
-pub const QUEUE_BYTES_MIN: u64 = 4 * 1024;
-/// Largest queue, bytes.
-pub const QUEUE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Bytes of commands that share one sync.
 pub(super) const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What a queued command costs beside its entries, bytes. Bounds the number of queued commands too.
@@ -25,27 +22,13 @@ pub(super) const COMMAND_OVERHEAD_BYTES: u64 = 256;
 /// Pause between two looks at a disk that is stalled or full.
 pub(super) const DISK_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// How the writer runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Driver {
-    /// A thread of its own.
-    Threads,
-    /// A task of the current runtime, in its time: for simulation. The disk should be a simulated one.
-    Tasks {
-        /// What a sync takes.
-        sync_latency: Duration,
-    },
-}
-
 /// Settings of a node's log.
 #[derive(Clone, Copy, Debug)]
 pub struct WalOptions {
     /// Bytes of a segment file; an entry must fit into one.
     pub segment_bytes: u64,
     /// Bytes of recent entries kept in memory, for all groups together.
-    pub cache_bytes: u64,
-    /// Bytes of commands that may wait for the writer, for all groups together. Whoever adds more waits.
-    pub queue_bytes: u64,
+    pub cache_bytes: usize,
 }
 
 impl Default for WalOptions {
@@ -53,7 +36,6 @@ impl Default for WalOptions {
         Self {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             cache_bytes: CACHE_BYTES_DEFAULT,
-            queue_bytes: QUEUE_BYTES_DEFAULT,
         }
     }
 }
@@ -65,16 +47,11 @@ impl WalOptions {
         {
             return Err(WalError::Option("segment_bytes"));
         }
-        if !(QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&self.queue_bytes) {
-            return Err(WalError::Option("queue_bytes"));
-        }
         Ok(())
     }
 
     /// Entries of one frame, bytes: small against a segment, so that little of one is left unused at its end.
     pub(super) fn chunk_bytes(&self) -> u64 {
-        (self.segment_bytes / 8)
-            .min(BATCH_BYTES_MAX)
-            .min(self.queue_bytes)
+        (self.segment_bytes / 8).min(BATCH_BYTES_MAX)
     }
 }

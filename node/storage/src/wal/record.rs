@@ -100,7 +100,8 @@ pub(super) fn put_keep(buffer: &mut Vec<u8>, keep: Option<u64>) {
     });
 }
 
-pub(super) fn put_facts(buffer: &mut Vec<u8>, facts: &Facts) {
+pub(super) fn put_state(buffer: &mut Vec<u8>, created: bool, facts: &Facts) {
+    buffer.push(u8::from(created));
     put_option(buffer, facts.vote, put_vote);
     put_option(buffer, facts.committed, put_log_id);
     put_option(buffer, facts.purged, put_log_id);
@@ -180,12 +181,15 @@ impl<'a> Cursor<'a> {
         self.option(Self::number)
     }
 
-    pub(super) fn facts(&mut self) -> Option<Facts> {
-        Some(Facts {
+    /// Whether the replica was created, and its facts.
+    pub(super) fn state(&mut self) -> Option<(bool, Facts)> {
+        let created = self.byte()? == 1;
+        let facts = Facts {
             vote: self.option(Self::vote)?,
             committed: self.option(Self::log_id)?,
             purged: self.option(Self::log_id)?,
-        })
+        };
+        Some((created, facts))
     }
 
     pub(super) fn entries(&mut self) -> Option<Vec<EntryView<'a>>> {

@@ -82,8 +82,10 @@ impl Replay {
             Kind::Purge => self.purged(group, cursor.log_id()?, at.segment),
             Kind::Entries | Kind::Relocated => self.entries(at, group, cursor)?,
             Kind::State => {
-                let facts = cursor.facts()?;
-                self.created(group, at.segment);
+                let (created, facts) = cursor.state()?;
+                if created {
+                    self.created(group, at.segment);
+                }
                 if let Some(id) = facts.purged {
                     self.purged(group, id, at.segment);
                 }
@@ -152,12 +154,11 @@ impl ReplayedGroup {
             offset: 0,
             reason,
         };
-        if !self.created {
-            return Err(damage("records of a replica that was never created"));
-        }
-        let mut index = GroupIndex::new(self.facts);
+        let mut index = GroupIndex::new(self.created, self.facts);
         for (id, len, place) in self.entries.into_values() {
-            if index.next_index().is_some_and(|next| next != id.index) {
+            // A log that was never purged begins with 0 or 1.
+            let follows = index.next_index().map_or(id.index <= 1, |next| next == id.index);
+            if !follows {
                 return Err(damage("entries are missing"));
             }
             index.push(Slot {

@@ -29,7 +29,7 @@ pub(super) enum FileName {
 pub(super) const IDENTITY: &str = "identity";
 
 pub(super) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
-    dir.join(format!("{segment:016x}.seg"))
+    dir.join(format!("{segment:016x}.wal"))
 }
 
 pub(super) fn spare_name(number: u64) -> String {
@@ -41,7 +41,7 @@ pub(super) fn parse_name(name: &str) -> FileName {
         return FileName::Identity;
     }
     match name.split_once('.') {
-        Some((number, "seg")) if number.len() == 16 => {
+        Some((number, "wal")) if number.len() == 16 => {
             u64::from_str_radix(number, 16).map_or(FileName::Other, FileName::Segment)
         }
         Some((_, "spare")) => FileName::Spare,

@@ -16,6 +16,7 @@ use super::error::{Damage, closed, poisoned};
 use super::index::{GroupIndex, Place, Slot};
 use super::options::WalOptions;
 use crate::disk::DiskFile;
+use crate::ids::LogId;
 
 pub(super) type Group = Arc<Mutex<GroupIndex>>;
 
@@ -62,10 +63,13 @@ pub(super) fn add(counter: &AtomicU64, by: u64) {
 /// See the module.
 pub(super) struct Shared {
     pub(super) options: WalOptions,
+    pub(super) queue_bytes: u64,
     pub(super) groups: Mutex<BTreeMap<u64, Group>>,
     pub(super) segments: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
     pub(super) cache: Mutex<Cache>,
     pub(super) live_bytes: AtomicU64,
+    /// Committed positions not written yet; they ride with the next batch that anybody waits for.
+    pub(super) committed: Mutex<BTreeMap<u64, LogId>>,
     pub(super) tickets: AtomicU64,
     pub(super) counts: Counts,
     /// Room for commands, in bytes. Closed when no more are taken.
@@ -77,13 +81,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: WalOptions) -> Self {
-        let room = usize::try_from(options.queue_bytes).unwrap_or(Semaphore::MAX_PERMITS);
+    pub(super) fn new(options: WalOptions, queue_bytes: u64) -> Self {
+        let room = usize::try_from(queue_bytes).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             options,
+            queue_bytes,
+            committed: Mutex::default(),
             groups: Mutex::new(BTreeMap::new()),
             segments: Mutex::new(BTreeMap::new()),
-            cache: Mutex::new(Cache::new(options.cache_bytes)),
+            cache: Mutex::new(Cache::new(options.cache_bytes as u64)),
             live_bytes: AtomicU64::new(0),
             tickets: AtomicU64::new(1),
             counts: Counts::default(),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use spine_storage::Driver;
 use spine_storage::disk::SimDisk;
-use spine_storage::wal::{Driver, WalError};
+use spine_storage::wal::WalError;
 
 use crate::support::{Place, STORE, TASKS, append, body, check_whole, done, entries, id, save_vote, vote};
 
@@ -31,7 +32,7 @@ suite!(
     purge_in_the_middle_at_the_end_and_beyond,
     groups_do_not_see_each_other,
     entries_out_of_sequence_are_refused,
-    nothing_before_creation,
+    a_replica_that_was_never_created_does_not_exist,
     a_removed_replica_is_gone,
     evicted_entries_are_read_back,
     callbacks_come_in_order,
@@ -42,7 +43,7 @@ suite!(
 );
 
 async fn a_new_log_is_empty(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     assert!(!log.exists());
     log.create().await.unwrap();
@@ -54,7 +55,7 @@ async fn a_new_log_is_empty(place: Place) {
     );
     assert!(log.read(0..10, 100).unwrap().is_empty());
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert!(wal.group(1).exists());
     assert!(!wal.group(2).exists());
     assert_eq!(wal.replicas(), [1]);
@@ -62,7 +63,7 @@ async fn a_new_log_is_empty(place: Place) {
 }
 
 async fn entries_are_readable_at_once_and_after_reopening(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     let (done, rx) = done();
@@ -75,7 +76,7 @@ async fn entries_are_readable_at_once_and_after_reopening(place: Place) {
     assert_eq!(log.log_id_at(8), None);
     wal.close().await.unwrap();
     for _ in 0..3 {
-        let wal = place.open().await;
+        let wal = place.open();
         let log = wal.group(1);
         assert_eq!(check_whole(&log).len(), 7);
         assert_eq!(log.log_id_at(6), Some(id(2, 6)));
@@ -84,7 +85,7 @@ async fn entries_are_readable_at_once_and_after_reopening(place: Place) {
 }
 
 async fn reads_are_cut_by_bytes_but_never_empty(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=10, 100).await.unwrap();
@@ -98,24 +99,24 @@ async fn reads_are_cut_by_bytes_but_never_empty(place: Place) {
 }
 
 async fn the_last_vote_and_committed_position_are_kept(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     for term in 1..=3 {
         save_vote(&log, vote(term)).await.unwrap();
     }
     append(&log, 3, 1..=4, 10).await.unwrap();
-    log.save_committed(id(3, 4)).await.unwrap();
+    log.save_committed(id(3, 4));
     assert_eq!(log.committed(), Some(id(3, 4)));
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert_eq!(wal.group(1).vote(), Some(vote(3)));
     assert_eq!(wal.group(1).committed(), Some(id(3, 4)));
     wal.close().await.unwrap();
 }
 
 async fn truncation_keeps_its_position(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=10, 50).await.unwrap();
@@ -124,20 +125,20 @@ async fn truncation_keeps_its_position(place: Place) {
     log.truncate_after(Some(id(1, 6))).await.unwrap();
     assert_eq!(log.last(), Some(id(1, 6)));
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     assert_eq!(check_whole(&log).len(), 6);
     log.truncate_after(None).await.unwrap();
     assert_eq!(log.last(), None);
     append(&log, 2, 1..=2, 50).await.unwrap();
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert_eq!(check_whole(&wal.group(1)), [id(2, 1), id(2, 2)]);
     wal.close().await.unwrap();
 }
 
 async fn truncated_entries_can_be_replaced(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     for term in 1..=5 {
@@ -148,13 +149,13 @@ async fn truncated_entries_can_be_replaced(place: Place) {
     let expected = [id(1, 1), id(1, 2), id(1, 3), id(5, 4), id(5, 5), id(5, 6)];
     assert_eq!(check_whole(&log), expected);
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert_eq!(check_whole(&wal.group(1)), expected);
     wal.close().await.unwrap();
 }
 
 async fn purge_in_the_middle_at_the_end_and_beyond(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=10, 50).await.unwrap();
@@ -178,7 +179,7 @@ async fn purge_in_the_middle_at_the_end_and_beyond(place: Place) {
     assert!(append(&log, 3, 6..=6, 50).await.is_err());
     append(&log, 3, 101..=102, 50).await.unwrap();
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     assert_eq!(log.purged(), Some(id(3, 100)));
     assert_eq!(check_whole(&log), [id(3, 101), id(3, 102)]);
@@ -186,7 +187,7 @@ async fn purge_in_the_middle_at_the_end_and_beyond(place: Place) {
 }
 
 async fn groups_do_not_see_each_other(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     for group in 1..=50 {
         wal.group(group).create().await.unwrap();
     }
@@ -199,7 +200,7 @@ async fn groups_do_not_see_each_other(place: Place) {
         }
     }
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     for group in 1..=50 {
         let ids = check_whole(&wal.group(group));
         assert_eq!(ids.len() as u64, 4 * group);
@@ -209,7 +210,7 @@ async fn groups_do_not_see_each_other(place: Place) {
 }
 
 async fn entries_out_of_sequence_are_refused(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=2, 10).await.unwrap();
@@ -230,21 +231,25 @@ async fn entries_out_of_sequence_are_refused(place: Place) {
     wal.close().await.unwrap();
 }
 
-async fn nothing_before_creation(place: Place) {
-    let wal = place.open().await;
+async fn a_replica_that_was_never_created_does_not_exist(place: Place) {
+    let wal = place.open();
     let log = wal.group(9);
-    assert!(save_vote(&log, vote(1)).await.is_err());
-    assert!(append(&log, 1, 1..=1, 10).await.is_err());
-    assert!(log.purge(id(1, 1)).await.is_err());
-    assert_eq!((log.vote(), log.last()), (None, None));
+    save_vote(&log, vote(1)).await.unwrap();
+    append(&log, 1, 1..=1, 10).await.unwrap();
+    assert!(
+        append(&wal.group(8), 1, 2..=2, 10).await.is_err(),
+        "a log begins with 0 or 1"
+    );
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert!(wal.replicas().is_empty());
+    assert!(!wal.group(9).exists());
+    assert_eq!(wal.group(9).vote(), Some(vote(1)));
     wal.close().await.unwrap();
 }
 
 async fn a_removed_replica_is_gone(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     for group in [1, 2] {
         wal.group(group).create().await.unwrap();
         append(&wal.group(group), 1, 1..=10, 100).await.unwrap();
@@ -252,7 +257,7 @@ async fn a_removed_replica_is_gone(place: Place) {
     wal.group(1).remove().await.unwrap();
     assert!(!wal.group(1).exists());
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert_eq!(wal.replicas(), [2]);
     assert_eq!(check_whole(&wal.group(2)).len(), 10);
     wal.close().await.unwrap();
@@ -260,7 +265,7 @@ async fn a_removed_replica_is_gone(place: Place) {
 
 async fn evicted_entries_are_read_back(mut place: Place) {
     place.options.cache_bytes = 1000;
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     for index in 1..=100 {
@@ -273,7 +278,7 @@ async fn evicted_entries_are_read_back(mut place: Place) {
 }
 
 async fn callbacks_come_in_order(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
@@ -295,34 +300,32 @@ async fn callbacks_come_in_order(place: Place) {
 }
 
 async fn an_append_of_many_frames_completes_once(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     // Far more than the queue and than a segment holds.
     append(&log, 1, 1..=1000, 200).await.unwrap();
     assert_eq!(check_whole(&log).len(), 1000);
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert_eq!(check_whole(&wal.group(1)).len(), 1000);
     wal.close().await.unwrap();
 }
 
 async fn another_store_is_refused(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     wal.group(1).create().await.unwrap();
     wal.close().await.unwrap();
     let mut other = STORE;
     other[3] ^= 1;
-    let opened =
-        spine_storage::wal::Wal::open(place.disk.clone(), &place.dir, other, place.options, place.driver)
-            .await;
+    let opened = place.try_open_as(other);
     assert!(matches!(opened.err(), Some(WalError::AnotherStore)));
     place.disk.remove_file(&place.path("identity")).unwrap();
-    assert!(matches!(place.try_open().await.err(), Some(WalError::Damaged(_))));
+    assert!(matches!(place.try_open().err(), Some(WalError::Damaged(_))));
 }
 
 async fn a_closed_log_refuses(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     wal.close().await.unwrap();
@@ -334,7 +337,7 @@ async fn a_closed_log_refuses(place: Place) {
 }
 
 async fn large_entries_up_to_the_limit(place: Place) {
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     let max = usize::try_from(log.entry_bytes_max()).unwrap();
@@ -343,7 +346,7 @@ async fn large_entries_up_to_the_limit(place: Place) {
     assert!(append(&log, 1, 3..=3, max + 1).await.is_err());
     append(&log, 1, 3..=3, 0).await.unwrap();
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     let read = wal.group(1).read(1..4, usize::MAX).unwrap();
     assert_eq!(read[1].1, body(id(1, 2), max - 1));
     assert_eq!(read[2].1.len(), 0);
@@ -361,7 +364,7 @@ async fn an_entry_replaced_while_it_is_being_synced_is_not_mixed_up() {
         },
     );
     place.options.cache_bytes = 0;
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     let (first, first_done) = done();
@@ -374,4 +377,31 @@ async fn an_entry_replaced_while_it_is_being_synced_is_not_mixed_up() {
     assert_eq!(check_whole(&log), [id(1, 1), id(2, 2), id(2, 3)]);
     second_done.await.unwrap().unwrap();
     assert_eq!(check_whole(&log), [id(1, 1), id(2, 2), id(2, 3)]);
+}
+
+/// A committed position goes to the disk with or after its entry, never before: nobody could apply up to it.
+#[tokio::test]
+async fn a_committed_position_never_lies_beyond_the_log() {
+    let disk = SimDisk::new(4);
+    let place = Place::simulated(
+        &disk,
+        Driver::Tasks {
+            sync_latency: Duration::from_millis(5),
+        },
+    );
+    let wal = place.open();
+    let log = wal.group(1);
+    log.create().await.unwrap();
+    log.purge(id(1, 9)).await.unwrap();
+    // Known to be committed by others before the entry is here.
+    log.save_committed(id(1, 12));
+    append(&log, 1, 10..=11, 50).await.unwrap();
+    disk.process_crash();
+    let wal = place.open();
+    assert_eq!(wal.group(1).committed(), None);
+    let log = wal.group(1);
+    log.save_committed(id(1, 12));
+    append(&log, 1, 12..=12, 50).await.unwrap();
+    disk.process_crash();
+    assert_eq!(place.open().group(1).committed(), Some(id(1, 12)));
 }

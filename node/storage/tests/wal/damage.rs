@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use spine_storage::disk::SimDisk;
 use spine_storage::wal::{Damage, GroupLog, Wal, WalError};
 
-use crate::support::{Place, TASKS, append, check_whole, done, entries, id, save_vote, vote};
+use crate::support::{Place, TASKS, append, check_whole, corrupt, done, entries, id, save_vote, vote};
 
 const SEED: u64 = 11;
 /// Entries of this size leave no padding in a frame, so that every byte counts.
@@ -32,7 +32,7 @@ async fn created(wal: &Wal) -> GroupLog {
 fn fill(disk: &SimDisk, close: bool) {
     let process = process();
     process.block_on(async {
-        let wal = Place::simulated(disk, TASKS).open().await;
+        let wal = Place::simulated(disk, TASKS).open();
         let log = created(&wal).await;
         for index in 1..=ENTRIES {
             append(&log, 1, index..=index, LEN).await.unwrap();
@@ -45,7 +45,7 @@ fn fill(disk: &SimDisk, close: bool) {
 
 fn reopen(disk: &SimDisk) -> Result<Vec<u64>, WalError> {
     process().block_on(async {
-        let wal = Place::simulated(disk, TASKS).try_open().await?;
+        let wal = Place::simulated(disk, TASKS).try_open()?;
         Ok(check_whole(&wal.group(1)).iter().map(|id| id.index).collect())
     })
 }
@@ -72,12 +72,12 @@ fn flipped_bytes_in_the_middle_are_always_refused() {
         let used = used_bytes(&place, name);
         for step in 0..8 {
             let offset = HEAD_BYTES + (used - HEAD_BYTES - 1) * step / 7;
-            disk.corrupt(&path(&place, name), offset, 1).unwrap();
+            corrupt(&disk, &path(&place, name), offset, 1);
             assert!(
                 matches!(reopen(&disk), Err(WalError::Damaged(Damage { .. }))),
                 "{name} byte {offset} of {used}"
             );
-            disk.corrupt(&path(&place, name), offset, 1).unwrap();
+            corrupt(&disk, &path(&place, name), offset, 1);
             refused += 1;
         }
     }
@@ -98,7 +98,7 @@ fn after_a_clean_end_the_last_record_counts_too() {
     let last = path(&place, &segments[segments.len() - 2]);
     let used = used_bytes(&place, &segments[segments.len() - 2]);
     // The frame in front of the closing mark, which is a bare header that ends with zeros.
-    disk.corrupt(&last, used.next_multiple_of(8) - 60, 1).unwrap();
+    corrupt(&disk, &last, used.next_multiple_of(8) - 60, 1);
     assert!(matches!(reopen(&disk), Err(WalError::Damaged(_))));
 }
 
@@ -109,12 +109,12 @@ fn heads_and_the_identity_are_checked() {
     let place = Place::simulated(&disk, TASKS);
     for name in place.segments().iter().chain(&["identity".to_owned()]) {
         for offset in [0, 10, 19] {
-            disk.corrupt(&path(&place, name), offset, 1).unwrap();
+            corrupt(&disk, &path(&place, name), offset, 1);
             assert!(
                 matches!(reopen(&disk), Err(WalError::Damaged(_))),
                 "{name} byte {offset}"
             );
-            disk.corrupt(&path(&place, name), offset, 1).unwrap();
+            corrupt(&disk, &path(&place, name), offset, 1);
         }
     }
 }
@@ -149,10 +149,10 @@ fn a_torn_tail_goes_and_the_log_goes_on() {
     let segments = place.segments();
     let name = &segments[segments.len() - 2];
     let used = used_bytes(&place, name);
-    disk.corrupt(&path(&place, name), used - 10, 5).unwrap();
+    corrupt(&disk, &path(&place, name), used - 10, 5);
     assert_eq!(reopen(&disk).unwrap().len() as u64, ENTRIES - 1);
     process().block_on(async {
-        let wal = place.open().await;
+        let wal = place.open();
         append(&wal.group(1), 2, ENTRIES..=ENTRIES + 20, LEN)
             .await
             .unwrap();
@@ -168,7 +168,7 @@ fn the_remains_of_a_torn_write_never_come_back() {
     let disk = SimDisk::new(SEED);
     let place = Place::simulated(&disk, TASKS);
     let first_byte = process().block_on(async {
-        let wal = place.open().await;
+        let wal = place.open();
         let log = created(&wal).await;
         save_vote(&log, vote(1)).await.unwrap();
         let used = used_bytes(&place, &place.segments()[0]).next_multiple_of(8);
@@ -190,7 +190,7 @@ fn the_remains_of_a_torn_write_never_come_back() {
         .step_by(8)
         .find(|at| bytes[usize::try_from(*at).unwrap()..].starts_with(&payload_bytes.to_le_bytes()))
         .expect("the first frame");
-    disk.corrupt(&segment, start + 40, 1).unwrap();
+    corrupt(&disk, &segment, start + 40, 1);
     assert_eq!(
         reopen(&disk).unwrap(),
         [0; 0],
@@ -198,14 +198,14 @@ fn the_remains_of_a_torn_write_never_come_back() {
     );
     // The mark of that opening stands in the place of the first frame's head; fill up to where the second one stood.
     process().block_on(async {
-        let wal = place.open().await;
+        let wal = place.open();
         let log = wal.group(1);
         let marks = 2 * 32;
         let len = usize::try_from(FRAME_BYTES - marks - 32 - 4 - 28).unwrap();
         append(&log, 2, 1..=1, len).await.unwrap();
     });
     process().block_on(async {
-        let wal = place.open().await;
+        let wal = place.open();
         assert_eq!(check_whole(&wal.group(1)), [id(2, 1)]);
     });
 }
@@ -215,12 +215,12 @@ async fn an_entry_that_rots_is_not_read() {
     let disk = SimDisk::new(SEED);
     let mut place = Place::simulated(&disk, TASKS);
     place.options.cache_bytes = 0;
-    let wal = place.open().await;
+    let wal = place.open();
     let log = created(&wal).await;
     append(&log, 1, 1..=10, LEN).await.unwrap();
     let name = &place.segments()[0];
     let used = used_bytes(&place, name);
-    disk.corrupt(&place.path(name), used - 3, 1).unwrap();
+    corrupt(&disk, &place.path(name), used - 3, 1);
     assert_eq!(log.read(1..10, usize::MAX).unwrap().len(), 9);
     let error = log.read(1..11, usize::MAX).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);

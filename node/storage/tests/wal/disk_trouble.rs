@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use spine_storage::Driver;
 use spine_storage::disk::{Disk, SimDisk};
-use spine_storage::wal::{Driver, Wal};
+use spine_storage::wal::Wal;
 use tokio::time::timeout;
 
 use crate::support::{Place, TASKS, append, check_whole, done, entries, save_vote, vote};
@@ -14,12 +15,12 @@ const SHORT: Duration = Duration::from_millis(30);
 async fn failing_sync(driver: Driver) {
     let disk = SimDisk::new(3);
     let place = Place::simulated(&disk, driver);
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=5, 100).await.unwrap();
     // The segment being written, not the one being prepared.
-    disk.fail_next_sync(Some(&place.path("0000000000000001.seg")));
+    disk.fail_next_sync_of(&place.path("0000000000000001.wal"));
     let mut waiting = Vec::new();
     for index in 6..=20 {
         let (done, rx) = done();
@@ -30,14 +31,15 @@ async fn failing_sync(driver: Driver) {
     for rx in waiting {
         assert!(rx.await.expect("every callback is called").is_err());
     }
-    timeout(PATIENCE, wal.fatal()).await.unwrap();
-    assert!(wal.poison_reason().is_some());
+    timeout(PATIENCE, wal.failed()).await.unwrap();
+    assert!(wal.failure().is_some());
     assert!(
         save_vote(&log, vote(1)).await.is_err(),
         "a failed sync is never tried again"
     );
     assert!(wal.close().await.is_err());
-    let wal = place.open().await;
+    disk.power_cut();
+    let wal = place.open();
     assert_eq!(check_whole(&wal.group(1)).len(), 5);
 }
 
@@ -72,15 +74,15 @@ async fn fill_queue(wal: &Wal) -> Vec<tokio::sync::oneshot::Receiver<std::io::Re
 async fn a_stalled_disk_makes_callers_wait_and_is_noticed() {
     let disk = SimDisk::new(3);
     let place = Place::simulated(&disk, TASKS);
-    let wal = place.open().await;
+    let wal = place.open();
     wal.group(1).create().await.unwrap();
     assert_eq!(wal.stalled_for(), Duration::ZERO);
-    disk.stall(true);
+    disk.set_stalled(true);
     let waiting = fill_queue(&wal).await;
     assert!(waiting.len() < 100, "the queue is bounded");
     assert!(wal.stalled_for() >= SHORT);
-    assert!(wal.stats().queue_bytes <= place.options.queue_bytes);
-    disk.stall(false);
+    assert!(wal.stats().queue_bytes <= place.queue_bytes);
+    disk.set_stalled(false);
     for rx in waiting {
         timeout(PATIENCE, rx).await.unwrap().unwrap().unwrap();
     }
@@ -94,28 +96,28 @@ async fn a_stalled_disk_makes_callers_wait_and_is_noticed() {
     .unwrap();
     assert_eq!(wal.stalled_for(), Duration::ZERO);
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert_eq!(check_whole(&wal.group(1)).len(), 200);
 }
 
 async fn full_disk(driver: Driver) {
     let disk = SimDisk::new(3);
     let place = Place::simulated(&disk, driver);
-    let wal = place.open().await;
+    let wal = place.open();
     let log = wal.group(1);
     log.create().await.unwrap();
     append(&log, 1, 1..=2, 1000).await.unwrap();
-    disk.fill(Some(disk.used_bytes()));
+    disk.set_capacity(Some(disk.used_bytes()));
     let waiting = fill_queue(&wal).await;
     assert!(wal.stalled_for() > Duration::ZERO);
     assert_eq!(log.read(1..3, usize::MAX).unwrap().len(), 2, "reads go on");
-    disk.fill(None);
+    disk.set_capacity(None);
     let count = waiting.len();
     for rx in waiting {
         timeout(PATIENCE, rx).await.unwrap().unwrap().unwrap();
     }
     wal.close().await.unwrap();
-    let wal = place.open().await;
+    let wal = place.open();
     assert_eq!(check_whole(&wal.group(1)).len(), 2 + count);
 }
 
@@ -129,17 +131,17 @@ async fn a_full_disk_makes_callers_wait_until_there_is_room() {
 async fn closing_on_a_full_disk_ends_and_tells_everybody() {
     let disk = SimDisk::new(3);
     let place = Place::simulated(&disk, TASKS);
-    let wal = place.open().await;
+    let wal = place.open();
     wal.group(1).create().await.unwrap();
-    disk.fill(Some(disk.used_bytes()));
+    disk.set_capacity(Some(disk.used_bytes()));
     let waiting = fill_queue(&wal).await;
     assert!(timeout(PATIENCE, wal.close()).await.unwrap().is_err());
     for rx in waiting {
         // Those that had room are durable, the others are not; all are told.
         drop(timeout(PATIENCE, rx).await.unwrap().unwrap());
     }
-    disk.fill(None);
-    let wal = place.open().await;
+    disk.set_capacity(None);
+    let wal = place.open();
     check_whole(&wal.group(1));
 }
 
@@ -150,7 +152,7 @@ async fn dropping_every_handle_finishes_the_work() {
         let place = Place::simulated(&disk, driver);
         let (done, rx) = done();
         {
-            let wal = place.open().await;
+            let wal = place.open();
             let log = wal.group(1);
             log.create().await.unwrap();
             log.append(entries(1, 1..=3, 100), done).await.unwrap();
@@ -168,17 +170,16 @@ fn a_killed_process_still_calls_back() {
         .build()
         .unwrap();
     let mut rx = process.block_on(async {
-        let wal = place.open().await;
+        let wal = place.open();
         wal.group(1).create().await.unwrap();
-        disk.stall(true);
+        disk.set_stalled(true);
         let (done, rx) = done();
         wal.group(1).append(entries(1, 1..=3, 100), done).await.unwrap();
         Some(rx)
     });
     drop(process);
     assert!(rx.take().unwrap().blocking_recv().unwrap().is_err());
-    disk.power_cut();
-    assert!(!disk.stalled());
+    assert!(disk.stalled());
 }
 
 #[tokio::test]
@@ -186,8 +187,8 @@ async fn many_callers_on_a_small_queue_all_get_through() {
     for driver in [TASKS, Driver::Threads] {
         let disk = SimDisk::new(3);
         let mut place = Place::simulated(&disk, driver);
-        place.options.queue_bytes = 4096;
-        let wal = place.open().await;
+        place.queue_bytes = 4096;
+        let wal = place.open();
         let mut callers = tokio::task::JoinSet::new();
         for group in 1..=20 {
             let log = wal.group(group);
@@ -195,13 +196,13 @@ async fn many_callers_on_a_small_queue_all_get_through() {
                 log.create().await.unwrap();
                 for index in 0..20 {
                     append(&log, 1, index * 3 + 1..=index * 3 + 3, 500).await.unwrap();
-                    log.save_committed(log.last().unwrap()).await.unwrap();
+                    log.save_committed(log.last().unwrap());
                 }
             });
         }
         timeout(PATIENCE, callers.join_all()).await.unwrap();
         wal.close().await.unwrap();
-        let wal = place.open().await;
+        let wal = place.open();
         for group in 1..=20 {
             assert_eq!(check_whole(&wal.group(group)).len(), 60);
         }

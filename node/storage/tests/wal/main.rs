@@ -6,6 +6,8 @@ mod conformance;
 mod crash_points;
 mod damage;
 mod disk_trouble;
+#[path = "../support/machine.rs"]
+mod machine;
 mod model;
 mod power_cuts;
 mod space;

@@ -68,11 +68,11 @@ fn run_seed(seed: u64) -> (u64, u64) {
     for _ in 0..LIVES {
         let process = runtime();
         process.block_on(async {
-            let wal = place.open().await;
+            let wal = place.open();
             model.recovered(&wal);
             let cut = rng.random_bool(0.7);
             if cut {
-                disk.cut_power_at(disk.counters().operations + rng.random_range(1..120));
+                disk.power_cut_after(rng.random_range(0..120));
             }
             let finished = live(&wal, &mut model, &mut rng).await;
             if finished && !cut && rng.random_bool(0.3) {
@@ -84,14 +84,14 @@ fn run_seed(seed: u64) -> (u64, u64) {
         });
         drop(process);
         // Not to strike in the next life.
-        disk.cut_power_at(u64::MAX);
-        disk.power_on();
+        disk.cancel_power_cut();
+        disk.process_crash();
         if rng.random_bool(0.2) {
             disk.power_cut();
         }
     }
     let process = runtime();
-    process.block_on(async { model.recovered(&place.open().await) });
+    process.block_on(async { model.recovered(&place.open()) });
     (relocated_bytes, segments)
 }
 

@@ -1,7 +1,8 @@
 //! Disk space stays bounded: segments are recycled, and quiet groups do not keep old ones.
 
+use spine_storage::Driver;
 use spine_storage::disk::SimDisk;
-use spine_storage::wal::{Driver, Wal};
+use spine_storage::wal::Wal;
 
 use crate::support::{Place, TASKS, append, check_whole, id, save_vote, vote};
 
@@ -23,7 +24,7 @@ fn places() -> Vec<Place> {
 #[tokio::test]
 async fn purged_segments_are_recycled() {
     for place in places() {
-        let wal = place.open().await;
+        let wal = place.open();
         let log = wal.group(1);
         log.create().await.unwrap();
         for index in 1..=400 {
@@ -39,7 +40,7 @@ async fn purged_segments_are_recycled() {
             files.len() <= 12,
             "400 KB in files of 16 KB, nearly all purged: {files:?}"
         );
-        let wal = place.open().await;
+        let wal = place.open();
         assert_eq!(check_whole(&wal.group(1)).len(), 10);
         assert_eq!(wal.group(1).purged(), Some(id(1, 390)));
     }
@@ -48,14 +49,14 @@ async fn purged_segments_are_recycled() {
 #[tokio::test]
 async fn a_quiet_group_does_not_keep_old_segments() {
     for place in places() {
-        let wal = place.open().await;
+        let wal = place.open();
         let (quiet, empty, busy) = (wal.group(1), wal.group(2), wal.group(3));
         for log in [&quiet, &empty, &busy] {
             log.create().await.unwrap();
         }
         append(&quiet, 5, 1..=7, 300).await.unwrap();
         quiet.purge(id(5, 2)).await.unwrap();
-        quiet.save_committed(id(5, 7)).await.unwrap();
+        quiet.save_committed(id(5, 7));
         save_vote(&quiet, vote(5)).await.unwrap();
         for index in 1..=400 {
             append(&busy, 1, index..=index, 1000).await.unwrap();
@@ -65,7 +66,7 @@ async fn a_quiet_group_does_not_keep_old_segments() {
         assert!(wal.stats().relocated_bytes > 0);
         assert_eq!(check_whole(&quiet).len(), 5);
         wal.close().await.unwrap();
-        let wal = place.open().await;
+        let wal = place.open();
         let quiet = wal.group(1);
         assert_eq!(check_whole(&quiet).len(), 5);
         assert_eq!(quiet.vote(), Some(vote(5)));
@@ -79,7 +80,7 @@ async fn a_quiet_group_does_not_keep_old_segments() {
 #[tokio::test]
 async fn a_large_quiet_group_costs_no_more_than_twice_its_size() {
     for place in places() {
-        let wal = place.open().await;
+        let wal = place.open();
         let (quiet, busy) = (wal.group(1), wal.group(2));
         quiet.create().await.unwrap();
         busy.create().await.unwrap();
@@ -93,7 +94,7 @@ async fn a_large_quiet_group_costs_no_more_than_twice_its_size() {
         assert!(wal.stats().relocated_bytes < 2 * 600 * 1000);
         assert_eq!(check_whole(&quiet).len(), 120);
         wal.close().await.unwrap();
-        let wal = place.open().await;
+        let wal = place.open();
         assert_eq!(check_whole(&wal.group(1)).len(), 120);
     }
 }
@@ -101,7 +102,7 @@ async fn a_large_quiet_group_costs_no_more_than_twice_its_size() {
 #[tokio::test]
 async fn a_removed_replica_keeps_no_segments() {
     for place in places() {
-        let wal = place.open().await;
+        let wal = place.open();
         let log = wal.group(1);
         log.create().await.unwrap();
         append(&log, 1, 1..=100, 1000).await.unwrap();

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use spine_storage::Driver;
 use spine_storage::disk::{Disk, RealDisk, SimDisk};
 use spine_storage::ids::{LogId, Vote};
-use spine_storage::wal::{Done, Driver, GroupLog, Wal, WalError, WalOptions};
+use spine_storage::wal::{Done, GroupLog, Wal, WalError, WalOptions};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+use crate::machine::Machine;
 
 /// The store of every test.
 pub(crate) const STORE: [u8; 16] = [7; 16];
@@ -18,8 +21,9 @@ pub(crate) const STORE: [u8; 16] = [7; 16];
 pub(crate) const SMALL: WalOptions = WalOptions {
     segment_bytes: 16 * 1024,
     cache_bytes: 1024 * 1024,
-    queue_bytes: 64 * 1024,
 };
+/// Room for commands that wait, bytes.
+pub(crate) const QUEUE_BYTES: u64 = 64 * 1024;
 /// The simulator's driver, with a sync that takes no time.
 pub(crate) const TASKS: Driver = Driver::Tasks {
     sync_latency: Duration::ZERO,
@@ -31,45 +35,59 @@ pub(crate) struct Place {
     pub(crate) dir: PathBuf,
     pub(crate) driver: Driver,
     pub(crate) options: WalOptions,
+    pub(crate) queue_bytes: u64,
+    simulated: Option<SimDisk>,
     _keep: Option<TempDir>,
 }
 
 impl Place {
     pub(crate) fn real() -> Self {
         let keep = TempDir::new().unwrap();
-        let dir = keep.path().join("wal");
         Self {
-            disk: RealDisk::shared(),
-            dir,
+            disk: Arc::new(RealDisk),
+            dir: keep.path().join("wal"),
             driver: Driver::Threads,
             options: SMALL,
+            queue_bytes: QUEUE_BYTES,
+            simulated: None,
             _keep: Some(keep),
         }
     }
 
     pub(crate) fn simulated(disk: &SimDisk, driver: Driver) -> Self {
         Self {
-            disk: disk.shared(),
+            disk: Arc::new(disk.clone()),
             dir: PathBuf::from("/node/wal"),
             driver,
             options: SMALL,
+            queue_bytes: QUEUE_BYTES,
+            simulated: Some(disk.clone()),
             _keep: None,
         }
     }
 
-    pub(crate) async fn try_open(&self) -> Result<Wal, WalError> {
-        Wal::open(
-            Arc::clone(&self.disk),
+    pub(crate) fn try_open_as(&self, store: [u8; 16]) -> Result<Wal, WalError> {
+        // A process that outlives a power cut touches nothing any more.
+        let disk = self
+            .simulated
+            .as_ref()
+            .map_or_else(|| Arc::clone(&self.disk), Machine::boot);
+        Wal::open_with_queue(
+            disk,
             &self.dir,
-            STORE,
+            store,
             self.options,
+            self.queue_bytes,
             self.driver,
         )
-        .await
     }
 
-    pub(crate) async fn open(&self) -> Wal {
-        self.try_open().await.unwrap()
+    pub(crate) fn try_open(&self) -> Result<Wal, WalError> {
+        self.try_open_as(STORE)
+    }
+
+    pub(crate) fn open(&self) -> Wal {
+        self.try_open().unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -81,7 +99,7 @@ impl Place {
         let names = self.disk.list(&self.dir).unwrap();
         names
             .into_iter()
-            .filter(|name| Path::new(name).extension().is_some_and(|end| end == "seg"))
+            .filter(|name| Path::new(name).extension().is_some_and(|end| end == "wal"))
             .collect()
     }
 }
@@ -151,4 +169,11 @@ pub(crate) fn check_whole(log: &GroupLog) -> Vec<LogId> {
         assert_eq!(bytes, body(id, bytes.len()), "entry {} has other bytes", id.index);
     }
     ids
+}
+
+/// Flips bits of some bytes.
+pub(crate) fn corrupt(disk: &SimDisk, path: &Path, offset: u64, len: u64) {
+    for byte in offset..offset + len {
+        disk.flip_bit(path, byte * 8 + byte % 8).unwrap();
+    }
 }

@@ -1,0 +1,13 @@
+//! Clusters of real processes on loopback, and what can be done to them.
+
+mod cluster;
+mod error;
+pub mod garbage;
+mod run;
+pub mod signals;
+pub mod strace;
+
+pub(crate) use cluster::read_replica;
+pub use cluster::{Cluster, Options};
+pub use error::ClusterError;
+pub use run::{Calls, Run, RunOptions, first_failures, settle_and_check};

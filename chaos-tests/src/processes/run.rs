@@ -1,0 +1,186 @@
+//! Clients calling a cluster while something is done to it, then every check.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::{Cluster, ClusterError};
+use crate::checkers::digest::Digests;
+use crate::checkers::linearizability::Limits;
+use crate::checkers::{FinalState, Report, check};
+use crate::history::{Operation, Outcome, Recorder};
+use crate::oracle::Oracle;
+use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers};
+
+/// Who calls, and how.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    pub seed: u64,
+    pub clients: usize,
+    pub registers: Registers,
+    pub think: Duration,
+    pub deadline: Duration,
+    pub value_len: usize,
+    pub mix: Mix,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            clients: 8,
+            registers: Registers { count: 24, run: 0 },
+            think: Duration::from_millis(4),
+            deadline: Duration::from_secs(5),
+            value_len: 256,
+            mix: Mix::default(),
+        }
+    }
+}
+
+/// Clients that are calling.
+pub struct Run {
+    recorder: Recorder,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Run {
+    /// Starts all clients; each has connections of its own.
+    ///
+    /// # Errors
+    /// Never with addresses of a cluster.
+    pub fn start(cluster: &Cluster, options: &RunOptions) -> Result<Self, ClusterError> {
+        let recorder = Recorder::on_real_time();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = Vec::new();
+        for _ in 0..options.clients {
+            let caller = Arc::new(LibraryCaller::new(&cluster.client(options.deadline)?));
+            let client = Client::new(
+                options.seed,
+                recorder.clone(),
+                caller,
+                options.mix,
+                options.registers,
+            );
+            let pace = Pace {
+                think: options.think,
+                stop: stop.clone(),
+                value_len: options.value_len,
+            };
+            clients.push(tokio::spawn(client.run(pace)));
+        }
+        Ok(Self {
+            recorder,
+            stop,
+            clients,
+        })
+    }
+
+    /// Answered and open calls so far.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.recorder.len()
+    }
+
+    /// Waits until so many more calls were made.
+    ///
+    /// # Errors
+    /// They are not made within 30 s.
+    pub async fn wait_operations(&self, more: usize) -> Result<(), ClusterError> {
+        let (begin, limit) = (self.operations(), Duration::from_secs(30));
+        let end = tokio::time::Instant::now() + limit;
+        while self.operations() < begin + more {
+            if tokio::time::Instant::now() > end {
+                let seen = format!("{} calls", self.operations() - begin);
+                return Err(ClusterError::Waited {
+                    what: format!("{more} calls"),
+                    limit,
+                    seen,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Lets every client finish its call and gives the history.
+    pub async fn stop(self) -> Vec<Operation> {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            // A client that panicked leaves its call open, which is what it was.
+            let _ = client.await;
+        }
+        self.recorder.operations()
+    }
+}
+
+/// Everything that can be checked of a history and the cluster it ended with.
+///
+/// # Errors
+/// The cluster does not become healthy and equal within `limit`.
+pub async fn settle_and_check(
+    cluster: &mut Cluster,
+    operations: &[Operation],
+    limit: Duration,
+) -> Result<Report, ClusterError> {
+    cluster.wait_healthy(limit).await?;
+    cluster.wait_equal(limit).await?;
+    let replicas = cluster.replicas(&Oracle::of(operations)).await?;
+    let report = check(
+        operations,
+        Some(&FinalState { replicas }),
+        &Digests::default(),
+        Limits::default(),
+    );
+    if !report.is_clean() {
+        cluster.keep_files();
+    }
+    Ok(report)
+}
+
+/// How calls of a history ended.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Calls {
+    pub all: u64,
+    pub answered: u64,
+    /// Not answered, or not known to have happened, within the deadline.
+    pub failed: u64,
+    /// The longest call that was answered, milliseconds.
+    pub longest_ms: u64,
+}
+
+impl Calls {
+    #[must_use]
+    pub fn of(operations: &[Operation]) -> Self {
+        let mut calls = Self::default();
+        for operation in operations {
+            calls.all += 1;
+            match operation.outcome {
+                Outcome::Ok(_) | Outcome::Rejected { .. } => {
+                    calls.answered += 1;
+                    let returned = operation.returned_ns.unwrap_or(operation.invoked_ns);
+                    let took = returned.saturating_sub(operation.invoked_ns) / 1_000_000;
+                    calls.longest_ms = calls.longest_ms.max(took);
+                }
+                Outcome::Unknown { .. } | Outcome::Failed { .. } => calls.failed += 1,
+            }
+        }
+        calls
+    }
+}
+
+/// The first failed calls, for a row's text.
+#[must_use]
+pub fn first_failures(operations: &[Operation]) -> String {
+    let failed = operations
+        .iter()
+        .filter_map(|operation| match &operation.outcome {
+            Outcome::Unknown { reason } => Some(format!("#{} unknown {reason}", operation.id)),
+            Outcome::Failed { reason } => Some(format!("#{} failed {reason}", operation.id)),
+            _ => None,
+        });
+    failed.take(3).collect::<Vec<_>>().join(", ")
+}

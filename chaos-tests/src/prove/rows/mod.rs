@@ -1,0 +1,33 @@
+//! One file for each row.
+
+mod catch_up_after_purge;
+mod demo;
+//mod determinism;
+mod fsync_before_ack;
+mod garbage;
+mod kill_all;
+mod kill_one;
+mod limits;
+mod load_bad_lines;
+//mod powercut_sim;
+mod stale_leader;
+mod start_stop;
+mod support;
+
+use super::Row;
+
+/// Every row, in the order of the table.
+pub const ROWS: &[Row] = &[
+    start_stop::ROW,
+    demo::ROW,
+    kill_one::ROW,
+    kill_all::ROW,
+    stale_leader::ROW,
+    catch_up_after_purge::ROW,
+    garbage::ROW,
+    limits::ROW,
+    load_bad_lines::ROW,
+    fsync_before_ack::ROW,
+    //powercut_sim::ROW,
+    //determinism::ROW,
+];

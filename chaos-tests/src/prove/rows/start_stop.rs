@@ -1,0 +1,218 @@
+//! The two scripts, as a newcomer runs them.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use spine_client::{Key, SpineClient};
+use tempfile::TempDir;
+
+use super::support::{block_on, last_line, output};
+use crate::prove::{Context, Finding, Measurement, Row, RowError};
+
+pub(super) const ROW: Row = Row {
+    id: "start-stop",
+    issue: 2,
+    claim: "start.sh brings up three nodes with patients, refuses taken ports, and finds all data after stop.sh",
+    target: "every step as said, 0 records lost, 0 processes left",
+    run,
+};
+
+const PATIENTS: u64 = 10_000;
+const PATIENTS_QUICK: u64 = 300;
+const NODES: u16 = 3;
+/// Ports are looked for from here on; below those the kernel gives to outgoing connections.
+const PORT_FIRST: u16 = 12_000;
+const PORT_STEP: u16 = 400;
+const PORT_LAST: u16 = 19_000;
+
+#[derive(Default, Serialize)]
+struct Measured {
+    patients: u64,
+    records_before: u64,
+    records_after: u64,
+    refused_taken_ports: bool,
+    written_found_again: bool,
+    ports_free_after_stop: bool,
+    start_again_ms: u64,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} patients, {} records before and {} after, taken ports refused: {}, write found again: {}, \
+             ports free after stop: {}, second start {} ms",
+            self.patients,
+            self.records_before,
+            self.records_after,
+            self.refused_taken_ports,
+            self.written_found_again,
+            self.ports_free_after_stop,
+            self.start_again_ms
+        )
+    }
+}
+
+impl Measurement for Measured {
+    fn met(&self) -> bool {
+        self.records_before >= self.patients
+            && self.records_after >= self.records_before
+            && self.refused_taken_ports
+            && self.written_found_again
+            && self.ports_free_after_stop
+    }
+}
+
+/// A cluster that the scripts run; stopped whatever happens.
+struct Scripts<'a> {
+    context: &'a Context,
+    directory: TempDir,
+    base_port: u16,
+}
+
+impl Scripts<'_> {
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn script(&self, name: &str, arguments: &[&str]) -> Result<Output, RowError> {
+        let data = self.data().display().to_string();
+        let arguments = [&["--data", &data], arguments].concat();
+        output(
+            &self.context.root.join("cluster-config").join(name),
+            &arguments,
+            &self.context.root,
+        )
+    }
+
+    fn start(&self, patients: u64) -> Result<Output, RowError> {
+        let programs = self.context.programs.display().to_string();
+        let (port, patients) = (self.base_port.to_string(), patients.to_string());
+        self.script(
+            "start.sh",
+            &[
+                "--base-port",
+                &port,
+                "--patients",
+                &patients,
+                "--bin-dir",
+                &programs,
+            ],
+        )
+    }
+
+    fn must(&self, output: &Output, what: &str) -> Result<(), RowError> {
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(RowError::because(format!(
+            "{what}: {}",
+            last_line(&output.stderr)
+        )))
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        (1..=NODES)
+            .flat_map(|node| [0, 100, 200].map(|lane| self.base_port + lane + node))
+            .collect()
+    }
+
+    fn client(&self) -> Result<SpineClient, RowError> {
+        let endpoints = (1..=NODES).map(|node| format!("127.0.0.1:{}", self.base_port + node));
+        Ok(SpineClient::builder()
+            .endpoints(endpoints)
+            .deadline(Duration::from_secs(10))
+            .connect()?)
+    }
+
+    /// Records of all shards, as the replica that holds most of each shows them.
+    async fn records(&self) -> Result<u64, RowError> {
+        let client = self.client()?;
+        let status = client
+            .admin(&format!("127.0.0.1:{}", self.base_port + 1))?
+            .cluster_status()
+            .await?;
+        let of = |shard: &spine_proto::admin::v1::ShardSummary| {
+            shard
+                .replicas
+                .iter()
+                .map(|replica| replica.record_count)
+                .max()
+                .unwrap_or(0)
+        };
+        Ok(status.shards.iter().map(of).sum())
+    }
+}
+
+impl Drop for Scripts<'_> {
+    fn drop(&mut self) {
+        let _ = self.script("stop.sh", &[]);
+    }
+}
+
+fn run(context: &Context) -> Result<Finding, RowError> {
+    let directory = tempfile::tempdir()?;
+    let base_port = free_base().ok_or_else(|| RowError::because("no free block of ports"))?;
+    let scripts = Scripts {
+        context,
+        directory,
+        base_port,
+    };
+    let patients = context.rounds(PATIENTS, PATIENTS_QUICK);
+    let mut measured = Measured {
+        patients,
+        ..Measured::default()
+    };
+    let key = Key::new("start-stop", "");
+
+    scripts.must(&scripts.start(patients)?, "start.sh")?;
+    let revision = block_on(async {
+        let written = scripts.client()?.records().put(&key, "here").await?;
+        measured.records_before = scripts.records().await?;
+        Ok(written.revision)
+    })?;
+    let second = Scripts {
+        context,
+        directory: tempfile::tempdir()?,
+        base_port,
+    };
+    let refused = second.start(0)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    measured.refused_taken_ports = !refused.status.success() && said.contains(&(base_port + 1).to_string());
+
+    scripts.must(&scripts.script("stop.sh", &[])?, "stop.sh")?;
+    measured.ports_free_after_stop = all_free(&scripts.ports());
+    let again = Instant::now();
+    scripts.must(&scripts.start(patients)?, "start.sh again")?;
+    measured.start_again_ms = u64::try_from(again.elapsed().as_millis()).unwrap_or(u64::MAX);
+    block_on(async {
+        let found = scripts.client()?.records().get(&key).await?;
+        measured.written_found_again = found.record.is_some_and(|record| record.revision == revision);
+        measured.records_after = scripts.records().await?;
+        Ok(())
+    })?;
+    scripts.must(&scripts.script("stop.sh", &[])?, "stop.sh again")?;
+    measured.ports_free_after_stop &= all_free(&scripts.ports());
+    Finding::of(&measured)
+}
+
+fn free_base() -> Option<u16> {
+    let ports = |base: &u16| {
+        (1..=NODES)
+            .flat_map(|node| [0, 100, 200].map(|lane| base + lane + node))
+            .collect::<Vec<_>>()
+    };
+    (PORT_FIRST..PORT_LAST)
+        .step_by(usize::from(PORT_STEP))
+        .find(|base| all_free(&ports(base)))
+}
+
+fn all_free(ports: &[u16]) -> bool {
+    ports
+        .iter()
+        .all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+}

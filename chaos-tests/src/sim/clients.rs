@@ -1,0 +1,81 @@
+//! The hosts that call.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use turmoil::Sim;
+
+use super::net::Wires;
+use super::operator::{self, Addresses, Desk};
+use super::options::SimOptions;
+use crate::history::Recorder;
+use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers, seeded};
+use rand::RngExt;
+
+/// One call of the client library.
+const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest pause between two calls of a client.
+const THINK: Duration = Duration::from_millis(30);
+const VALUE_LEN: usize = 64;
+
+/// What all hosts that call share.
+pub(super) struct Callers<'a> {
+    pub(super) options: &'a SimOptions,
+    pub(super) addresses: &'a Addresses,
+    pub(super) wires: &'a Wires,
+    pub(super) recorder: &'a Recorder,
+    pub(super) desk: &'a Rc<RefCell<Desk>>,
+    pub(super) stop: &'a Arc<AtomicBool>,
+    /// Clients that have made their last call.
+    pub(super) done: &'a Rc<Cell<usize>>,
+}
+
+impl Callers<'_> {
+    /// Adds the operator's host.
+    pub(super) fn operator(&self, sim: &mut Sim<'_>) {
+        let own = sim.lookup("operator");
+        let seed = seeded(self.options.seed, "operator").random();
+        let (desk, addresses, wires) = (self.desk.clone(), self.addresses.clone(), self.wires.clone());
+        let (shards, recorder) = (self.options.shards, self.recorder.clone());
+        sim.client("operator", async move {
+            // Made in here: a client reads its host's clock from its first moment on.
+            let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
+            operator::run(desk, addresses, client, shards, recorder).await
+        });
+    }
+
+    /// Adds a client's host; it begins to call once the cluster is made.
+    pub(super) fn client(&self, sim: &mut Sim<'_>, number: usize) -> String {
+        let name = format!("client{number}");
+        let own = sim.lookup(&*name);
+        let seed = seeded(self.options.seed, &name).random();
+        let (addresses, wires) = (self.addresses.clone(), self.wires.clone());
+        let registers = Registers {
+            count: self.options.registers,
+            run: 0,
+        };
+        let (recorder, run_seed) = (self.recorder.clone(), self.options.seed);
+        let (desk, done) = (self.desk.clone(), self.done.clone());
+        let pace = Pace {
+            think: THINK,
+            stop: self.stop.clone(),
+            value_len: VALUE_LEN,
+        };
+        sim.client(&*name, async move {
+            while !desk.borrow().initialised {
+                tokio::time::sleep(THINK).await;
+            }
+            let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
+            let caller = Arc::new(LibraryCaller::new(&client));
+            Client::new(run_seed, recorder, caller, Mix::default(), registers)
+                .run(pace)
+                .await;
+            done.set(done.get() + 1);
+            Ok(())
+        });
+        name
+    }
+}

@@ -1,0 +1,235 @@
+//! What must hold of all replicas at every moment, whatever goes wrong.
+
+use std::collections::BTreeMap;
+
+use crate::checkers::digest::{Digests, Observation};
+
+/// One replica of one shard, as its node shows it at one tick.
+#[derive(Clone, Debug)]
+pub struct ReplicaView {
+    pub node: usize,
+    /// How often its node had started before.
+    pub start: u32,
+    pub shard: u32,
+    pub term: u64,
+    pub leading: bool,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    pub purged_index: u64,
+    pub last_log_index: u64,
+    pub digest: String,
+    /// Why it takes part no more.
+    pub stopped: Option<String>,
+}
+
+/// Watches a whole run.
+#[derive(Default)]
+pub struct Invariants {
+    /// Who led a shard in a term.
+    leaders: BTreeMap<(u32, u64), usize>,
+    /// The newest view of each replica since its node's last start.
+    last: BTreeMap<(usize, u32), ReplicaView>,
+    digests: Digests,
+}
+
+impl Invariants {
+    /// Looks at one replica.
+    ///
+    /// # Errors
+    /// What does not hold, for people.
+    pub fn look(&mut self, view: ReplicaView) -> Result<(), String> {
+        let ReplicaView {
+            node, shard, term, ..
+        } = view;
+        let name = format!("n{} shard {shard} term {term}", node + 1);
+        if let Some(reason) = &view.stopped {
+            return Err(format!("{name}: stopped: {reason}"));
+        }
+        if view.leading {
+            let leader = *self.leaders.entry((shard, term)).or_insert(node);
+            if leader != node {
+                return Err(format!(
+                    "{name}: two leaders of one term, the other is n{}",
+                    leader + 1
+                ));
+            }
+        }
+        if view.purged_index > view.applied_index {
+            let ReplicaView {
+                purged_index,
+                applied_index,
+                ..
+            } = view;
+            return Err(format!(
+                "{name}: purged to {purged_index}, applied only {applied_index}"
+            ));
+        }
+        if let Some(last) = self
+            .last
+            .get(&(node, shard))
+            .filter(|last| last.start == view.start)
+        {
+            let pairs = [
+                ("term", last.term, term),
+                ("committed index", last.committed_index, view.committed_index),
+                ("applied index", last.applied_index, view.applied_index),
+                ("purged index", last.purged_index, view.purged_index),
+            ];
+            for (what, before, now) in pairs {
+                if now < before {
+                    return Err(format!("{name}: {what} went back from {before} to {now}"));
+                }
+            }
+            if last.applied_index == view.applied_index && last.digest != view.digest {
+                return Err(format!(
+                    "{name}: the digest changed at index {}",
+                    view.applied_index
+                ));
+            }
+        }
+        let is_news = self
+            .last
+            .get(&(node, shard))
+            .is_none_or(|last| last.start != view.start || last.applied_index != view.applied_index);
+        if is_news {
+            let seen = Observation {
+                replica: format!("n{}", node + 1),
+                shard,
+                applied_index: view.applied_index,
+                digest: view.digest.clone(),
+            };
+            self.digests
+                .observe(&seen)
+                .map_err(|violation| violation.to_string())?;
+        }
+        self.last.insert((node, shard), view);
+        Ok(())
+    }
+
+    /// Elections that ended with a leader.
+    #[must_use]
+    pub fn terms_led(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// Digests seen, and how often two met.
+    #[must_use]
+    pub fn digests(&self) -> &Digests {
+        &self.digests
+    }
+
+    /// True if all replicas of every shard seen stand at one index with one digest.
+    #[must_use]
+    pub fn all_equal(&self, nodes: usize) -> bool {
+        let mut shards: BTreeMap<u32, Vec<&ReplicaView>> = BTreeMap::new();
+        for view in self.last.values() {
+            shards.entry(view.shard).or_default().push(view);
+        }
+        !shards.is_empty()
+            && shards.values().all(|views| {
+                views.len() == nodes.min(3)
+                    && views.windows(2).all(|pair| {
+                        pair[0].applied_index == pair[1].applied_index && pair[0].digest == pair[1].digest
+                    })
+            })
+    }
+
+    /// One line for each replica, for whoever reads a failure.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let lines = self.last.values().map(|view| {
+            format!(
+                "n{} s{} t{}{} {}/{}/{}",
+                view.node + 1,
+                view.shard,
+                view.term,
+                if view.leading { " leads" } else { "" },
+                view.applied_index,
+                view.committed_index,
+                view.last_log_index
+            )
+        });
+        lines.collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(node: usize, term: u64, applied_index: u64, digest: &str) -> ReplicaView {
+        ReplicaView {
+            node,
+            start: 0,
+            shard: 1,
+            term,
+            leading: false,
+            committed_index: applied_index,
+            applied_index,
+            purged_index: 0,
+            last_log_index: applied_index,
+            digest: digest.to_owned(),
+            stopped: None,
+        }
+    }
+
+    #[test]
+    fn progress_and_restarts_pass() {
+        let mut invariants = Invariants::default();
+        invariants.look(view(0, 1, 5, "a")).unwrap();
+        invariants
+            .look(ReplicaView {
+                leading: true,
+                ..view(0, 2, 6, "b")
+            })
+            .unwrap();
+        invariants.look(view(1, 2, 6, "b")).unwrap();
+        invariants
+            .look(ReplicaView {
+                start: 1,
+                ..view(0, 2, 5, "a")
+            })
+            .unwrap();
+        assert_eq!(invariants.terms_led(), 1);
+        assert!(!invariants.all_equal(2));
+        invariants
+            .look(ReplicaView {
+                start: 1,
+                ..view(0, 2, 6, "b")
+            })
+            .unwrap();
+        assert!(invariants.all_equal(2));
+    }
+
+    #[test]
+    fn each_broken_invariant_is_told() {
+        let broken = |views: Vec<ReplicaView>| {
+            let mut invariants = Invariants::default();
+            views
+                .into_iter()
+                .find_map(|view| invariants.look(view).err())
+                .unwrap_or_default()
+        };
+        let leading = |node, term| ReplicaView {
+            leading: true,
+            ..view(node, term, 5, "a")
+        };
+        assert!(broken(vec![leading(0, 3), leading(1, 3)]).contains("two leaders"));
+        assert!(broken(vec![view(0, 3, 5, "a"), view(0, 2, 5, "a")]).contains("term went back"));
+        assert!(broken(vec![view(0, 1, 5, "a"), view(0, 1, 4, "a")]).contains("went back"));
+        assert!(broken(vec![view(0, 1, 5, "a"), view(1, 1, 5, "b")]).contains("DigestDiffers"));
+        assert!(broken(vec![view(0, 1, 5, "a"), view(0, 1, 5, "b")]).contains("digest changed"));
+        assert!(
+            broken(vec![ReplicaView {
+                purged_index: 6,
+                ..view(0, 1, 5, "a")
+            }])
+            .contains("purged")
+        );
+        let stopped = ReplicaView {
+            stopped: Some("x".to_owned()),
+            ..view(0, 1, 5, "a")
+        };
+        assert!(broken(vec![stopped]).contains("stopped"));
+    }
+}

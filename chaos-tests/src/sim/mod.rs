@@ -1,0 +1,18 @@
+//! Whole clusters in one thread, in virtual time, on simulated disks and a simulated network. One seed is one
+//! run: everything random comes from it, and nothing else may be random.
+
+mod clients;
+mod cluster;
+mod faults;
+pub mod group;
+pub mod invariants;
+pub mod net;
+mod operator;
+mod options;
+mod panics;
+pub mod plan;
+mod run;
+pub mod trace;
+
+pub use options::SimOptions;
+pub use run::{SimReport, run};

@@ -1,0 +1,44 @@
+//! One Raft group under faults.
+
+use std::time::Duration;
+
+use spine_chaos_tests::sim::group::run;
+use spine_chaos_tests::sim::plan::Focus;
+use spine_chaos_tests::sim::{SimOptions, SimReport};
+
+fn short(seed: u64, focus: Focus) -> SimReport {
+    let report = run(&SimOptions {
+        fault_time: Duration::from_secs(4),
+        focus,
+        ..SimOptions::of(seed)
+    });
+    assert!(report.passed(), "{report}");
+    assert!(
+        report
+            .report
+            .as_ref()
+            .is_some_and(|report| report.acknowledged > 20)
+    );
+    report
+}
+
+#[test]
+fn a_group_survives_all_kinds_of_faults() {
+    for seed in 1..=4 {
+        short(seed, Focus::All);
+    }
+}
+
+#[test]
+fn a_group_survives_power_cuts() {
+    for seed in 11..=14 {
+        short(seed, Focus::PowerCuts);
+    }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let (one, two) = (short(21, Focus::All), short(21, Focus::All));
+    assert_eq!(one.hash, two.hash);
+    assert_ne!(one.hash, short(22, Focus::All).hash);
+}

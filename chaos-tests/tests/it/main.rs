@@ -1,0 +1,3 @@
+//! Simulated runs that every `cargo test` makes. Thousands more: `cargo simulate --seeds A..B`.
+
+mod group;

@@ -1,0 +1,225 @@
+//! Administration of one node: each call is made once, at that node, and answers or fails soon.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spine_proto::admin::v1 as wire;
+use spine_proto::admin::v1::admin_service_client::AdminServiceClient;
+
+use crate::address::Address;
+use crate::call::Core;
+use crate::dial::Link;
+use crate::error::Result;
+use crate::options::ANSWER_BYTES_MAX;
+use crate::records::Key;
+
+/// What one node's own replica holds, which may be behind: for checks after a test, never for care.
+#[derive(Clone)]
+pub struct ReplicaRecord {
+    /// False where the node has no replica of that shard.
+    pub hosted: bool,
+    /// The value and its revision, where there is one.
+    pub found: Option<(u64, Bytes)>,
+    /// How far that replica has applied the log.
+    pub applied_index: u64,
+}
+
+impl fmt::Debug for ReplicaRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplicaRecord")
+            .field("hosted", &self.hosted)
+            .field("revision", &self.found.as_ref().map(|(revision, _)| revision))
+            .field("applied_index", &self.applied_index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Calls to one node's administration. Made by [`crate::SpineClient::admin`]. Answers are the wire
+/// messages themselves: they grow with the cluster's abilities and hold no patient data.
+#[derive(Clone)]
+pub struct Admin {
+    core: Arc<Core>,
+    address: Address,
+    deadline: Duration,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    pub(crate) fn new(core: Arc<Core>, address: Address) -> Self {
+        let deadline = core.options.deadline;
+        Self {
+            core,
+            address,
+            deadline,
+        }
+    }
+
+    /// The same calls with another deadline.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The node's gRPC address.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Makes one cluster of these nodes. Repeating it with the same plan is harmless.
+    ///
+    /// # Errors
+    /// `Conflict` where a node belongs to another cluster or plan; `Unavailable`.
+    pub async fn init_cluster(
+        &self,
+        peer_addresses: Vec<String>,
+        shards: u32,
+        replicas: u32,
+    ) -> Result<wire::InitClusterResponse> {
+        let request = wire::InitClusterRequest {
+            peer_addresses,
+            shards,
+            replicas,
+        };
+        self.call(
+            &request,
+            |link, r| async move { client(link).init_cluster(r).await },
+        )
+        .await
+    }
+
+    /// The cluster as this node sees it.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn cluster_status(&self) -> Result<wire::GetClusterStatusResponse> {
+        let request = wire::GetClusterStatusRequest {};
+        self.call(&request, |link, r| async move {
+            client(link).get_cluster_status(r).await
+        })
+        .await
+    }
+
+    /// The node itself.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn node_status(&self) -> Result<wire::GetNodeStatusResponse> {
+        let request = wire::GetNodeStatusRequest {};
+        self.call(&request, |link, r| async move {
+            client(link).get_node_status(r).await
+        })
+        .await
+    }
+
+    /// Every shard with its replicas.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn list_shards(&self) -> Result<Vec<wire::ShardSummary>> {
+        let request = wire::ListShardsRequest {};
+        let answer = self
+            .call(
+                &request,
+                |link, r| async move { client(link).list_shards(r).await },
+            )
+            .await?;
+        Ok(answer.shards)
+    }
+
+    /// The cluster's log time.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn time(&self) -> Result<wire::GetTimeResponse> {
+        let request = wire::GetTimeRequest {};
+        self.call(&request, |link, r| async move { client(link).get_time(r).await })
+            .await
+    }
+
+    /// Moves log time forward; development mode only. Not repeatable: twice moves it twice.
+    ///
+    /// # Errors
+    /// `Forbidden` outside development mode.
+    pub async fn advance_time(&self, by: Duration) -> Result<wire::AdvanceTimeResponse> {
+        let request = wire::AdvanceTimeRequest {
+            by_ms: u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.call(
+            &request,
+            |link, r| async move { client(link).advance_time(r).await },
+        )
+        .await
+    }
+
+    /// Hands the leadership of a shard to a node.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn transfer_leader(&self, shard: u32, to_node_id: u64) -> Result<()> {
+        let request = wire::TransferLeaderRequest { shard, to_node_id };
+        self.call(&request, |link, r| async move {
+            client(link).transfer_leader(r).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Reads this node's own replica, without a barrier.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn read_replica(&self, key: &Key) -> Result<ReplicaRecord> {
+        let request = wire::ReadReplicaRequest {
+            routing_key: key.routing_key.clone(),
+            suffix: key.suffix.clone(),
+        };
+        let answer = self
+            .call(
+                &request,
+                |link, r| async move { client(link).read_replica(r).await },
+            )
+            .await?;
+        Ok(ReplicaRecord {
+            hosted: answer.hosted,
+            found: answer.found.then_some((answer.revision, answer.value)),
+            applied_index: answer.applied_index,
+        })
+    }
+
+    /// Checkpoints a shard on this node and purges its log up to there.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn compact_replica(&self, shard: u32) -> Result<wire::CompactReplicaResponse> {
+        let request = wire::CompactReplicaRequest { shard };
+        self.call(&request, |link, r| async move {
+            client(link).compact_replica(r).await
+        })
+        .await
+    }
+
+    async fn call<Q, A, F, Fut>(&self, request: &Q, rpc: F) -> Result<A>
+    where
+        Q: Clone,
+        F: Fn(Link, tonic::Request<Q>) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+    {
+        self.core.run_at(&self.address, self.deadline, request, rpc).await
+    }
+}
+
+fn client(link: Link) -> AdminServiceClient<Link> {
+    let origin = link.origin();
+    AdminServiceClient::with_origin(link, origin).max_decoding_message_size(ANSWER_BYTES_MAX)
+}

@@ -1,0 +1,355 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::output::Format;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ok
+  1  any other failure
+  2  usage: wrong arguments, or a request that the cluster calls malformed
+  3  not found
+  4  conflict: a guard did not hold, a stale version, a reused request id
+  5  unavailable: no node or no quorum
+  6  timeout: no answer in time, or it is unknown whether a change took effect
+  7  permission denied
+  8  partial success: some lines of a load were refused
+`cluster status` has its own: 0 healthy, 1 degraded but serving, 2 not serving.
+
+Endpoints: --endpoints, else $SPINE_ENDPOINTS, else ./data/cluster.env (start.sh writes it),
+else 127.0.0.1:7401.";
+
+/// Works with a Spine cluster: data on stdout, talk on stderr.
+#[derive(Parser)]
+#[command(name = "spinectl", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Args {
+    /// gRPC addresses of nodes, host:port, separated by commas.
+    #[arg(
+        long,
+        global = true,
+        env = "SPINE_ENDPOINTS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) endpoints: Vec<String>,
+    /// How data is printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// Time one call may take, with all its tries: 500ms, 10s, 2m.
+    #[arg(long, global = true, value_parser = duration, default_value = "10s")]
+    pub(crate) timeout: Duration,
+    /// Who calls, in a cluster in development mode.
+    #[arg(long, global = true, env = "SPINE_PRINCIPAL", default_value = "developer")]
+    pub(crate) principal: String,
+    /// Bearer token.
+    #[arg(long, global = true, env = "SPINE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Say more on stderr; repeat for more.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// The cluster as a whole.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Single nodes.
+    #[command(subcommand)]
+    Node(Node),
+    /// Shards and their replicas.
+    #[command(subcommand)]
+    Shard(Shard),
+    /// Patients: the demographics service.
+    #[command(subcommand)]
+    Patient(Patient),
+    /// The generic record store.
+    #[command(subcommand)]
+    Records(Records),
+    /// Synthetic patients.
+    #[command(subcommand)]
+    Population(Population),
+    /// Measures the cluster: a closed loop of callers.
+    Bench(Bench),
+    /// Starts a cluster of its own, kills a node under load and checks that nothing was lost.
+    Demo(Demo),
+    /// The interface definitions.
+    #[command(subcommand)]
+    Proto(Proto),
+    /// Completions for a shell, on stdout.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Cluster {
+    /// Makes one cluster of new nodes. Repeating it is harmless.
+    Init {
+        /// Peer addresses of all nodes; without them every endpoint is asked for its own.
+        #[arg(long, value_delimiter = ',')]
+        peers: Vec<String>,
+        /// Data shards; 0 means 8.
+        #[arg(long, default_value_t = 0)]
+        shards: u32,
+        /// Replicas of each shard; 0 means 3, or 1 for a single node.
+        #[arg(long, default_value_t = 0)]
+        replicas: u32,
+    },
+    /// Health at a glance. Exits 0 healthy, 1 degraded but serving, 2 not serving.
+    Status {
+        /// Wait so long for it to become healthy.
+        #[arg(long, value_parser = duration)]
+        wait: Option<Duration>,
+    },
+    /// The cluster's log time.
+    Time {
+        /// Move it forward; development mode only: 15m, 2h.
+        #[arg(long, value_parser = duration)]
+        advance: Option<Duration>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Node {
+    /// State, memory, disk and shards of every endpoint.
+    Status,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Shard {
+    /// Every shard with its slots, leader and replicas.
+    List,
+    /// Checkpoints a shard on every endpoint and purges its log up to there.
+    Compact {
+        /// One shard; without it all of them.
+        shard: Option<u32>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Patient {
+    /// Prints the current version as FHIR JSON.
+    Get {
+        /// Ten digits.
+        nhs_number: String,
+    },
+    /// Registers a patient, or replaces it with --if-version.
+    Put {
+        /// A FHIR R4 Patient as JSON; - for stdin.
+        file: PathBuf,
+        /// Replace exactly this version.
+        #[arg(long)]
+        if_version: Option<u32>,
+        /// Takes effect once, however often it is sent.
+        #[arg(long)]
+        request_id: Option<String>,
+    },
+    /// Lists the versions, newest first.
+    History {
+        /// Ten digits.
+        nhs_number: String,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Registers one patient for each line of an NDJSON file; a bad line never stops a good one.
+    /// Exits 8 where lines were refused. Repeat it after a failure: nothing is registered twice.
+    Load {
+        /// NDJSON of FHIR R4 Patients; - for stdin.
+        file: PathBuf,
+        /// Names this load; without it a hash of the file.
+        #[arg(long)]
+        load_id: Option<String>,
+        /// Streams side by side.
+        #[arg(long, default_value_t = spine_client::load::STREAMS)]
+        streams: usize,
+        /// Lines of one batch.
+        #[arg(long, default_value_t = spine_client::load::BATCH_LINES)]
+        batch: usize,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Records {
+    /// Prints the value of one record.
+    Get {
+        routing_key: String,
+        /// May be empty.
+        #[arg(default_value = "")]
+        suffix: String,
+    },
+    /// Lists the records of a routing key.
+    List {
+        routing_key: String,
+        /// Only suffixes that begin so.
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// At most so many.
+        #[arg(long, default_value_t = 1_000)]
+        limit: usize,
+    },
+    /// Changes records of one routing key, all or none.
+    Commit {
+        routing_key: String,
+        /// SUFFIX=VALUE, or SUFFIX=@FILE; may be repeated.
+        #[arg(long, value_name = "SUFFIX=VALUE")]
+        put: Vec<String>,
+        /// May be repeated.
+        #[arg(long, value_name = "SUFFIX")]
+        delete: Vec<String>,
+        /// Only if the record has this revision; may be repeated.
+        #[arg(long, value_name = "SUFFIX=REVISION")]
+        if_revision: Vec<String>,
+        /// Only if there is no such record; may be repeated.
+        #[arg(long, value_name = "SUFFIX")]
+        if_absent: Vec<String>,
+        /// Takes effect once, however often it is sent.
+        #[arg(long)]
+        request_id: Option<String>,
+    },
+    /// Prints changes as they are committed, until interrupted.
+    Watch {
+        routing_key: String,
+        /// Begin at this index; without it with the next change.
+        #[arg(long)]
+        from: Option<u64>,
+        /// End after so many log entries.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Population {
+    /// Writes synthetic FHIR R4 Patients as NDJSON: one seed, one population.
+    Generate {
+        /// How many.
+        #[arg(long)]
+        count: u64,
+        /// Which.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where to; stdout without it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mix {
+    /// Writes only.
+    Put,
+    /// Reads only.
+    Get,
+    /// As many writes as reads.
+    PutGet,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// Callers, each with one call under way.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) clients: usize,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// Size of a value.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) value_bytes: usize,
+    /// What the callers do.
+    #[arg(long, value_enum, default_value_t = Mix::PutGet)]
+    pub(crate) mix: Mix,
+    /// Distinct keys; each is written once before reads are measured.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) keys: u32,
+    /// Connections to each node, shared by the callers.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) connections: usize,
+    /// Chooses the order of keys.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Demo {
+    /// The node program; without it the one beside spinectl.
+    #[arg(long)]
+    pub(crate) node_binary: Option<PathBuf>,
+    /// Nodes, 3 or 5.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
+    pub(crate) nodes: u8,
+    /// Callers under load.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) clients: usize,
+    /// Seconds of load: a third before the kill, a third without the node, a third after.
+    #[arg(long, default_value_t = 9)]
+    pub(crate) seconds: u64,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Proto {
+    /// Writes the compiled interface definitions (a FileDescriptorSet), for grpcurl and the like.
+    Export {
+        /// Where to; stdout without it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// 250ms, 10s, 15m, 2h, 1d.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number and ms, s, m, h or d".to_owned())?;
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("expected the unit ms, s, m, h or d".to_owned()),
+    };
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("15m").unwrap(), Duration::from_secs(900));
+        assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        for bad in ["", "15", "m", "1.5s", "-1s", "99999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn help_tells_the_exit_codes() {
+        let help = Args::command().render_help().to_string();
+        for code in ["0  ok", "8  partial success", "1 degraded but serving"] {
+            assert!(help.contains(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! One call: which node, how long, what next, until an answer or the deadline.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spine_proto::ids::Slot;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::metadata::{KeyAndValueRef, MetadataMap};
+use tonic::{Request, Response, Status};
+
+use crate::address::Address;
+use crate::dial::Link;
+use crate::entropy::Entropy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Options;
+use crate::pool::{Node, Pool};
+use crate::retry::{Backoff, Verdict, judge};
+use crate::route::{Routes, spread};
+
+/// A node may name the leader of the shard it answered for, so that the next call goes there.
+const LEADER_HEADER: &str = "spine-leader";
+
+/// Everything the calls of one client share.
+pub(crate) struct Core {
+    pub(crate) options: Options,
+    pub(crate) pool: Pool,
+    pub(crate) routes: Routes,
+    pub(crate) entropy: Entropy,
+    pub(crate) metadata: MetadataMap,
+    pub(crate) in_flight: Semaphore,
+}
+
+/// Whether a lost answer leaves a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Read,
+    Write,
+}
+
+/// How one call is to be made.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) slot: Slot,
+    pub(crate) effect: Effect,
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// An answer that says which shard gave it.
+pub(crate) trait Positioned {
+    fn shard(&self) -> u32;
+}
+
+impl Core {
+    /// Makes the call until it is answered for good or its deadline ends.
+    pub(crate) async fn run<Q, A, F, Fut>(&self, call: Call, request: &Q, rpc: F) -> Result<A>
+    where
+        Q: Clone,
+        A: Positioned,
+        F: Fn(Link, Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        let deadline = Instant::now() + call.deadline.unwrap_or(self.options.deadline);
+        let mut run = Run::new(call, deadline);
+        let Ok(Ok(_permit)) = timeout_at(deadline, self.in_flight.acquire()).await else {
+            run.last = Some(Error::local(
+                ErrorKind::RateLimited,
+                "CLIENT_BUSY",
+                "too many calls in flight",
+            ));
+            return Err(run.out_of_time());
+        };
+        loop {
+            let Some((node, link)) = self.connect(&mut run).await else {
+                return Err(run.out_of_time());
+            };
+            let until = run.try_until(self.options.try_deadline, self.pool.count());
+            let left = until.saturating_duration_since(Instant::now());
+            run.attempts += 1;
+            let outcome = timeout_at(until, rpc(link, self.request(request.clone(), left))).await;
+            match outcome {
+                Ok(Ok(answer)) => return Ok(self.learn(&run, &node, answer)),
+                Ok(Err(status)) => self.step(&mut run, &node, judge(&status)).await?,
+                Err(_) => {
+                    run.slow += 1;
+                    let message = "no answer within the deadline of one try";
+                    let error = Error::local(ErrorKind::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
+                    self.step(&mut run, &node, Verdict::Unanswered(error)).await?;
+                }
+            }
+        }
+    }
+
+    /// One try at one node, with one more only where the first could not be sent: for calls that
+    /// are about that node.
+    pub(crate) async fn run_at<Q, A, F, Fut>(
+        &self,
+        address: &Address,
+        deadline: Duration,
+        request: &Q,
+        rpc: F,
+    ) -> Result<A>
+    where
+        Q: Clone,
+        F: Fn(Link, Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        let until = Instant::now() + deadline;
+        let mut attempts = 0;
+        let not_reached = |why: &str| {
+            let message = format!("{address} could not be reached: {why}");
+            Error::local(ErrorKind::Unavailable, "NO_NODE_REACHED", message)
+        };
+        let Some(node) = self.pool.node(address) else {
+            return Err(not_reached("too many addresses are known"));
+        };
+        loop {
+            let (_, link) = timeout_at(until, self.pool.link(Arc::clone(&node)))
+                .await
+                .map_err(|_| not_reached("no connection within the deadline").counted(attempts, 0))?;
+            let link = link.map_err(|why| not_reached(&why).counted(attempts, 0))?;
+            attempts += 1;
+            let left = until.saturating_duration_since(Instant::now());
+            match timeout_at(until, rpc(link, self.request(request.clone(), left))).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => match judge(&status) {
+                    Verdict::NotSent if attempts == 1 => {}
+                    Verdict::NotSent => return Err(not_reached("the connection closed").counted(attempts, 0)),
+                    Verdict::Unanswered(error) => return Err(error.counted(attempts, 1)),
+                    Verdict::Final(error)
+                    | Verdict::Elsewhere { error, .. }
+                    | Verdict::Wait { error, .. } => return Err(error.counted(attempts, 0)),
+                },
+                Err(_) => {
+                    let error = Error::local(
+                        ErrorKind::DeadlineExceeded,
+                        "DEADLINE_EXCEEDED",
+                        "no answer in time",
+                    );
+                    return Err(error.counted(attempts, 1));
+                }
+            }
+        }
+    }
+
+    /// A request with the client's metadata and the time left for this try.
+    pub(crate) fn request<Q>(&self, message: Q, left: Duration) -> Request<Q> {
+        let mut request = Request::new(message);
+        for pair in self.metadata.iter() {
+            match pair {
+                KeyAndValueRef::Ascii(key, value) => {
+                    request.metadata_mut().insert(key, value.clone());
+                }
+                KeyAndValueRef::Binary(key, value) => {
+                    request.metadata_mut().insert_bin(key, value.clone());
+                }
+            }
+        }
+        request.set_timeout(left);
+        request
+    }
+
+    /// A connection to the best node that can be reached; pauses between rounds. `None` when the
+    /// call's deadline has come.
+    async fn connect(&self, run: &mut Run) -> Option<(Arc<Node>, Link)> {
+        loop {
+            let candidates = self.candidates(run.call.slot, run.next.clone(), &run.tried);
+            if !candidates.is_empty() {
+                let dial = self.pool.connect(&candidates, self.options.connect_hedge);
+                let connected = timeout_at(run.deadline, dial).await.ok()?;
+                for address in connected.refused {
+                    self.routes.forget(run.call.slot, &address);
+                    run.tried.insert(address);
+                }
+                match connected.outcome {
+                    Ok((node, link)) => {
+                        run.next = None;
+                        run.tried.insert(node.address().clone());
+                        return Some((node, link));
+                    }
+                    Err(error) => run.not_reached(&error),
+                }
+            }
+            if !self.pause(run, Duration::ZERO).await {
+                return None;
+            }
+        }
+    }
+
+    /// Nodes not yet tried in this round: the one to ask next, the leader, then the others from a
+    /// place that the slot decides; those that did not answer lately come last.
+    pub(crate) fn candidates(
+        &self,
+        slot: Slot,
+        next: Option<Address>,
+        tried: &BTreeSet<Address>,
+    ) -> Vec<Arc<Node>> {
+        let hint = next.or_else(|| self.routes.leader(slot));
+        let hint = hint.filter(|address| !tried.contains(address));
+        let hinted = hint.as_ref().and_then(|address| self.pool.node(address));
+        let mut others = self.pool.all();
+        let first = spread(slot, others.len());
+        others.rotate_left(first);
+        others.retain(|node| !tried.contains(node.address()) && Some(node.address()) != hint.as_ref());
+        others.sort_by_key(|node| node.is_suspect());
+        let (sound, suspect): (Vec<_>, Vec<_>) = hinted.into_iter().partition(|node| !node.is_suspect());
+        sound.into_iter().chain(others).chain(suspect).collect()
+    }
+
+    /// Ends a round. False when the deadline comes before the pause is over.
+    async fn pause(&self, run: &mut Run, at_least: Duration) -> bool {
+        let pause = run.backoff.next(&self.entropy).max(at_least);
+        run.tried.clear();
+        let until = Instant::now() + pause;
+        sleep_until(until.min(run.deadline)).await;
+        until < run.deadline
+    }
+
+    /// Prepares the next try after one that failed, or ends the call.
+    async fn step(&self, run: &mut Run, node: &Arc<Node>, verdict: Verdict) -> Result<()> {
+        let slot = run.call.slot;
+        let mut pause = None;
+        match verdict {
+            Verdict::Final(error) => return Err(run.counted(error)),
+            Verdict::NotSent => {
+                node.suspect();
+                self.routes.forget(slot, node.address());
+            }
+            Verdict::Unanswered(error) => {
+                node.suspect();
+                self.routes.forget(slot, node.address());
+                run.unanswered += 1;
+                run.last = Some(error);
+            }
+            Verdict::Elsewhere { leader, shard, error } => {
+                self.routes.forget(slot, node.address());
+                self.routes.learn_shard(slot, shard);
+                if let Some(leader) = leader {
+                    self.routes.learn_leader(shard, &leader);
+                    run.next = Some(leader);
+                }
+                run.last = Some(error);
+            }
+            Verdict::Wait { after, shard, error } => {
+                self.routes.learn_shard(slot, shard);
+                run.next = Some(node.address().clone());
+                run.last = Some(error);
+                pause = Some(after);
+            }
+        }
+        match pause {
+            Some(at_least) if !self.pause(run, at_least).await => Err(run.out_of_time()),
+            _ if Instant::now() >= run.deadline => Err(run.out_of_time()),
+            _ => Ok(()),
+        }
+    }
+
+    fn learn<A: Positioned>(&self, run: &Run, node: &Node, answer: Response<A>) -> A {
+        node.trust();
+        let shard = answer.get_ref().shard();
+        self.routes.learn_shard(run.call.slot, shard);
+        let leader = answer
+            .metadata()
+            .get(LEADER_HEADER)
+            .and_then(|value| value.to_str().ok());
+        if let Some(leader) = leader.and_then(|text| Address::parse(text).ok()) {
+            self.routes.learn_leader(shard, &leader);
+        }
+        answer.into_inner()
+    }
+}
+
+/// The state of one call.
+struct Run {
+    call: Call,
+    deadline: Instant,
+    backoff: Backoff,
+    /// Asked in this round.
+    tried: BTreeSet<Address>,
+    /// To be asked next, by the last answer's hint.
+    next: Option<Address>,
+    attempts: u32,
+    unanswered: u32,
+    /// Tries that ended by their own deadline.
+    slow: u32,
+    last: Option<Error>,
+}
+
+impl Run {
+    fn new(call: Call, deadline: Instant) -> Self {
+        Self {
+            call,
+            deadline,
+            backoff: Backoff::default(),
+            tried: BTreeSet::new(),
+            next: None,
+            attempts: 0,
+            unanswered: 0,
+            slow: 0,
+            last: None,
+        }
+    }
+
+    /// Tries grow once every known node has been too slow, so that a slow cluster is not asked the
+    /// same again and again without ever being given the time to answer.
+    fn try_until(&self, try_deadline: Duration, nodes: usize) -> Instant {
+        let rounds = self.slow / u32::try_from(nodes.max(1)).unwrap_or(u32::MAX);
+        let factor = 1_u32.checked_shl(rounds).unwrap_or(u32::MAX);
+        (Instant::now() + try_deadline.saturating_mul(factor)).min(self.deadline)
+    }
+
+    fn not_reached(&mut self, why: &str) {
+        if self.last.is_none() {
+            let message = format!("no node could be reached: {why}");
+            self.last = Some(Error::local(ErrorKind::Unavailable, "NO_NODE_REACHED", message));
+        }
+    }
+
+    fn counted(&self, error: Error) -> Error {
+        error.counted(self.attempts, self.unanswered)
+    }
+
+    /// The error of a call whose deadline has come.
+    fn out_of_time(&self) -> Error {
+        if self.call.effect == Effect::Write && self.unanswered > 0 {
+            let message = "the deadline ended while it was unknown whether the change had taken effect";
+            let error = Error::local(ErrorKind::OutcomeUnknown, "OUTCOME_UNKNOWN", message);
+            return self.counted(error);
+        }
+        let none = || {
+            Error::local(
+                ErrorKind::Unavailable,
+                "NO_NODE_REACHED",
+                "no node could be reached",
+            )
+        };
+        self.counted(self.last.clone().unwrap_or_else(none))
+    }
+}

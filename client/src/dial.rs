@@ -1,0 +1,135 @@
+//! One HTTP/2 connection to one node, made by a connector that the simulator can replace.
+//!
+//! tonic's own channel reconnects behind the caller's back; here a broken connection must be seen
+//! at once, so that the call goes to the next node, and a request that was never sent must be told
+//! from one whose outcome is unknown.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tonic::body::Body;
+use tower::{Service, ServiceExt as _};
+
+use crate::options::Options;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A byte stream to a node.
+trait Io: hyper::rt::Read + hyper::rt::Write + Send + Unpin {}
+impl<T: hyper::rt::Read + hyper::rt::Write + Send + Unpin> Io for T {}
+
+type BoxIo = Box<dyn Io>;
+
+/// Opens byte streams; wraps the tower service given to the builder.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    open: Arc<dyn Fn(Uri) -> BoxFuture<'static, Result<BoxIo, BoxError>> + Send + Sync>,
+}
+
+impl Connector {
+    pub(crate) fn new<S>(service: S) -> Self
+    where
+        S: Service<Uri> + Clone + Send + Sync + 'static,
+        S::Response: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+    {
+        Self {
+            open: Arc::new(move |uri| {
+                let service = service.clone();
+                Box::pin(async move {
+                    let io = service.oneshot(uri).await.map_err(Into::into)?;
+                    let io: BoxIo = Box::new(io);
+                    Ok(io)
+                })
+            }),
+        }
+    }
+
+    /// Plain TCP of the operating system.
+    pub(crate) fn tcp() -> Self {
+        Self::new(tower::service_fn(|uri: Uri| async move {
+            let authority = uri
+                .authority()
+                .map_or("", http::uri::Authority::as_str)
+                .to_owned();
+            let stream = tokio::net::TcpStream::connect(authority).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }))
+    }
+
+    /// Connects and starts HTTP/2. The connection's own task ends with the last copy of the link.
+    pub(crate) async fn dial(&self, uri: Uri, options: &Options) -> Result<Link, BoxError> {
+        let io = (self.open)(uri.clone()).await?;
+        let (send, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(options.keep_alive_interval)
+            .keep_alive_timeout(options.keep_alive_timeout)
+            .keep_alive_while_idle(true)
+            .handshake(io)
+            .await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+        Ok(Link { send, origin: uri })
+    }
+}
+
+/// A connection. Cheap to clone; calls on it run side by side.
+#[derive(Clone)]
+pub(crate) struct Link {
+    send: http2::SendRequest<Body>,
+    origin: Uri,
+}
+
+impl Link {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.send.is_closed()
+    }
+
+    pub(crate) fn origin(&self) -> Uri {
+        self.origin.clone()
+    }
+}
+
+/// Why a link did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// The request never left: for certain nothing happened.
+    #[error("the connection was closed before the request was sent")]
+    NotSent,
+    /// The connection broke after the request had been sent.
+    #[error("the connection broke: {0}")]
+    Broken(#[source] hyper::Error),
+}
+
+impl Service<http::Request<Body>> for Link {
+    type Response = http::Response<Incoming>;
+    type Error = LinkError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LinkError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        // A closed connection gives the request back in `call`, which says more than an error here.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.send.try_send_request(request);
+        Box::pin(async move {
+            answer.await.map_err(|mut error| match error.take_message() {
+                Some(_) => LinkError::NotSent,
+                None => LinkError::Broken(error.into_error()),
+            })
+        })
+    }
+}

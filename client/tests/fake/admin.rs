@@ -1,0 +1,150 @@
+//! The administration of the fake cluster: as much as spinectl's own tests need.
+
+use spine_proto::admin::v1::admin_service_server::AdminService;
+use spine_proto::admin::v1::{
+    AdvanceTimeRequest, AdvanceTimeResponse, CompactReplicaRequest, CompactReplicaResponse,
+    GetClusterStatusRequest, GetClusterStatusResponse, GetNodeStatusRequest, GetNodeStatusResponse,
+    GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse, ListShardsRequest,
+    ListShardsResponse, NodeSummary, ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary, ShardSummary,
+    TransferLeaderRequest, TransferLeaderResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::Seat;
+
+#[tonic::async_trait]
+impl AdminService for Seat {
+    async fn init_cluster(
+        &self,
+        request: Request<InitClusterRequest>,
+    ) -> Result<Response<InitClusterResponse>, Status> {
+        self.before("init").await?;
+        let already = request.into_inner().peer_addresses != ["peer-of-a"];
+        Ok(Response::new(InitClusterResponse {
+            cluster_id: "c1".into(),
+            already,
+        }))
+    }
+
+    async fn get_cluster_status(
+        &self,
+        _: Request<GetClusterStatusRequest>,
+    ) -> Result<Response<GetClusterStatusResponse>, Status> {
+        self.before("cluster status").await?;
+        let health = self.fake.store.lock().health;
+        let shards = vec![shard()];
+        let node = NodeSummary {
+            grpc_address: self.name.clone(),
+            reachable: true,
+            leaders: 1,
+            ..Default::default()
+        };
+        Ok(Response::new(GetClusterStatusResponse {
+            health,
+            shards,
+            nodes: vec![node],
+            ..Default::default()
+        }))
+    }
+
+    async fn get_node_status(
+        &self,
+        _: Request<GetNodeStatusRequest>,
+    ) -> Result<Response<GetNodeStatusResponse>, Status> {
+        self.before("node status").await?;
+        let fsyncs = self.fake.store.lock().fsyncs;
+        let peer_address = "peer-of-a".into();
+        Ok(Response::new(GetNodeStatusResponse {
+            fsyncs,
+            peer_address,
+            ..Default::default()
+        }))
+    }
+
+    async fn list_shards(
+        &self,
+        _: Request<ListShardsRequest>,
+    ) -> Result<Response<ListShardsResponse>, Status> {
+        self.before("shards").await?;
+        Ok(Response::new(ListShardsResponse {
+            shards: vec![shard()],
+        }))
+    }
+
+    async fn get_time(&self, _: Request<GetTimeRequest>) -> Result<Response<GetTimeResponse>, Status> {
+        self.before("time").await?;
+        Ok(Response::new(GetTimeResponse {
+            log_time_ms: 1_000,
+            advanced_ms: 0,
+        }))
+    }
+
+    async fn advance_time(
+        &self,
+        request: Request<AdvanceTimeRequest>,
+    ) -> Result<Response<AdvanceTimeResponse>, Status> {
+        self.before("advance").await?;
+        let by_ms = i64::try_from(request.into_inner().by_ms).expect("a test's time");
+        Ok(Response::new(AdvanceTimeResponse {
+            log_time_ms: 1_000 + by_ms,
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        _: Request<TransferLeaderRequest>,
+    ) -> Result<Response<TransferLeaderResponse>, Status> {
+        Ok(Response::new(TransferLeaderResponse {}))
+    }
+
+    async fn read_replica(
+        &self,
+        request: Request<ReadReplicaRequest>,
+    ) -> Result<Response<ReadReplicaResponse>, Status> {
+        let request = request.into_inner();
+        let store = self.fake.store.lock();
+        let found = store
+            .values
+            .get(&(request.routing_key, request.suffix.to_vec()))
+            .cloned();
+        let mut answer = ReadReplicaResponse {
+            hosted: true,
+            ..Default::default()
+        };
+        if let Some((revision, value)) = found {
+            answer = ReadReplicaResponse {
+                found: true,
+                revision,
+                value,
+                ..answer
+            };
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn compact_replica(
+        &self,
+        _: Request<CompactReplicaRequest>,
+    ) -> Result<Response<CompactReplicaResponse>, Status> {
+        Ok(Response::new(CompactReplicaResponse {
+            checkpoint_index: 7,
+            purged_index: 7,
+        }))
+    }
+}
+
+fn shard() -> ShardSummary {
+    let replica = ReplicaSummary {
+        node_id: 1,
+        reachable: true,
+        applied_index: 9,
+        ..Default::default()
+    };
+    ShardSummary {
+        shard: 1,
+        slot_last: 16_383,
+        leader_node_id: 1,
+        replicas: vec![replica],
+        ..Default::default()
+    }
+}

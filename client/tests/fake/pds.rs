@@ -1,0 +1,172 @@
+//! The demographics service of the fake cluster: load, and the answers the facade must carry.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _};
+use spine_proto::common::v1::{Advice, Position};
+use spine_proto::pds::v1::pds_service_server::PdsService;
+use spine_proto::pds::v1::{
+    HistoryRequest, HistoryResponse, LoadError, LoadRequest, LoadResponse, Patient, RegisterRequest,
+    RegisterResponse, RetrieveRequest, RetrieveResponse, UpdateRequest, UpdateResponse,
+};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{Fake, Seat, refusal};
+
+#[tonic::async_trait]
+impl PdsService for Seat {
+    async fn register(
+        &self,
+        request: Request<RegisterRequest>,
+    ) -> Result<Response<RegisterResponse>, Status> {
+        let request = request.into_inner();
+        let reply = self.before(&request.request_id).await?;
+        let patient = Some(Patient {
+            nhs_number: "n".into(),
+            version_id: 1,
+            fhir_json: request.fhir_json,
+        });
+        self.after(
+            reply,
+            RegisterResponse {
+                patient,
+                replayed: false,
+                position: position(),
+            },
+        )
+        .await
+    }
+
+    async fn retrieve(
+        &self,
+        request: Request<RetrieveRequest>,
+    ) -> Result<Response<RetrieveResponse>, Status> {
+        let reply = self.before("retrieve").await?;
+        let nhs_number = request.into_inner().nhs_number;
+        let patient = Some(Patient {
+            nhs_number,
+            version_id: 3,
+            fhir_json: "{}".into(),
+        });
+        self.after(
+            reply,
+            RetrieveResponse {
+                patient,
+                position: position(),
+            },
+        )
+        .await
+    }
+
+    async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<UpdateResponse>, Status> {
+        let request = request.into_inner();
+        let reply = self.before(&request.request_id).await?;
+        if request.version_id != 3 {
+            return Err(refusal(
+                Code::Aborted,
+                Advice::ReadAgain,
+                "VERSION_MISMATCH",
+                0,
+                "",
+            ));
+        }
+        let patient = Some(Patient {
+            nhs_number: request.nhs_number,
+            version_id: 4,
+            fhir_json: request.fhir_json,
+        });
+        self.after(
+            reply,
+            UpdateResponse {
+                patient,
+                replayed: false,
+                position: position(),
+            },
+        )
+        .await
+    }
+
+    async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryResponse>, Status> {
+        let request = request.into_inner();
+        let reply = self
+            .before(&format!("history {}", request.before_version_id))
+            .await?;
+        let newest = if request.before_version_id == 0 {
+            5
+        } else {
+            request.before_version_id - 1
+        };
+        let oldest = newest.saturating_sub(request.page_size - 1).max(1);
+        let version = |version_id| Patient {
+            nhs_number: "n".into(),
+            version_id,
+            fhir_json: "{}".into(),
+        };
+        let answer = HistoryResponse {
+            versions: (oldest..=newest).rev().map(version).collect(),
+            next_before_version_id: if oldest > 1 { oldest } else { 0 },
+            position: position(),
+        };
+        self.after(reply, answer).await
+    }
+
+    type LoadStream = Pin<Box<dyn Stream<Item = Result<LoadResponse, Status>> + Send>>;
+
+    /// Each batch takes one reply of the script.
+    async fn load(
+        &self,
+        request: Request<Streaming<LoadRequest>>,
+    ) -> Result<Response<Self::LoadStream>, Status> {
+        let seat = self.clone();
+        let answers = request.into_inner().then(move |batch| {
+            let seat = seat.clone();
+            async move {
+                let reply = seat.before("load").await?;
+                let answer = register_lines(&seat.fake, batch?);
+                seat.after(reply, answer).await.map(Response::into_inner)
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// A line that says `bad` is refused; one that says `later` is refused once for a passing reason.
+fn register_lines(fake: &Fake, batch: LoadRequest) -> LoadResponse {
+    let mut store = fake.store.lock();
+    let mut answer = LoadResponse {
+        last_line: 0,
+        registered: 0,
+        replayed: 0,
+        errors: Vec::new(),
+    };
+    for line in batch.lines {
+        answer.last_line = line.line;
+        let error = |reason: &str| LoadError {
+            line: line.line,
+            reason: reason.into(),
+            message: "m".into(),
+        };
+        let first_time = store
+            .done
+            .insert(format!("{}/{}", batch.load_id, line.line), 0)
+            .is_none();
+        if line.fhir_json == "bad" {
+            answer.errors.push(error("INVALID_NHS_NUMBER"));
+        } else if line.fhir_json == "later" && first_time {
+            answer.errors.push(error("NOT_LEADER"));
+        } else if store
+            .lines
+            .insert((batch.load_id.clone(), line.line), line.fhir_json)
+            .is_some()
+        {
+            answer.replayed += 1;
+        } else {
+            answer.registered += 1;
+        }
+    }
+    answer
+}
+
+fn position() -> Option<Position> {
+    Some(Position { shard: 1, index: 1 })
+}

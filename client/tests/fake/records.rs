@@ -1,0 +1,197 @@
+//! The record store of the fake cluster: one shard, work done once for each request id.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use spine_proto::common::v1::{Advice, Position};
+use spine_proto::records::v1::records_service_server::RecordsService;
+use spine_proto::records::v1::{
+    Change, CommitRequest, CommitResponse, GetRequest, GetResponse, ListRequest, ListResponse, Record,
+    RecordKey, WatchRequest, WatchResponse, guard::Condition, mutation::Kind,
+};
+use tonic::{Code, Request, Response, Status};
+
+use super::{Reply, Seat, Store, refusal};
+
+#[tonic::async_trait]
+impl RecordsService for Seat {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let reply = self.before("get").await?;
+        let key = request.into_inner().key.expect("a key");
+        let answer = {
+            let store = self.fake.store.lock();
+            let found = store
+                .values
+                .get(&(key.routing_key.clone(), key.suffix.to_vec()))
+                .cloned();
+            let record = found.map(|(revision, value)| Record {
+                key: Some(key),
+                revision,
+                value,
+            });
+            GetResponse {
+                record,
+                position: position(&store),
+            }
+        };
+        self.after(reply, answer).await
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let reply = self.before("list").await?;
+        let request = request.into_inner();
+        let answer = list(&self.fake.store.lock(), &request);
+        self.after(reply, answer).await
+    }
+
+    async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitResponse>, Status> {
+        let principal = request.metadata().get("spine-principal").expect("a principal");
+        assert!(principal == "tester" || principal == "developer");
+        assert!(
+            request.metadata().get("grpc-timeout").is_some(),
+            "a try tells its deadline"
+        );
+        let request = request.into_inner();
+        let reply = self.before(&request.request_id).await?;
+        let answer = commit(&mut self.fake.store.lock(), request)?;
+        self.after(reply, answer).await
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    /// Gives two changes and breaks, for ever: index, index + 1.
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let reply = self.before(&format!("watch {}", request.from_index)).await?;
+        let change = move |index: u64| {
+            let key = RecordKey {
+                routing_key: request.routing_key.clone(),
+                suffix: "s".into(),
+            };
+            let record = Record {
+                key: Some(key.clone()),
+                revision: index,
+                value: "v".into(),
+            };
+            Ok(WatchResponse {
+                index,
+                changes: vec![Change {
+                    key: Some(key),
+                    record: Some(record),
+                }],
+            })
+        };
+        let from = request.from_index;
+        // An overlap, as a server that resumes from a batch boundary would give.
+        let first = from.saturating_sub(1).max(1);
+        let events = vec![
+            change(first),
+            change(from),
+            change(from + 1),
+            Err(Status::unavailable("cut")),
+        ];
+        let stream: Self::WatchStream = Box::pin(futures_util::stream::iter(events));
+        self.after(reply, stream).await
+    }
+}
+
+fn position(store: &Store) -> Option<Position> {
+    Some(Position {
+        shard: 1,
+        index: store.index,
+    })
+}
+
+fn list(store: &Store, request: &ListRequest) -> ListResponse {
+    let size = if request.page_size == 0 {
+        100
+    } else {
+        request.page_size as usize
+    };
+    let mut records: Vec<Record> = store
+        .values
+        .iter()
+        .filter(|((routing_key, suffix), _)| {
+            *routing_key == request.routing_key
+                && suffix.starts_with(&request.suffix_prefix)
+                && (request.page_token.is_empty() || suffix[..] > request.page_token[..])
+        })
+        .map(|((routing_key, suffix), (revision, value))| Record {
+            key: Some(RecordKey {
+                routing_key: routing_key.clone(),
+                suffix: suffix.clone().into(),
+            }),
+            revision: *revision,
+            value: value.clone(),
+        })
+        .collect();
+    let more = records.len() > size;
+    records.truncate(size);
+    let last = records
+        .last()
+        .and_then(|r| r.key.as_ref())
+        .map(|k| k.suffix.clone())
+        .unwrap_or_default();
+    ListResponse {
+        records,
+        next_page_token: if more { last } else { "".into() },
+        position: position(store),
+    }
+}
+
+fn commit(store: &mut Store, request: CommitRequest) -> Result<CommitResponse, Status> {
+    if let Some(revision) = store.done.get(&request.request_id) {
+        return Ok(CommitResponse {
+            revision: *revision,
+            replayed: true,
+            position: position(store),
+        });
+    }
+    for guard in &request.guards {
+        let now = store
+            .values
+            .get(&(request.routing_key.clone(), guard.suffix.to_vec()))
+            .map(|v| v.0);
+        let holds = match guard.condition {
+            Some(Condition::RevisionIs(revision)) => now == Some(revision),
+            Some(Condition::Absent(_)) => now.is_none(),
+            None => false,
+        };
+        if !holds {
+            return Err(refusal(
+                Code::FailedPrecondition,
+                Advice::ReadAgain,
+                "GUARD_FAILED",
+                0,
+                "",
+            ));
+        }
+    }
+    store.index += 1;
+    let revision = store.index;
+    store.done.insert(request.request_id, revision);
+    for mutation in request.mutations {
+        match mutation.kind.expect("a kind") {
+            Kind::Put(put) => {
+                let key = (request.routing_key.clone(), put.suffix.to_vec());
+                store.values.insert(key, (revision, put.value));
+            }
+            Kind::Delete(delete) => {
+                store
+                    .values
+                    .remove(&(request.routing_key.clone(), delete.suffix.to_vec()));
+            }
+        }
+    }
+    Ok(CommitResponse {
+        revision,
+        replayed: false,
+        position: position(store),
+    })
+}
+
+impl Reply {
+    pub(crate) fn not_leader(address: &str) -> Self {
+        Self::NotLeader(Some(address.to_owned()))
+    }
+}

@@ -1,0 +1,277 @@
+//! The program as a shell sees it: exit codes, data on stdout, talk on stderr.
+
+mod fake;
+
+use std::process::Output;
+
+use fake::{Fake, Reply};
+use serde_json::Value;
+use spine_proto::admin::v1::Health;
+use spine_proto::common::v1::Advice;
+use tonic::Code;
+
+struct Shell {
+    fake: Fake,
+    address: String,
+    dir: tempfile::TempDir,
+}
+
+impl Shell {
+    async fn new() -> Self {
+        let fake = Fake::new(&["a:1"]);
+        let address = fake.serve_tcp("a:1").await;
+        Self {
+            fake,
+            address,
+            dir: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_spinectl"));
+        command
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env("SPINE_ENDPOINTS", &self.address);
+        command
+            .env("SPINE_PRINCIPAL", "tester")
+            .output()
+            .await
+            .expect("spinectl runs")
+    }
+
+    /// Exit code and stdout.
+    async fn says(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments).await;
+        (
+            output.status.code().expect("an exit code"),
+            String::from_utf8(output.stdout).expect("text"),
+        )
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let (code, text) = self.says(&[arguments, &["--output", "json"]].concat()).await;
+        assert_eq!(code, 0, "{arguments:?}: {text}");
+        serde_json::from_str(&text).expect("JSON on stdout")
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_string_lossy().into_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_have_their_exit_codes() {
+    let shell = Shell::new().await;
+    let cases = [
+        (Code::Internal, Advice::Operator, "INTERNAL", 1),
+        (Code::InvalidArgument, Advice::FixRequest, "INVALID_NHS_NUMBER", 2),
+        (Code::NotFound, Advice::FixRequest, "NOT_FOUND", 3),
+        (Code::Aborted, Advice::ReadAgain, "VERSION_MISMATCH", 4),
+        (Code::Aborted, Advice::FixRequest, "REQUEST_ID_REUSED", 4),
+        (Code::PermissionDenied, Advice::FixRequest, "FORBIDDEN", 7),
+    ];
+    for (code, advice, reason, exit) in cases {
+        shell.fake.script("a:1", [Reply::Refuse(code, advice, reason)]);
+        let output = shell.run(&["patient", "get", "9990000018"]).await;
+        assert_eq!(output.status.code(), Some(exit), "{reason}");
+        assert!(output.stdout.is_empty(), "stdout is for data");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(reason));
+    }
+    assert_eq!(shell.says(&["patient"]).await.0, 2, "usage");
+    assert_eq!(shell.says(&["records", "get", "NOTHING"]).await.0, 3);
+    assert_eq!(shell.says(&["patient", "load", "no-such-file"]).await.0, 3);
+    let dead = [
+        "--endpoints",
+        "127.0.0.1:1",
+        "--timeout",
+        "300ms",
+        "records",
+        "get",
+        "K",
+    ];
+    assert_eq!(shell.says(&dead).await.0, 5);
+    shell.fake.always("a:1", Reply::Hang);
+    assert_eq!(
+        shell.says(&["--timeout", "300ms", "records", "get", "K"]).await.0,
+        6
+    );
+    let put = ["--timeout", "300ms", "records", "commit", "K", "--put", "s=v"];
+    assert_eq!(shell.says(&put).await.0, 6, "unknown outcome");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_status_has_codes_of_its_own() {
+    let shell = Shell::new().await;
+    for (health, exit) in [
+        (Health::Healthy, 0),
+        (Health::Degraded, 1),
+        (Health::NotServing, 2),
+    ] {
+        shell.fake.store.lock().health = health.into();
+        assert_eq!(shell.says(&["cluster", "status"]).await.0, exit);
+    }
+    let (code, text) = shell
+        .says(&[
+            "cluster",
+            "status",
+            "--output",
+            "json",
+            "--endpoints",
+            "127.0.0.1:1",
+        ])
+        .await;
+    assert_eq!(code, 2);
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap()["health"],
+        "not serving"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_is_initialised_read_and_moved_in_time() {
+    let shell = Shell::new().await;
+    assert_eq!(shell.json(&["cluster", "init"]).await["already"], false);
+    assert_eq!(
+        shell.json(&["cluster", "init", "--peers", "x:1,y:1"]).await["nodes"],
+        2
+    );
+    assert_eq!(
+        shell.json(&["cluster", "time", "--advance", "15m"]).await["log_time_ms"],
+        901_000
+    );
+    assert_eq!(shell.json(&["cluster", "time"]).await["log_time_ms"], 1_000);
+    assert_eq!(shell.json(&["node", "status"]).await[0]["reachable"], true);
+    assert_eq!(shell.json(&["shard", "list"]).await[0]["leader_node_id"], 1);
+    let (code, text) = shell.says(&["shard", "list"]).await;
+    assert_eq!(code, 0);
+    assert!(
+        text.starts_with("SHARD") || text.trim_start().starts_with("SHARD"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_go_in_and_come_out_as_they_are() {
+    let shell = Shell::new().await;
+    let file = shell.file("value", "from a file\n");
+    let put = format!("s2=@{file}");
+    let args = [
+        "records",
+        "commit",
+        "K",
+        "--put",
+        "s1=one",
+        "--put",
+        &put,
+        "--if-absent",
+        "s1",
+    ];
+    assert_eq!(shell.json(&args).await["revision"], 1);
+    assert_eq!(shell.says(&args).await.0, 4, "the guard does not hold any more");
+    assert_eq!(
+        shell.says(&["records", "get", "K", "s2"]).await,
+        (0, "from a file\n".to_owned())
+    );
+    let list = shell.json(&["records", "list", "K"]).await;
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    let (code, events) = shell
+        .says(&[
+            "records", "watch", "K", "--from", "5", "--limit", "3", "--output", "json",
+        ])
+        .await;
+    assert_eq!(code, 0);
+    let indexes: Vec<Value> = events
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].clone())
+        .collect();
+    assert_eq!(indexes, [5, 6, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_with_bad_lines_ends_as_a_partial_success() {
+    let shell = Shell::new().await;
+    let bad = shell.file("bad.ndjson", "good\nbad\n\ngood\n");
+    let output = shell.run(&["patient", "load", &bad, "--output", "json"]).await;
+    assert_eq!(output.status.code(), Some(8));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["registered"], &report["failed"]), (&2.into(), &1.into()));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 2: INVALID_NHS_NUMBER"));
+    let good = shell.file("good.ndjson", "good\ngood");
+    assert_eq!(shell.json(&["patient", "load", &good]).await["registered"], 2);
+    assert_eq!(
+        shell.json(&["patient", "load", &good]).await["replayed"],
+        2,
+        "named by its content"
+    );
+    assert_eq!(
+        shell
+            .json(&["patient", "load", &good, "--load-id", "other"])
+            .await["registered"],
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bench_refuses_to_call_writes_without_fsync_a_result() {
+    let shell = Shell::new().await;
+    let args = [
+        "bench",
+        "--clients",
+        "2",
+        "--seconds",
+        "1",
+        "--mix",
+        "put",
+        "--output",
+        "json",
+    ];
+    let output = shell.run(&args).await;
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["rows"]["put"]["ops"].as_u64().unwrap() > 0);
+    let reads = [
+        "bench",
+        "--clients",
+        "2",
+        "--seconds",
+        "1",
+        "--mix",
+        "get",
+        "--keys",
+        "10",
+    ];
+    assert_eq!(shell.says(&reads).await.0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_and_completions_are_written() {
+    let shell = Shell::new().await;
+    let output = shell.run(&["proto", "export"]).await;
+    assert_eq!(output.stdout, spine_proto::DESCRIPTORS);
+    for name in ["bash", "zsh", "fish"] {
+        let (code, text) = shell.says(&["completions", name]).await;
+        assert_eq!(code, 0);
+        assert!(text.contains("spinectl"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_seed_gives_one_population() {
+    let shell = Shell::new().await;
+    let generate = ["population", "generate", "--count", "1203", "--seed", "9"];
+    let (code, first) = shell.says(&generate).await;
+    assert_eq!((code, first.lines().count()), (0, 1_203));
+    for line in first.lines().take(10) {
+        let patient: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(patient["resourceType"], "Patient");
+    }
+    let file = shell.dir.path().join("p.ndjson");
+    let to_file = [&generate[..], &["--out", file.to_str().unwrap()]].concat();
+    assert_eq!(shell.says(&to_file).await, (0, String::new()));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
+    let other = ["population", "generate", "--count", "1203", "--seed", "10"];
+    assert_ne!(shell.says(&other).await.1, first);
+}

@@ -1,0 +1,105 @@
+# What start.sh and stop.sh share: where a local cluster keeps its things, and which processes are its own.
+# Sourced, never run.
+# shellcheck shell=bash
+
+# First line of the marker file. A directory without it is never touched.
+readonly MARKER_LINE='spine local cluster 1'
+readonly MARKER='.spine-local-cluster'
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+usage_error() {
+  printf '%s: %s (--help shows the options)\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+# absolute PATH: works for what does not exist yet.
+absolute() {
+  case $1 in
+    /*) printf '%s\n' "$1" ;;
+    *) printf '%s/%s\n' "$PWD" "${1#./}" ;;
+  esac
+}
+
+# is_ours DIR: true if the directory carries our marker.
+is_ours() {
+  local line=''
+  [[ -f $1/$MARKER ]] && IFS= read -r line <"$1/$MARKER"
+  [[ $line == "$MARKER_LINE" ]]
+}
+
+# marker_value DIR KEY: a value noted in the marker file, or nothing.
+marker_value() {
+  [[ -f $1/$MARKER ]] || return 0
+  sed -n "s/^$2=//p" "$1/$MARKER" | tail -n 1
+}
+
+# note DIR KEY VALUE: replaces a value in the marker file, so that a crash leaves the old or the new file.
+note() {
+  { grep -v "^$2=" "$1/$MARKER" || true; printf '%s=%s\n' "$2" "$3"; } >"$1/$MARKER.new"
+  mv "$1/$MARKER.new" "$1/$MARKER"
+}
+
+# start_time PID: in clock ticks since boot; with the process id it names one process for ever.
+start_time() {
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+  # The name in brackets may hold spaces; the start time is the 20th word after it.
+  local -a words
+  read -r -a words <<<"${stat##*) }"
+  printf '%s\n' "${words[19]}"
+}
+
+# running PIDFILE: prints the process id if exactly the process that was noted there still runs.
+# The file holds process id, start time and program, one a line.
+running() {
+  local pid begun program found
+  [[ -f $1 ]] || return 1
+  { IFS= read -r pid && IFS= read -r begun && IFS= read -r program; } <"$1" || return 1
+  [[ $pid =~ ^[0-9]+$ ]] || return 1
+  [[ $(start_time "$pid") == "$begun" ]] || return 1
+  found=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
+  # A program that was built anew while it ran shows as deleted.
+  [[ ${found% (deleted)} == "$program" ]] || return 1
+  # A zombie has ended.
+  [[ $(sed -n 's/^State:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null) != Z* ]] || return 1
+  printf '%s\n' "$pid"
+}
+
+# stop_nodes DIR SECONDS: SIGTERM to every node of DIR that runs, then waits; 1 if one is left.
+stop_nodes() {
+  local dir=$1 patience=$2 file pid name deadline left
+  local -a files=()
+  for file in "$dir"/node-*/node.pid; do
+    pid=$(running "$file") || continue
+    kill -TERM "$pid" 2>/dev/null || true
+    files+=("$file")
+  done
+  deadline=$((SECONDS + patience))
+  while ((${#files[@]} > 0)); do
+    local -a still=()
+    for file in "${files[@]}"; do
+      name=$(basename "$(dirname "$file")")
+      if pid=$(running "$file"); then
+        still+=("$file")
+      else
+        say "$name has stopped"
+        rm -f "$file"
+      fi
+    done
+    files=("${still[@]+"${still[@]}"}")
+    ((${#files[@]} == 0)) && return 0
+    if ((SECONDS >= deadline)); then
+      left=''
+      for file in "${files[@]}"; do
+        left+=" $(basename "$(dirname "$file")") (process $(running "$file" || true))"
+      done
+      printf 'still running after %s s:%s\n' "$patience" "$left" >&2
+      return 1
+    fi
+    sleep 0.1
+  done
+}

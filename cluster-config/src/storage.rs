@@ -1,0 +1,54 @@
+//! `[storage]`: log, delta and engine.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Which engine holds the checkpointed state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    #[default]
+    Sled,
+    Fjall,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sled => "sled",
+            Self::Fjall => "fjall",
+        })
+    }
+}
+
+/// Sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Fixed for the life of a data directory.
+    pub engine: EngineKind,
+    /// Changes of all shards held in memory before a checkpoint writes them to the engine.
+    pub checkpoint_bytes: u64,
+    /// One file of the log; zero-written in advance and recycled.
+    pub segment_bytes: u64,
+    /// The engine's cache, all shards together.
+    pub cache_bytes: u64,
+    /// Below this the node refuses to start, and appends while it runs.
+    pub min_free_bytes: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            engine: EngineKind::Sled,
+            checkpoint_bytes: 64 * MIB,
+            segment_bytes: 64 * MIB,
+            cache_bytes: 128 * MIB,
+            min_free_bytes: GIB,
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Who stands for election, and when. openraft's ticks are off: one driver per node decides for all its groups.
+//!
+//! Pure: the caller brings the time, the liveness of nodes and each group's status, and carries out the action.
+//! Safety never rests on this: a wrong decision costs an election, not a record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Pause between candidates of one group, by rank, so that survivors do not split the vote.
+pub const RANK_STEP: Duration = Duration::from_millis(20);
+/// A leader whose node lives, but does not claim to lead, is given this long before others stand.
+pub const CLAIM_GRACE: Duration = Duration::from_millis(400);
+/// A candidate that did not win tries again after this long, and a little more each time.
+pub const RETRY: Duration = Duration::from_millis(250);
+/// A preferred leader must have been back for this long before leadership is handed to it.
+pub const BALANCE_AFTER: Duration = Duration::from_secs(3);
+
+/// What the driver sees of one group.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// The group's shard.
+    pub shard: u32,
+    /// All voters: (replica id, node id).
+    pub members: Vec<(u64, u64)>,
+    /// The node believed to lead, if any.
+    pub leader_node: Option<u64>,
+    /// Whether this node acts as leader.
+    pub leading: bool,
+    /// Whether the group has a membership.
+    pub initialized: bool,
+    /// Current term, so that a new leader starts a new patience.
+    pub term: u64,
+    /// Followers whose log matches this leader's to within a few entries, by node; empty where not leading.
+    pub caught_up: Vec<u64>,
+}
+
+/// What the driver sees of the nodes.
+#[derive(Clone, Debug, Default)]
+pub struct NodesView {
+    /// Nodes that a majority holds for dead, or that are dead by evidence.
+    pub dead: Vec<u64>,
+    /// Nodes heard lately, and for how long without a break.
+    pub alive_for: BTreeMap<u64, Duration>,
+    /// Shards that each heard node claims to lead.
+    pub claims: BTreeMap<u64, Vec<u32>>,
+    /// Nodes that asked not to be elected.
+    pub unfit: Vec<u64>,
+    /// This node should not lead now.
+    pub self_unfit: bool,
+}
+
+/// What to do for a group now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write the first membership.
+    Initialize,
+    /// Replace a dead leader at once.
+    TakeOver,
+    /// Stand with a pre-vote.
+    Elect,
+    /// Hand leadership to this replica.
+    TransferTo(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Patience {
+    term: u64,
+    leader_node: Option<u64>,
+    since: Duration,
+    tries: u32,
+    next: Option<Duration>,
+}
+
+/// Remembers how long each group has been without a leader.
+#[derive(Debug)]
+pub struct ElectionDriver {
+    node_id: u64,
+    patience: BTreeMap<u32, Patience>,
+    last_transfer: Option<Duration>,
+}
+
+impl ElectionDriver {
+    /// A driver for this node.
+    #[must_use]
+    pub fn new(node_id: u64) -> Self {
+        Self {
+            node_id,
+            patience: BTreeMap::new(),
+            last_transfer: None,
+        }
+    }
+
+    /// Decides for one group. `now` counts from any fixed moment; `jitter` is 0 to 1.
+    pub fn decide(
+        &mut self,
+        now: Duration,
+        group: &GroupView,
+        nodes: &NodesView,
+        jitter: f64,
+    ) -> Option<Action> {
+        if group.leading {
+            self.patience.remove(&group.shard);
+            return self.hand_over(now, group, nodes);
+        }
+        if nodes.self_unfit && group.members.len() > 1 {
+            return None;
+        }
+        let rank = self.rank(group, nodes)?;
+        let (urgent, delay) = match group.leader_node {
+            Some(node) if node != self.node_id && nodes.dead.contains(&node) => (true, RANK_STEP * rank),
+            Some(node) if node != self.node_id && self.leads(node, group, nodes) => {
+                self.patience.remove(&group.shard);
+                return None;
+            }
+            Some(node) if node != self.node_id => (false, CLAIM_GRACE + RETRY * rank),
+            _ => (false, RETRY * rank),
+        };
+        self.stand(now, group, urgent, delay, jitter)
+    }
+
+    fn leads(&self, node: u64, group: &GroupView, nodes: &NodesView) -> bool {
+        nodes
+            .claims
+            .get(&node)
+            .is_some_and(|shards| shards.contains(&group.shard))
+    }
+
+    fn stand(
+        &mut self,
+        now: Duration,
+        group: &GroupView,
+        urgent: bool,
+        delay: Duration,
+        jitter: f64,
+    ) -> Option<Action> {
+        let patience = self.patience.entry(group.shard).or_insert_with(|| Patience {
+            term: group.term,
+            leader_node: group.leader_node,
+            since: now,
+            tries: 0,
+            next: None,
+        });
+        if patience.leader_node != group.leader_node || (patience.tries == 0 && patience.term != group.term) {
+            *patience = Patience {
+                term: group.term,
+                leader_node: group.leader_node,
+                since: now,
+                tries: 0,
+                next: None,
+            };
+        }
+        let due = match patience.next {
+            Some(next) => next.min(if urgent && patience.tries == 0 {
+                patience.since + delay
+            } else {
+                next
+            }),
+            None => patience.since + delay,
+        };
+        if now < due {
+            patience.next = Some(due);
+            return None;
+        }
+        patience.tries += 1;
+        let pause = RETRY.mul_f64(1.0 + jitter) * patience.tries.min(8);
+        patience.next = Some(now + pause + RANK_STEP);
+        if !group.initialized {
+            return Some(Action::Initialize);
+        }
+        // Evidence is used once per leader; a second try goes the slow, polite way.
+        Some(if urgent && patience.tries == 1 {
+            Action::TakeOver
+        } else {
+            Action::Elect
+        })
+    }
+
+    /// This node's place among the group's living candidates: 0 stands first. `None` where it is no voter.
+    fn rank(&self, group: &GroupView, nodes: &NodesView) -> Option<u32> {
+        let order = preference(group.shard, &group.members);
+        let living = order.iter().filter(|node| {
+            **node == self.node_id || !nodes.dead.contains(node) && !nodes.unfit.contains(node)
+        });
+        living
+            .enumerate()
+            .find(|(_, node)| **node == self.node_id)
+            .and_then(|(rank, _)| u32::try_from(rank).ok())
+    }
+
+    /// A leader hands over to the preferred node once that one is back and caught up, one group at a time.
+    fn hand_over(&mut self, now: Duration, group: &GroupView, nodes: &NodesView) -> Option<Action> {
+        if self
+            .last_transfer
+            .is_some_and(|last| now < last + Duration::from_millis(500))
+        {
+            return None;
+        }
+        let target = preference(group.shard, &group.members).into_iter().find(|node| {
+            *node == self.node_id && !nodes.self_unfit
+                || *node != self.node_id
+                    && !nodes.dead.contains(node)
+                    && !nodes.unfit.contains(node)
+                    && group.caught_up.contains(node)
+                    && nodes
+                        .alive_for
+                        .get(node)
+                        .is_some_and(|alive| *alive >= BALANCE_AFTER)
+        })?;
+        if target == self.node_id {
+            return None;
+        }
+        self.last_transfer = Some(now);
+        group
+            .members
+            .iter()
+            .find(|(_, node)| *node == target)
+            .map(|(replica, _)| Action::TransferTo(*replica))
+    }
+}
+
+/// The nodes of a group in the order in which they should lead it; rotates with the shard, so leaders spread evenly.
+#[must_use]
+pub fn preference(shard: u32, members: &[(u64, u64)]) -> Vec<u64> {
+    let mut nodes: Vec<u64> = members.iter().map(|(_, node)| *node).collect();
+    nodes.sort_unstable();
+    if let Ok(turn) = usize::try_from(shard)
+        && !nodes.is_empty()
+    {
+        let turn = turn % nodes.len();
+        nodes.rotate_left(turn);
+    }
+    nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(leader_node: Option<u64>, leading: bool) -> GroupView {
+        GroupView {
+            shard: 0,
+            members: vec![(11, 1), (12, 2), (13, 3)],
+            leader_node,
+            leading,
+            initialized: true,
+            term: 1,
+            caught_up: vec![],
+        }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_living_leader_is_left_alone() {
+        let mut driver = ElectionDriver::new(2);
+        let nodes = NodesView {
+            claims: BTreeMap::from([(1, vec![0])]),
+            ..NodesView::default()
+        };
+        for at in 0..100 {
+            assert_eq!(
+                driver.decide(ms(at * 50), &group(Some(1), false), &nodes, 0.5),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn a_dead_leader_is_taken_over_by_rank() {
+        let nodes = NodesView {
+            dead: vec![1],
+            ..NodesView::default()
+        };
+        let mut second = ElectionDriver::new(2);
+        let mut third = ElectionDriver::new(3);
+        assert_eq!(
+            second.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+        assert_eq!(third.decide(ms(0), &group(Some(1), false), &nodes, 0.0), None);
+        assert_eq!(
+            third.decide(ms(20), &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+    }
+
+    #[test]
+    fn evidence_is_used_once() {
+        let nodes = NodesView {
+            dead: vec![1],
+            ..NodesView::default()
+        };
+        let mut driver = ElectionDriver::new(2);
+        assert_eq!(
+            driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+        let later: Vec<Action> = (1..100)
+            .filter_map(|at| driver.decide(ms(at * 50), &group(Some(1), false), &nodes, 0.0))
+            .collect();
+        assert!(
+            !later.is_empty() && later.iter().all(|action| *action == Action::Elect),
+            "{later:?}"
+        );
+    }
+
+    #[test]
+    fn without_any_leader_the_preferred_node_stands_first() {
+        let nodes = NodesView::default();
+        let mut first = ElectionDriver::new(1);
+        let mut second = ElectionDriver::new(2);
+        assert_eq!(
+            first.decide(ms(0), &group(None, false), &nodes, 0.0),
+            Some(Action::Elect)
+        );
+        assert_eq!(second.decide(ms(0), &group(None, false), &nodes, 0.0), None);
+        assert_eq!(
+            second.decide(RETRY, &group(None, false), &nodes, 0.0),
+            Some(Action::Elect)
+        );
+    }
+
+    #[test]
+    fn a_leader_that_restarted_and_does_not_claim_is_replaced() {
+        let nodes = NodesView {
+            claims: BTreeMap::from([(1, vec![])]),
+            ..NodesView::default()
+        };
+        let mut driver = ElectionDriver::new(2);
+        assert_eq!(driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0), None);
+        let at = CLAIM_GRACE + RETRY;
+        assert_eq!(
+            driver.decide(at, &group(Some(1), false), &nodes, 0.0),
+            Some(Action::Elect)
+        );
+    }
+
+    #[test]
+    fn leadership_returns_to_the_preferred_node_when_it_is_caught_up() {
+        let mut driver = ElectionDriver::new(2);
+        let mut seen = group(Some(2), true);
+        let nodes = NodesView {
+            alive_for: BTreeMap::from([(1, BALANCE_AFTER)]),
+            ..NodesView::default()
+        };
+        assert_eq!(driver.decide(ms(0), &seen, &nodes, 0.0), None, "not caught up");
+        seen.caught_up = vec![1];
+        assert_eq!(
+            driver.decide(ms(0), &seen, &nodes, 0.0),
+            Some(Action::TransferTo(11))
+        );
+    }
+
+    #[test]
+    fn leaders_spread_over_the_nodes() {
+        let members = vec![(11, 1), (12, 2), (13, 3)];
+        let first: Vec<u64> = (1..=6).map(|shard| preference(shard, &members)[0]).collect();
+        assert_eq!(first, vec![2, 3, 1, 2, 3, 1]);
+    }
+}

@@ -1,0 +1,166 @@
+//! openraft's state machine on top of a replica's store.
+
+use std::io;
+
+use futures_util::{Stream, StreamExt as _};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use spine_proto::storage::v1 as pb;
+use spine_storage::replica::{ApplyPayload, CheckpointWorker, ReplicaStore};
+
+use crate::convert;
+use crate::snapshot::SnapshotData;
+use crate::types::{Command, RaftLogId, RaftStoredMembership, Response, SpineRaft};
+
+/// Entries applied under one write lock.
+const APPLY_BATCH_ENTRIES_MAX: usize = 256;
+
+type SnapshotOf = openraft::alias::SnapshotOf<SpineRaft, SnapshotData>;
+type SnapshotMetaOf = openraft::alias::SnapshotMetaOf<SpineRaft>;
+
+/// The state of one replica.
+#[derive(Clone)]
+pub(crate) struct StateAdapter {
+    shard: u32,
+    store: ReplicaStore,
+    checkpoints: CheckpointWorker,
+}
+
+impl StateAdapter {
+    /// Wraps a store and the worker that writes its checkpoints.
+    #[must_use]
+    pub(crate) fn new(shard: u32, store: ReplicaStore, checkpoints: CheckpointWorker) -> Self {
+        Self {
+            shard,
+            store,
+            checkpoints,
+        }
+    }
+
+    async fn apply_batch(&self, batch: Vec<EntryResponder<SpineRaft>>) -> io::Result<()> {
+        let mut entries = Vec::with_capacity(batch.len());
+        let mut responders = Vec::with_capacity(batch.len());
+        for (entry, responder) in batch {
+            entries.push((convert::log_id(&entry.log_id), payload(entry.payload)));
+            responders.push(responder);
+        }
+        if self.store.must_wait() {
+            self.checkpoints.request(&self.store);
+            self.store.room().await;
+        }
+        let applied = self.store.apply(entries).map_err(io::Error::other)?;
+        if self.store.wants_checkpoint() {
+            self.checkpoints.request(&self.store);
+        }
+        for (applied, responder) in applied.into_iter().zip(responders) {
+            if let Some(responder) = responder {
+                responder.send(Response { applied });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn payload(payload: EntryPayload<Command, u64, crate::types::ReplicaNode>) -> ApplyPayload {
+    match payload {
+        EntryPayload::Blank => ApplyPayload::Blank,
+        EntryPayload::Normal(Command(bytes)) => ApplyPayload::Entry(bytes),
+        EntryPayload::Membership(membership) => {
+            ApplyPayload::Membership(convert::membership_to_pb(&membership))
+        }
+    }
+}
+
+fn meta_of(state: &pb::ReplicaState) -> io::Result<SnapshotMetaOf> {
+    Ok(SnapshotMetaOf {
+        last_log_id: state.applied.as_ref().map(convert::log_id_from_pb),
+        last_membership: convert::stored_membership(state)?,
+    })
+}
+
+/// Takes a checkpoint; the snapshot is the pinned engine itself.
+pub(crate) struct CheckpointBuilder {
+    state: StateAdapter,
+}
+
+impl CheckpointBuilder {
+    async fn build(&self) -> io::Result<SnapshotOf> {
+        let this = &self.state;
+        let source = this
+            .checkpoints
+            .snapshot(&this.store, this.shard)
+            .await
+            .map_err(io::Error::other)?;
+        let state = source.header().state.unwrap_or_default();
+        Ok(Snapshot {
+            meta: meta_of(&state)?,
+            snapshot: SnapshotData::Source(source),
+        })
+    }
+}
+
+impl RaftSnapshotBuilder<SpineRaft> for CheckpointBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
+        self.build().await
+    }
+}
+
+impl RaftStateMachine<SpineRaft> for StateAdapter {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = CheckpointBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, RaftStoredMembership)> {
+        let (membership_log_id, membership) = self.store.membership();
+        let membership_log_id = membership_log_id.map(convert::raft_log_id);
+        let membership = convert::membership_from_pb(&membership)?;
+        let applied = self.store.applied().map(convert::raft_log_id);
+        Ok((applied, RaftStoredMembership::new(membership_log_id, membership)))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = Result<EntryResponder<SpineRaft>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batch = Vec::new();
+        while let Some(item) = entries.next().await {
+            batch.push(item?);
+            if batch.len() >= APPLY_BATCH_ENTRIES_MAX {
+                self.apply_batch(std::mem::take(&mut batch)).await?;
+            }
+        }
+        if batch.is_empty() {
+            Ok(())
+        } else {
+            self.apply_batch(batch).await
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> CheckpointBuilder {
+        CheckpointBuilder { state: self.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf, snapshot: SnapshotData) -> io::Result<()> {
+        match snapshot {
+            SnapshotData::Installed(installed) => self.store.install(installed).map_err(io::Error::other),
+            // At start openraft hands back what get_current_snapshot gave: the state is there already.
+            SnapshotData::Source(_) => {
+                if meta.last_log_id.as_ref().map(convert::log_id) <= self.store.applied() {
+                    Ok(())
+                } else {
+                    Err(convert::invalid(
+                        "snapshot is ahead of the state it was taken from",
+                    ))
+                }
+            }
+        }
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
+        if self.store.durable_index().is_none() {
+            return Ok(None);
+        }
+        CheckpointBuilder { state: self.clone() }.build().await.map(Some)
+    }
+}

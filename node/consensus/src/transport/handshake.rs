@@ -1,0 +1,316 @@
+//! The first frame of every connection, both ways.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use spine_proto::ids::NodeId;
+use spine_proto::internal::raft::v1::peer_frame::Body;
+use spine_proto::internal::raft::v1::{Hello, Lane};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use super::config::{IdentityCell, LinksConfig, NO_NODE};
+use super::counters::{Counters, add};
+use super::error::{PeerError, RefusalReason};
+use super::frame::{FrameError, FrameReader, encode};
+use super::limits::{HANDSHAKE_DEADLINE, HELLO_FRAME_BYTES_MAX, MAGIC, WIRE_MAX, WIRE_MIN};
+use crate::net::Stream;
+
+/// A stream whose two ends know each other, and what was read beyond the handshake.
+pub(crate) struct Greeted {
+    pub(crate) stream: Box<dyn Stream>,
+    pub(crate) rest: BytesMut,
+}
+
+/// What an accepted connection may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// A known node of our cluster.
+    Peer { node: NodeId, lane: Lane },
+    /// Anybody: only bootstrap requests.
+    Bootstrap,
+}
+
+/// What goes into our own Hello.
+pub(crate) struct Introduction {
+    identity: Arc<IdentityCell>,
+    peer_address: String,
+    release: String,
+    level: Arc<std::sync::atomic::AtomicU32>,
+}
+
+impl Introduction {
+    pub(crate) fn new(config: &LinksConfig) -> Self {
+        Self {
+            identity: config.identity.clone(),
+            peer_address: config.peer_address.clone(),
+            release: config.release.clone(),
+            level: config.level.clone(),
+        }
+    }
+
+    /// Our Hello for a lane; a bootstrap Hello names no cluster.
+    pub(crate) fn hello(&self, lane: Lane, bootstrap: bool) -> Hello {
+        let known = self.identity.get();
+        let (node, cluster_id) = known.map_or((NO_NODE, Bytes::new()), |id| (id.node, id.cluster_id));
+        Hello {
+            magic: MAGIC,
+            wire_min: WIRE_MIN,
+            wire_max: WIRE_MAX,
+            cluster_id: if bootstrap { Bytes::new() } else { cluster_id },
+            node_id: node.0,
+            lane: lane.into(),
+            release: self.release.clone(),
+            level: self.level.load(Ordering::Relaxed),
+            peer_address: self.peer_address.clone(),
+        }
+    }
+}
+
+fn speaks_our_wire(hello: &Hello) -> Result<(), RefusalReason> {
+    if hello.magic != MAGIC {
+        return Err(RefusalReason::WrongMagic);
+    }
+    if hello.wire_min > WIRE_MAX || hello.wire_max < WIRE_MIN {
+        return Err(RefusalReason::WrongWire);
+    }
+    Ok(())
+}
+
+/// Whether a Hello that came in is let in, and as what.
+pub(crate) fn admit(
+    hello: &Hello,
+    own: &IdentityCell,
+    knows: impl Fn(NodeId) -> bool,
+) -> Result<Admission, RefusalReason> {
+    speaks_our_wire(hello)?;
+    if hello.cluster_id.is_empty() {
+        return Ok(Admission::Bootstrap);
+    }
+    let own = own.get().ok_or(RefusalReason::NotInitialised)?;
+    if hello.cluster_id != own.cluster_id {
+        return Err(RefusalReason::WrongCluster);
+    }
+    let node = NodeId(hello.node_id);
+    if node == own.node {
+        return Err(RefusalReason::SelfConnection);
+    }
+    if !knows(node) {
+        return Err(RefusalReason::UnknownNode);
+    }
+    match Lane::try_from(hello.lane) {
+        Ok(lane @ (Lane::Watch | Lane::Log | Lane::Bulk)) => Ok(Admission::Peer { node, lane }),
+        Ok(Lane::Unspecified) | Err(_) => Err(RefusalReason::WrongLane),
+    }
+}
+
+/// Whether the Hello that answers ours comes from whom we dialled.
+fn recognise(answer: &Hello, ours: &Hello, peer: Option<NodeId>) -> Result<(), RefusalReason> {
+    speaks_our_wire(answer)?;
+    let Some(peer) = peer else { return Ok(()) };
+    if answer.cluster_id != ours.cluster_id {
+        Err(RefusalReason::WrongCluster)
+    } else if answer.node_id == ours.node_id {
+        Err(RefusalReason::SelfConnection)
+    } else if NodeId(answer.node_id) != peer {
+        Err(RefusalReason::WrongNode)
+    } else if answer.lane != ours.lane {
+        Err(RefusalReason::WrongLane)
+    } else {
+        Ok(())
+    }
+}
+
+/// The dialling side. `peer` is who must answer; `None` for a bootstrap call.
+pub(crate) async fn greet(
+    stream: Box<dyn Stream>,
+    ours: Hello,
+    peer: Option<NodeId>,
+    counters: &Arc<Counters>,
+) -> Result<Greeted, PeerError> {
+    let greeting = async {
+        let mut reader = FrameReader::new(stream, BytesMut::new(), counters.clone());
+        let hello = encode(0, Some(Body::Hello(ours.clone())));
+        reader
+            .stream()
+            .write_all(&hello)
+            .await
+            .map_err(|_| PeerError::Unreachable)?;
+        reader
+            .stream()
+            .flush()
+            .await
+            .map_err(|_| PeerError::Unreachable)?;
+        match reader.next(HELLO_FRAME_BYTES_MAX).await {
+            Ok((frame, _)) => match frame.body {
+                Some(Body::Hello(answer)) => {
+                    recognise(&answer, &ours, peer).map_err(PeerError::Refused)?;
+                    let (stream, rest) = reader.into_parts();
+                    Ok(Greeted { stream, rest })
+                }
+                Some(Body::Refusal(refusal)) => {
+                    Err(PeerError::Refused(RefusalReason::parse(&refusal.reason)))
+                }
+                _ => Err(garbage(counters)),
+            },
+            Err(FrameError::Garbage) => Err(garbage(counters)),
+            Err(FrameError::Ended) => Err(PeerError::Unreachable),
+        }
+    };
+    let greeted = timeout(HANDSHAKE_DEADLINE, greeting)
+        .await
+        .unwrap_or(Err(PeerError::Unreachable));
+    match &greeted {
+        Ok(_) => add(&counters.connects, 1),
+        Err(PeerError::Refused(_)) => add(&counters.refused_by_peer, 1),
+        Err(_) => add(&counters.handshakes_failed, 1),
+    }
+    greeted
+}
+
+fn garbage(counters: &Counters) -> PeerError {
+    add(&counters.garbage, 1);
+    PeerError::Unreachable
+}
+
+/// The accepting side. `None` means that the connection is closed and counted.
+pub(crate) async fn welcome(
+    stream: Box<dyn Stream>,
+    introduction: &Introduction,
+    knows: impl Fn(NodeId) -> bool,
+    counters: &Arc<Counters>,
+) -> Option<(Greeted, Admission)> {
+    let greeting = async {
+        let mut reader = FrameReader::new(stream, BytesMut::new(), counters.clone());
+        let hello = match reader.next(HELLO_FRAME_BYTES_MAX).await {
+            Ok((frame, _)) => match frame.body {
+                Some(Body::Hello(hello)) => hello,
+                _ => {
+                    add(&counters.garbage, 1);
+                    return None;
+                }
+            },
+            Err(FrameError::Garbage) => {
+                add(&counters.garbage, 1);
+                return None;
+            }
+            Err(FrameError::Ended) => {
+                add(&counters.handshakes_failed, 1);
+                return None;
+            }
+        };
+        match admit(&hello, &introduction.identity, knows) {
+            Ok(admission) => {
+                let bootstrap = admission == Admission::Bootstrap;
+                let mut ours = introduction.hello(Lane::Unspecified, bootstrap);
+                ours.lane = hello.lane;
+                let answer = encode(0, Some(Body::Hello(ours)));
+                reader.stream().write_all(&answer).await.ok()?;
+                reader.stream().flush().await.ok()?;
+                add(&counters.accepts, 1);
+                let (stream, rest) = reader.into_parts();
+                Some((Greeted { stream, rest }, admission))
+            }
+            Err(reason) => {
+                add(&counters.refusals, 1);
+                tracing::warn!(%reason, node = hello.node_id, "a connection is refused");
+                refuse(reader.stream(), reason).await;
+                None
+            }
+        }
+    };
+    match timeout(HANDSHAKE_DEADLINE, greeting).await {
+        Ok(greeted) => greeted,
+        Err(_) => {
+            add(&counters.handshakes_failed, 1);
+            None
+        }
+    }
+}
+
+/// Says why, then closes.
+pub(crate) async fn refuse(stream: &mut Box<dyn Stream>, reason: RefusalReason) {
+    let frame = encode(0, Some(Body::Refusal(reason.to_wire())));
+    // The connection ends in any case.
+    let _ = stream.write_all(&frame).await;
+    let _ = stream.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Identity;
+    use super::*;
+
+    fn good() -> Hello {
+        Hello {
+            magic: MAGIC,
+            wire_min: 1,
+            wire_max: 3,
+            cluster_id: Bytes::from_static(b"the cluster of 1"),
+            node_id: 2,
+            lane: Lane::Log.into(),
+            release: String::new(),
+            level: 0,
+            peer_address: String::new(),
+        }
+    }
+
+    #[test]
+    fn hellos_are_judged() {
+        use RefusalReason::{
+            NotInitialised, SelfConnection, UnknownNode, WrongCluster, WrongLane, WrongMagic, WrongWire,
+        };
+        let own = IdentityCell::known(Identity {
+            node: NodeId(1),
+            cluster_id: good().cluster_id,
+        });
+        let peer = Admission::Peer {
+            node: NodeId(2),
+            lane: Lane::Log,
+        };
+        type Change = fn(&mut Hello);
+        let table: [(&str, Change, Result<Admission, RefusalReason>); 9] = [
+            ("good", |_| (), Ok(peer)),
+            ("magic", |h| h.magic = 7, Err(WrongMagic)),
+            ("too new", |h| (h.wire_min, h.wire_max) = (2, 3), Err(WrongWire)),
+            ("too old", |h| (h.wire_min, h.wire_max) = (0, 0), Err(WrongWire)),
+            (
+                "cluster",
+                |h| h.cluster_id = Bytes::from_static(b"x"),
+                Err(WrongCluster),
+            ),
+            ("unknown", |h| h.node_id = 9, Err(UnknownNode)),
+            ("self", |h| h.node_id = 1, Err(SelfConnection)),
+            ("lane", |h| h.lane = 77, Err(WrongLane)),
+            (
+                "bootstrap",
+                |h| h.cluster_id = Bytes::new(),
+                Ok(Admission::Bootstrap),
+            ),
+        ];
+        for (name, change, expected) in table {
+            let mut hello = good();
+            change(&mut hello);
+            assert!(admit(&hello, &own, |node| node.0 <= 3) == expected, "{name}");
+        }
+        let nobody = IdentityCell::default();
+        assert!(admit(&good(), &nobody, |_| true) == Err(NotInitialised));
+    }
+
+    #[test]
+    fn answers_are_judged() {
+        let mut ours = good();
+        ours.node_id = 1;
+        let peer = Some(NodeId(2));
+        assert_eq!(recognise(&good(), &ours, peer), Ok(()));
+        assert_eq!(
+            recognise(&good(), &ours, Some(NodeId(3))),
+            Err(RefusalReason::WrongNode)
+        );
+        let mut other = good();
+        other.lane = Lane::Bulk.into();
+        assert_eq!(recognise(&other, &ours, peer), Err(RefusalReason::WrongLane));
+        assert_eq!(recognise(&ours, &ours, peer), Err(RefusalReason::SelfConnection));
+    }
+}

@@ -1,0 +1,117 @@
+//! Every operation there is. Routing, authorisation and documentation derive from this table.
+
+use crate::error::{ErrorKind, SpineError};
+pub use crate::operation::OperationSpec;
+use crate::pds::history::History;
+use crate::pds::register::Register;
+use crate::pds::retrieve::Retrieve;
+use crate::pds::update::Update;
+use crate::reason;
+use crate::records::commit::Commit;
+use crate::records::get::Get;
+use crate::records::list::List;
+
+/// Every operation, in the order of their names.
+pub const OPERATIONS: &[OperationSpec] = &[
+    OperationSpec::of::<History>(),
+    OperationSpec::of::<Register>(),
+    OperationSpec::of::<Retrieve>(),
+    OperationSpec::of::<Update>(),
+    OperationSpec::of::<Commit>(),
+    OperationSpec::of::<Get>(),
+    OperationSpec::of::<List>(),
+];
+
+/// The operation of this name.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`]: a newer node may know it.
+pub fn find(name: &str) -> Result<&'static OperationSpec, SpineError> {
+    let found = OPERATIONS.iter().find(|spec| spec.name == name);
+    found.ok_or_else(|| {
+        SpineError::new(
+            ErrorKind::Unsupported,
+            reason::UNKNOWN_OPERATION,
+            "this node has no such operation",
+        )
+    })
+}
+
+/// Every permission that some operation needs, in order and without repeats.
+pub fn permissions() -> Vec<&'static str> {
+    let mut permissions: Vec<_> = OPERATIONS.iter().map(|spec| spec.permission).collect();
+    permissions.sort_unstable();
+    permissions.dedup();
+    permissions
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use spine_statemachine::key::SubjectKey;
+    use spine_statemachine::memory::MemoryStore;
+
+    use super::{OPERATIONS, find, permissions};
+    use crate::{Completed, Context, ErrorKind, Principal, View, authorise};
+
+    #[test]
+    fn names_are_sorted_and_found() {
+        assert!(OPERATIONS.is_sorted_by(|one, other| one.name < other.name));
+        for spec in OPERATIONS {
+            assert_eq!(find(spec.name).unwrap().name, spec.name);
+        }
+        assert_eq!(find("pds.forget").err().unwrap().kind, ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn every_operation_needs_its_permission() {
+        for spec in OPERATIONS {
+            let mut principal = Principal {
+                id: "gp-1".to_owned(),
+                permissions: vec![spec.permission.to_owned()],
+            };
+            assert!(authorise(&principal, spec).is_ok());
+            principal.permissions = permissions().into_iter().map(str::to_owned).collect();
+            assert!(authorise(&principal, spec).is_ok());
+            principal
+                .permissions
+                .retain(|permission| permission != spec.permission);
+            assert_eq!(
+                authorise(&principal, spec).unwrap_err().kind,
+                ErrorKind::Forbidden
+            );
+            principal.id.clear();
+            assert_eq!(
+                authorise(&principal, spec).unwrap_err().kind,
+                ErrorKind::Unauthenticated
+            );
+        }
+    }
+
+    #[test]
+    fn reading_permissions_do_not_write() {
+        for spec in OPERATIONS {
+            assert_eq!(spec.permission.ends_with(".write"), spec.writes, "{}", spec.name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_bytes_make_an_operation_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let store = MemoryStore::default();
+            let context = Context {
+                now_ms: 1_767_225_600_000,
+                principal: Principal { id: "gp-1".to_owned(), permissions: Vec::new() },
+                subject_key: SubjectKey::new([1; 16]),
+                entropy: [0; 32],
+            };
+            let completed = Completed { shard: 1, index: 1, revision: 1, outcome: bytes.clone().into(), replayed: false };
+            for spec in OPERATIONS {
+                let _ = (spec.route)(&bytes);
+                let _ = (spec.request_id)(&bytes);
+                let _ = (spec.plan)(&mut View::new(&store), &bytes, &context);
+                let _ = (spec.respond)(&store, &bytes, &completed, &context);
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `pds.history`: the versions of one patient, newest first, by pages.
+
+use spine_proto::ids::{NhsNumber, RequestId, RoutingKey};
+use spine_proto::pds::v1::{HistoryRequest, HistoryResponse};
+use spine_statemachine::store::OrderedRead;
+
+use super::{PERMISSION_READ, row};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::ids;
+use crate::operation::Operation;
+use crate::page::{PAGE_BYTES_MAX, page_size};
+use crate::plan::{Completed, Plan};
+use crate::view::View;
+
+/// Versions in a page where the caller does not say.
+const PAGE_VERSIONS_DEFAULT: u32 = 20;
+/// Most versions in a page.
+const PAGE_VERSIONS_MAX: u32 = 100;
+
+/// See the module.
+pub struct History;
+
+impl Operation for History {
+    const NAME: &'static str = "pds.history";
+    const PERMISSION: &'static str = PERMISSION_READ;
+    const WRITES: bool = false;
+    type Request = HistoryRequest;
+    type Response = HistoryResponse;
+
+    fn routing_key(request: &HistoryRequest) -> Result<RoutingKey, Failure> {
+        Ok(ids::nhs_number(&request.nhs_number)?.routing_key())
+    }
+
+    fn request_id(_: &HistoryRequest) -> Result<Option<RequestId>, Failure> {
+        Ok(None)
+    }
+
+    fn plan(_: &mut View<'_>, request: &HistoryRequest, _: &Context) -> Result<Plan, Failure> {
+        parse(request).map(|_| Plan::read())
+    }
+
+    fn respond(
+        view: &dyn OrderedRead,
+        request: &HistoryRequest,
+        completed: &Completed,
+        context: &Context,
+    ) -> Result<HistoryResponse, Failure> {
+        let (nhs_number, size) = parse(request)?;
+        let current = row::current(view, context, nhs_number)?;
+        let newest = match request.before_version_id {
+            0 => current.version_id,
+            before => current.version_id.min(before - 1),
+        };
+        let mut versions = Vec::new();
+        let (mut next, mut bytes) = (newest, 0);
+        while next > 0 && versions.len() < size && bytes < PAGE_BYTES_MAX {
+            let row = if next == current.version_id {
+                current.clone()
+            } else {
+                row::older(view, context, nhs_number, next)?
+            };
+            bytes += row.fhir_json.len();
+            versions.push(row::answer(nhs_number, row));
+            next -= 1;
+        }
+        Ok(HistoryResponse {
+            versions,
+            // The version above the next one; nothing is below version 1.
+            next_before_version_id: if next == 0 { 0 } else { next + 1 },
+            position: Some(completed.position()),
+        })
+    }
+}
+
+fn parse(request: &HistoryRequest) -> Result<(NhsNumber, usize), Failure> {
+    let nhs_number = ids::nhs_number(&request.nhs_number)?;
+    Ok((
+        nhs_number,
+        page_size(request.page_size, PAGE_VERSIONS_DEFAULT, PAGE_VERSIONS_MAX)?,
+    ))
+}

@@ -1,0 +1,68 @@
+//! `pds.register`: a patient's first version.
+
+use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::pds::v1::{RegisterRequest, RegisterResponse};
+use spine_statemachine::store::OrderedRead;
+
+use super::patient::Patient;
+use super::rules::PDS_11;
+use super::{PERMISSION_WRITE, keys, row};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::ids;
+use crate::operation::Operation;
+use crate::plan::{Completed, Plan};
+use crate::view::View;
+
+/// Version id of a new patient.
+const FIRST_VERSION: u32 = 1;
+
+/// See the module.
+pub struct Register;
+
+impl Operation for Register {
+    const NAME: &'static str = "pds.register";
+    const PERMISSION: &'static str = PERMISSION_WRITE;
+    const WRITES: bool = true;
+    type Request = RegisterRequest;
+    type Response = RegisterResponse;
+
+    fn routing_key(request: &RegisterRequest) -> Result<RoutingKey, Failure> {
+        Ok(Patient::nhs_number_of(&request.fhir_json)?.routing_key())
+    }
+
+    fn request_id(request: &RegisterRequest) -> Result<Option<RequestId>, Failure> {
+        ids::request_id(&request.request_id).map(Some)
+    }
+
+    fn plan(view: &mut View<'_>, request: &RegisterRequest, context: &Context) -> Result<Plan, Failure> {
+        let patient = Patient::parse(&request.fhir_json, context.now_ms)?;
+        let key = keys::current(&context.subject_key, patient.nhs_number());
+        let json = patient.into_json(FIRST_VERSION)?;
+        if view.get(&key)?.is_some() {
+            return Err(PDS_11.refuse("fhir_json.id", "a patient with this NHS Number is registered"));
+        }
+        let mut plan = Plan {
+            outcome: row::outcome(FIRST_VERSION),
+            ..Plan::default()
+        };
+        plan.put(key, row::encode(FIRST_VERSION, json), row::SCHEMA);
+        Ok(plan)
+    }
+
+    fn respond(
+        view: &dyn OrderedRead,
+        request: &RegisterRequest,
+        completed: &Completed,
+        context: &Context,
+    ) -> Result<RegisterResponse, Failure> {
+        let nhs_number = Patient::nhs_number_of(&request.fhir_json)?;
+        let version_id = row::version_of(&completed.outcome)?;
+        let row = row::version(view, context, nhs_number, version_id)?;
+        Ok(RegisterResponse {
+            patient: Some(row::answer(nhs_number, row)),
+            replayed: completed.replayed,
+            position: Some(completed.position()),
+        })
+    }
+}

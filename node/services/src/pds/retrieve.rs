@@ -1,0 +1,50 @@
+//! `pds.retrieve`: a patient's current version.
+
+use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::pds::v1::{RetrieveRequest, RetrieveResponse};
+use spine_statemachine::store::OrderedRead;
+
+use super::{PERMISSION_READ, row};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::ids;
+use crate::operation::Operation;
+use crate::plan::{Completed, Plan};
+use crate::view::View;
+
+/// See the module.
+pub struct Retrieve;
+
+impl Operation for Retrieve {
+    const NAME: &'static str = "pds.retrieve";
+    const PERMISSION: &'static str = PERMISSION_READ;
+    const WRITES: bool = false;
+    type Request = RetrieveRequest;
+    type Response = RetrieveResponse;
+
+    fn routing_key(request: &RetrieveRequest) -> Result<RoutingKey, Failure> {
+        Ok(ids::nhs_number(&request.nhs_number)?.routing_key())
+    }
+
+    fn request_id(_: &RetrieveRequest) -> Result<Option<RequestId>, Failure> {
+        Ok(None)
+    }
+
+    fn plan(_: &mut View<'_>, request: &RetrieveRequest, _: &Context) -> Result<Plan, Failure> {
+        ids::nhs_number(&request.nhs_number).map(|_| Plan::read())
+    }
+
+    fn respond(
+        view: &dyn OrderedRead,
+        request: &RetrieveRequest,
+        completed: &Completed,
+        context: &Context,
+    ) -> Result<RetrieveResponse, Failure> {
+        let nhs_number = ids::nhs_number(&request.nhs_number)?;
+        let row = row::current(view, context, nhs_number)?;
+        Ok(RetrieveResponse {
+            patient: Some(row::answer(nhs_number, row)),
+            position: Some(completed.position()),
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! Every reason an error can name. Callers branch on these words, so none is ever renamed or given another meaning;
+//! `docs/errors.md` is this table for people, and a test keeps the two equal.
+
+use crate::error::ErrorKind;
+
+/// A stable word, the kind of failure it belongs to, and what it means.
+pub struct Reason {
+    /// Upper-case word.
+    pub word: &'static str,
+    /// The kind every failure with this reason has.
+    pub kind: ErrorKind,
+    /// One sentence for `docs/errors.md`.
+    pub meaning: &'static str,
+}
+
+macro_rules! reasons {
+    ($($kind:ident { $($word:ident: $meaning:literal),+ $(,)? })+) => {
+        $($(#[doc = $meaning] pub const $word: &str = stringify!($word);)+)+
+        /// All reasons, by kind.
+        pub const ALL: &[Reason] = &[
+            $($(Reason { word: $word, kind: ErrorKind::$kind, meaning: $meaning },)+)+
+        ];
+    };
+}
+
+reasons! {
+    Invalid {
+        MALFORMED_REQUEST: "The request message cannot be decoded.",
+        MALFORMED_KEY: "A routing key has 1 to 15 printable ASCII characters, a suffix at most 256 bytes.",
+        INVALID_REQUEST_ID: "A request id has 1 to 64 bytes and is required for every change.",
+        RECORD_TOO_LARGE: "A record has at most 2 MiB.",
+        TXN_TOO_LARGE: "One change has at most 4 MiB.",
+        OUTCOME_TOO_LARGE: "The outcome kept with a request id has at most 256 bytes.",
+        TOO_MANY_GUARDS: "A commit has at most 128 guards.",
+        TOO_MANY_MUTATIONS: "A commit has at most 128 mutations.",
+        NO_MUTATIONS: "A commit has at least one mutation.",
+        INCOMPLETE_GUARD: "A guard says either the revision or that the record is absent.",
+        INCOMPLETE_MUTATION: "A mutation is either a put or a delete.",
+        RANGE_TOO_LARGE: "More records would have to be guarded than one guard may cover.",
+        PAGE_SIZE_OUT_OF_RANGE: "The page size is above its limit.",
+        INVALID_PAGE_TOKEN: "The page token is not from an earlier page of the same list.",
+        MISSING_VERSION_ID: "An update names the version it replaces.",
+        INVALID_NHS_NUMBER: "An NHS Number has ten digits, the last of which checks the others.",
+        MALFORMED_JSON: "The body is not JSON in UTF-8.",
+        JSON_TOO_DEEP: "Arrays and objects are nested more than 32 deep.",
+        DUPLICATE_MEMBER: "An object has two members of one name.",
+        NUMBER_TOO_LONG: "A number has more than 64 characters.",
+        INVALID_RESOURCE_TYPE: "The resource is not a Patient.",
+        INVALID_VALUE: "A member does not have the JSON type that FHIR gives it.",
+        ADDITIONAL_PROPERTIES: "The resource has a member that a PDS Patient does not have.",
+        IDENTIFIER_MISMATCH: "An NHS Number in the resource differs from its id, or its id from the patient asked for.",
+        MISSING_USUAL_NAME: "A patient has a usual name.",
+        INVALID_BIRTH_DATE: "The birth date is missing, no date, or in the future.",
+        INVALID_GENDER: "The gender is male, female, other or unknown.",
+        LOAD_TOO_LARGE: "One message of a load has too many lines.",
+        MALFORMED_LOAD_ID: "The name of a load has 1 to 40 bytes.",
+        TIME_OUT_OF_RANGE: "Log time moves at most 400 days in one call.",
+        INVALID_DECEASED: "The time of death is no time, in the future, or before birth.",
+    }
+    Unauthenticated {
+        UNAUTHENTICATED: "The caller is not known.",
+    }
+    Forbidden {
+        FORBIDDEN: "The caller lacks the permission that the message names.",
+    }
+    NotFound {
+        PATIENT_NOT_FOUND: "There is no patient with this NHS Number.",
+    }
+    AlreadyExists {
+        PATIENT_EXISTS: "There is a patient with this NHS Number.",
+    }
+    Conflict {
+        GUARD_FAILED: "A guard of the commit does not hold; the message says which.",
+        VERSION_MISMATCH: "The version named is not the current one, which the message names.",
+    }
+    RequestIdReused {
+        REQUEST_ID_REUSED: "The request id was used before with another body.",
+    }
+    RateLimited {
+        CONTENDED: "Others changed the same records at every try.",
+        BUSY: "Too many calls wait for the same record or node.",
+    }
+    Unavailable {
+        NO_LEADER: "No leader of the shard answers.",
+        NOT_INITIALISED: "The cluster has no shape yet.",
+    }
+    NotLeader {
+        NOT_LEADER: "This node does not lead the shard; the detail names who may.",
+    }
+    OutcomeUnknown {
+        OUTCOME_UNKNOWN: "The change may or may not have happened; the same request id tells.",
+    }
+    Unsupported {
+        UNKNOWN_OPERATION: "This node has no operation of this name; a newer one may.",
+    }
+    Corrupt {
+        STORE_DAMAGED: "This replica cannot read what it holds.",
+    }
+    DeadlineExceeded {
+        DEADLINE_EXCEEDED: "The caller's time ran out before anything was proposed.",
+    }
+    Internal {
+        INTERNAL: "A fault of Spine's own; the log of the node says more.",
+        MALFORMED_FAILURE: "A failure sent by another node cannot be decoded.",
+    }
+}
+
+/// The entry of this word.
+pub fn find(word: &str) -> Option<&'static Reason> {
+    ALL.iter().find(|reason| reason.word == word)
+}

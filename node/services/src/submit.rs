@@ -1,0 +1,111 @@
+//! From a plan to what a leader proposes, with every limit checked before anything is proposed.
+
+use prost::Message;
+use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::storage::v1::{Guard, RequestKey, SubTxn};
+use spine_statemachine::check;
+use spine_statemachine::limits::{
+    GUARDS_MAX, MUTATIONS_MAX, OUTCOME_BYTES_MAX, RECORD_BYTES_MAX, TXN_BYTES_MAX,
+};
+use spine_statemachine::request;
+
+use crate::authorise::Principal;
+use crate::error::{ErrorKind, SpineError};
+use crate::operation::OperationSpec;
+use crate::plan::Plan;
+use crate::reason;
+
+/// Bytes of a transaction that are not SubTxns: its time, tags and lengths.
+const TXN_OVERHEAD_BYTES: usize = 64;
+
+/// The key under which a call's request id is remembered; `None` for a call without one.
+///
+/// # Errors
+/// The request is malformed.
+pub fn request_key(
+    spec: &OperationSpec,
+    request: &[u8],
+    principal: &Principal,
+) -> Result<Option<RequestKey>, SpineError> {
+    let Some(id) = (spec.request_id)(request)? else {
+        return Ok(None);
+    };
+    let routing_key = (spec.route)(request)?;
+    Ok(Some(key_of(spec, request, principal, &id, &routing_key)))
+}
+
+/// As [`request_key`], where the caller has parsed the request id and the routing key already.
+pub fn key_of(
+    spec: &OperationSpec,
+    request: &[u8],
+    principal: &Principal,
+    id: &RequestId,
+    routing_key: &RoutingKey,
+) -> RequestKey {
+    request::key_of(&principal.id, spec.name, id, routing_key.slot(), request)
+}
+
+/// What to propose for a plan and the guards its view gave, under the request key of [`request_key`].
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] where the plan breaks a limit; nothing may be proposed then.
+pub fn sub_txn(plan: Plan, guards: Vec<Guard>, request: Option<RequestKey>) -> Result<SubTxn, SpineError> {
+    let sub = SubTxn {
+        request,
+        guards,
+        mutations: plan.mutations,
+        outcome: plan.outcome,
+    };
+    check::limits(&sub).map_err(|check::Broken(limit)| broken_limit(limit))?;
+    let bytes = sub.encoded_len();
+    if bytes > TXN_BYTES_MAX - TXN_OVERHEAD_BYTES {
+        return Err(SpineError::new(
+            ErrorKind::Invalid,
+            reason::TXN_TOO_LARGE,
+            format!(
+                "the change has {bytes} bytes, more than {}",
+                TXN_BYTES_MAX - TXN_OVERHEAD_BYTES
+            ),
+        ));
+    }
+    Ok(sub)
+}
+
+/// The error for a limit that the state machine names.
+pub fn broken_limit(limit: &'static str) -> SpineError {
+    let (word, message) = match limit {
+        "RECORD_BYTES_MAX" => (
+            reason::RECORD_TOO_LARGE,
+            format!("a record has at most {RECORD_BYTES_MAX} bytes"),
+        ),
+        "GUARDS_MAX" => (
+            reason::TOO_MANY_GUARDS,
+            format!("a change has at most {GUARDS_MAX} guards"),
+        ),
+        "MUTATIONS_MAX" => (
+            reason::TOO_MANY_MUTATIONS,
+            format!("a change has at most {MUTATIONS_MAX} mutations"),
+        ),
+        "OUTCOME_BYTES_MAX" => (
+            reason::OUTCOME_TOO_LARGE,
+            format!("an outcome has at most {OUTCOME_BYTES_MAX} bytes"),
+        ),
+        "KEY" | "KEY_BYTES_MAX" => (
+            reason::MALFORMED_KEY,
+            "a key of the change is malformed".to_owned(),
+        ),
+        "RANGE_RECORDS_MAX" => (
+            reason::RANGE_TOO_LARGE,
+            "the change removes too large a range".to_owned(),
+        ),
+        _ => (reason::INTERNAL, format!("the change breaks the limit {limit}")),
+    };
+    let kind = reason::find(word).map_or(ErrorKind::Internal, |reason| reason.kind);
+    SpineError::new(kind, word, message)
+}
+
+/// The error of a request id that was used before with another body.
+pub fn request_id_reused() -> SpineError {
+    let message = "this request id was used before with another body";
+    SpineError::new(ErrorKind::RequestIdReused, reason::REQUEST_ID_REUSED, message).with_field("request_id")
+}

@@ -1,0 +1,89 @@
+//! What a plan reads, remembered: the reads of a plan become the guards of its transaction.
+
+use spine_proto::storage::v1::{Absent, Guard, RangeUnchanged, RevisionIs, guard};
+use spine_statemachine::key::successor;
+use spine_statemachine::limits::RANGE_RECORDS_MAX;
+use spine_statemachine::store::{Key, OrderedRead, Record};
+
+use crate::error::ErrorKind;
+use crate::failure::Failure;
+use crate::reason;
+
+/// Ordered reads, exact at one applied index, that remember what was read.
+pub struct View<'a> {
+    records: &'a dyn OrderedRead,
+    guards: Vec<Guard>,
+}
+
+impl<'a> View<'a> {
+    /// A view of `records` on which nothing has been read.
+    pub fn new(records: &'a dyn OrderedRead) -> Self {
+        Self {
+            records,
+            guards: Vec::new(),
+        }
+    }
+
+    /// The record at `key`.
+    ///
+    /// # Errors
+    /// [`Failure::Read`] where the store cannot be read.
+    pub fn get(&mut self, key: &Key) -> Result<Option<Record>, Failure> {
+        let record = self.records.get(key)?;
+        let kind = match &record {
+            Some(record) => guard::Kind::RevisionIs(RevisionIs {
+                key: key.clone(),
+                revision: record.revision,
+            }),
+            None => guard::Kind::Absent(Absent { key: key.clone() }),
+        };
+        self.remember(kind);
+        Ok(record)
+    }
+
+    /// All records whose key begins with `prefix`, in key order.
+    ///
+    /// # Errors
+    /// [`Failure::Read`] where the store cannot be read; a refusal where there are more than a guard may cover.
+    pub fn range(&mut self, prefix: &Key) -> Result<Vec<(Key, Record)>, Failure> {
+        let end = successor(prefix);
+        let records = self.records.range(prefix, &end, RANGE_RECORDS_MAX + 1)?;
+        if records.len() > RANGE_RECORDS_MAX {
+            return Err(Failure::refused(
+                ErrorKind::Invalid,
+                reason::RANGE_TOO_LARGE,
+                "",
+                format!("more than {RANGE_RECORDS_MAX} records would have to be guarded"),
+            ));
+        }
+        let max_revision = records
+            .iter()
+            .map(|(_, record)| record.revision)
+            .max()
+            .unwrap_or(0);
+        let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        self.remember(guard::Kind::RangeUnchanged(RangeUnchanged {
+            prefix: prefix.clone(),
+            count,
+            max_revision,
+        }));
+        Ok(records)
+    }
+
+    fn remember(&mut self, kind: guard::Kind) {
+        let guard = Guard { kind: Some(kind) };
+        if !self.guards.contains(&guard) {
+            self.guards.push(guard);
+        }
+    }
+
+    /// Whether nothing has been read: a refusal on such a view is about the request alone and needs no barrier.
+    pub fn is_untouched(&self) -> bool {
+        self.guards.is_empty()
+    }
+
+    /// The guards under which everything read still holds.
+    pub fn into_guards(self) -> Vec<Guard> {
+        self.guards
+    }
+}

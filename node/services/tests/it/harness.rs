@@ -1,0 +1,164 @@
+//! One shard without Raft: plan, guards, apply, respond, in the order in which a leader does it.
+
+use prost::Message;
+use spine_proto::ids::SLOTS;
+use spine_proto::storage::v1::{Entry, Mutation, Put, SlotRange, SubTxn, Txn, entry, mutation};
+use spine_services::operation::OperationSpec;
+use spine_services::{
+    Completed, Context, ErrorKind, Principal, SpineError, View, authorise, catalogue, reason, submit,
+};
+use spine_statemachine::apply::{Applied, SubOutcome, apply};
+use spine_statemachine::frame;
+use spine_statemachine::key::{SubjectKey, slots_owned};
+use spine_statemachine::memory::MemoryStore;
+use spine_statemachine::request;
+use spine_statemachine::state::SystemState;
+
+/// The shard's number in answers.
+pub(crate) const SHARD: u32 = 3;
+/// 2026-01-01T00:00:00Z
+pub(crate) const NEW_YEAR_2026_MS: i64 = 1_767_225_600_000;
+
+/// A shard that owns every slot.
+pub(crate) struct Shard {
+    pub(crate) store: MemoryStore,
+    pub(crate) state: SystemState,
+    pub(crate) index: u64,
+    pub(crate) now_ms: i64,
+    pub(crate) principal: Principal,
+}
+
+impl Shard {
+    pub(crate) fn new() -> Self {
+        let permissions = catalogue::permissions().into_iter().map(str::to_owned).collect();
+        let mut shard = Self {
+            store: MemoryStore::default(),
+            state: SystemState::default(),
+            index: 0,
+            now_ms: NEW_YEAR_2026_MS,
+            principal: Principal {
+                id: "surgery-1".to_owned(),
+                permissions,
+            },
+        };
+        let slots = SlotRange {
+            first: 0,
+            last: u32::from(SLOTS) - 1,
+        };
+        let put = Put {
+            key: slots_owned(),
+            value: frame::encode(&slots.encode_to_vec()),
+            schema: 1,
+        };
+        let mutations = vec![Mutation {
+            kind: Some(mutation::Kind::Put(put)),
+        }];
+        shard.propose(SubTxn {
+            mutations,
+            ..SubTxn::default()
+        });
+        shard
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        Context {
+            now_ms: self.now_ms,
+            principal: self.principal.clone(),
+            subject_key: SubjectKey::new([7; 16]),
+            entropy: [0; 32],
+        }
+    }
+
+    /// Runs an operation to its response.
+    pub(crate) fn call<Response: Message + Default>(
+        &mut self,
+        operation: &str,
+        request: &impl Message,
+    ) -> Result<Response, SpineError> {
+        let response = self.call_bytes(operation, &request.encode_to_vec())?;
+        Ok(Response::decode(response.as_slice()).expect("responses decode"))
+    }
+
+    pub(crate) fn call_bytes(&mut self, operation: &str, request: &[u8]) -> Result<Vec<u8>, SpineError> {
+        let spec = catalogue::find(operation).expect("the operation exists");
+        authorise(&self.principal, spec)?;
+        (spec.route)(request)?;
+        let completed = self.complete(spec, request)?;
+        Ok((spec.respond)(&self.store, request, &completed, &self.context())?.to_vec())
+    }
+
+    fn complete(&mut self, spec: &OperationSpec, request: &[u8]) -> Result<Completed, SpineError> {
+        let key = submit::request_key(spec, request, &self.principal)?;
+        if let Some(key) = &key
+            && let Some(row) = request::lookup(&self.store, &self.state, key).expect("memory is readable")
+        {
+            if row.body_digest != key.body_digest {
+                return Err(submit::request_id_reused());
+            }
+            return Ok(self.completed(row.revision, row.outcome, true));
+        }
+        let mut view = View::new(&self.store);
+        let plan = (spec.plan)(&mut view, request, &self.context())?;
+        if plan.mutations.is_empty() {
+            return Ok(self.completed(self.index, plan.outcome, false));
+        }
+        let outcome = plan.outcome.clone();
+        let guards = view.into_guards();
+        match self.propose(submit::sub_txn(plan, guards, key)?) {
+            SubOutcome::Committed { revision } => Ok(self.completed(revision, outcome, false)),
+            SubOutcome::Replayed { revision, outcome } => Ok(self.completed(revision, outcome, true)),
+            SubOutcome::RequestIdReused => Err(submit::request_id_reused()),
+            SubOutcome::TooLarge { limit } => Err(submit::broken_limit(limit)),
+            SubOutcome::GuardFailed { .. } | SubOutcome::ForeignSlot { .. } => Err(SpineError::new(
+                ErrorKind::Internal,
+                reason::INTERNAL,
+                "nothing else runs here",
+            )),
+        }
+    }
+
+    fn completed(&self, revision: u64, outcome: bytes::Bytes, replayed: bool) -> Completed {
+        Completed {
+            shard: SHARD,
+            index: self.index,
+            revision,
+            outcome,
+            replayed,
+        }
+    }
+
+    /// Commits and applies one SubTxn at the next index.
+    pub(crate) fn propose(&mut self, sub: SubTxn) -> SubOutcome {
+        self.index += 1;
+        let txn = Txn {
+            subs: vec![sub],
+            proposed_at_ms: self.now_ms,
+        };
+        let entry = Entry {
+            kind: Some(entry::Kind::Txn(txn)),
+        }
+        .encode_to_vec();
+        match apply(&mut self.store, &mut self.state, self.index, &entry) {
+            Ok(Applied::Txn(mut outcomes)) => outcomes.pop().expect("one outcome for one SubTxn"),
+            _ => panic!("the state machine halts"),
+        }
+    }
+}
+
+/// An error as a transcript shows it.
+pub(crate) fn refusal(error: &SpineError) -> String {
+    let mut text = format!(
+        "refused: {} ({:?}, gRPC {})\n",
+        error.reason,
+        error.kind,
+        error.grpc_code()
+    );
+    text += &format!("  {}\n", error.message);
+    if !error.rule.is_empty() {
+        text += &format!("  rule {}\n", error.rule);
+    }
+    if !error.field.is_empty() {
+        text += &format!("  field {}\n", error.field);
+    }
+    text
+}

@@ -1,0 +1,16 @@
+//! Operations run as a leader runs them, on the real state machine and a store in memory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod errors_doc;
+mod exactly_once;
+mod examples;
+mod frozen;
+mod harness;
+mod hostile;
+mod limits;
+mod pages;
+mod pds_rules;
+mod transcript_pds;
+mod transcript_records;
+mod view_guards;

@@ -1,0 +1,5 @@
+//! The cluster's shape: decided once by `cluster init`, stored on every node, kept as rows of the meta group.
+
+pub mod bootstrap;
+pub mod plan;
+pub mod rows;

@@ -1,0 +1,242 @@
+//! Many independent calls of one operation, proposed together: bulk load.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use spine_proto::internal::shard::v1 as pb;
+use spine_services::{Principal, SpineError, authorise, catalogue};
+use spine_statemachine::Applied;
+use tokio::time::{Instant, timeout_at};
+
+use super::call::{Attempts, Dispatcher, checked};
+use super::execute::{Call, Planned, Settled, settle, txn_entry};
+use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
+use super::forward;
+use crate::shard::host::Shard;
+
+/// Calls in one transaction of a batch.
+pub const BATCH_SUBS_MAX: usize = 256;
+/// Encoded bytes of calls in one transaction of a batch.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+type Outcome = Result<Bytes, SpineError>;
+
+impl Dispatcher {
+    /// Carries out many independent requests of one operation; one outcome each, in order.
+    /// Every request must carry a request id: parts of a batch are repeated after a lost answer.
+    ///
+    /// # Errors
+    /// [`SpineError`] where the caller may not do this at all.
+    pub async fn call_batch(
+        &self,
+        operation: &str,
+        requests: Vec<Bytes>,
+        principal: &Principal,
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, SpineError> {
+        let spec = catalogue::find(operation)?;
+        authorise(principal, spec)?;
+        let map = self.host.map().ok_or_else(not_initialised)?;
+        let mut outcomes: Vec<Option<Outcome>> = requests.iter().map(|_| None).collect();
+        let mut by_shard: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (at, request) in requests.iter().enumerate() {
+            match (spec.route)(request).map(|key| map.shard_of(key.slot())) {
+                Ok(Some(shard)) => by_shard.entry(shard).or_default().push(at),
+                Ok(None) => outcomes[at] = Some(Err(not_initialised())),
+                Err(failure) => outcomes[at] = Some(Err(failure.into())),
+            }
+        }
+        let parts = by_shard.into_iter().flat_map(|(shard, at)| {
+            parts(&at, &requests)
+                .into_iter()
+                .map(move |part| (shard, part))
+                .collect::<Vec<_>>()
+        });
+        let running = parts.map(|(shard, part)| {
+            let bodies: Vec<Bytes> = part.iter().map(|at| requests[*at].clone()).collect();
+            async move {
+                (
+                    part,
+                    self.part(spec.name, shard, bodies, principal, deadline).await,
+                )
+            }
+        });
+        for (part, result) in futures_util::future::join_all(running).await {
+            match result {
+                Ok(results) => part
+                    .into_iter()
+                    .zip(results)
+                    .for_each(|(at, result)| outcomes[at] = Some(result)),
+                Err(error) => part
+                    .into_iter()
+                    .for_each(|at| outcomes[at] = Some(Err(error.clone()))),
+            }
+        }
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|| Err(super::execute::unknown())))
+            .collect())
+    }
+
+    async fn part(
+        &self,
+        operation: &'static str,
+        shard: u32,
+        bodies: Vec<Bytes>,
+        principal: &Principal,
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, SpineError> {
+        let mut attempts = Attempts::new(self, shard, true, deadline);
+        loop {
+            let request = forward::request(
+                operation,
+                shard,
+                Bytes::new(),
+                bodies.clone(),
+                principal,
+                deadline,
+            );
+            let response = match attempts.target() {
+                None => Ok(self.forwarded_batch(request, deadline).await),
+                Some(node) => self.forwarder.execute(node, request, deadline).await,
+            };
+            match response.and_then(|response| batch_outcome(response, bodies.len())) {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(error) => attempts.after(error).await?,
+            }
+        }
+    }
+
+    /// A batch on this node's replica.
+    pub(super) async fn forwarded_batch(
+        &self,
+        request: pb::ExecuteRequest,
+        deadline: Instant,
+    ) -> pb::ExecuteResponse {
+        match self.execute_batch(request, deadline).await {
+            Ok(outcomes) => pb::ExecuteResponse {
+                outcome: Some(pb::execute_response::Outcome::Batch(pb::BatchOutcome {
+                    outcomes: outcomes.into_iter().map(forward::response).collect(),
+                })),
+            },
+            Err(error) => forward::response(Err(error)),
+        }
+    }
+
+    async fn execute_batch(
+        &self,
+        request: pb::ExecuteRequest,
+        deadline: Instant,
+    ) -> Result<Vec<Result<Bytes, ExecuteError>>, ExecuteError> {
+        let (spec, principal) = checked(&request)?;
+        let shard = self
+            .host
+            .shard(request.shard)
+            .ok_or(ExecuteError::NotLeader(None))?;
+        timeout_at(deadline, shard.group.ready_to_plan())
+            .await
+            .map_err(|_| deadline_exceeded())??;
+        let mut calls = Vec::with_capacity(request.batch.len());
+        for body in request.batch {
+            let routing_key = (spec.route)(&body).map_err(SpineError::from)?;
+            calls.push(Call {
+                spec,
+                request: body,
+                routing_key,
+                principal: principal.clone(),
+            });
+        }
+        let mut outcomes = self.propose_together(&shard, &calls, deadline).await?;
+        for (outcome, call) in outcomes.iter_mut().zip(&calls) {
+            // What could not ride along goes alone, with its latch and its barrier.
+            if outcome.is_none() {
+                *outcome = Some(self.executor.execute(&shard, call, deadline).await);
+            }
+        }
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or(Err(ExecuteError::Unknown)))
+            .collect())
+    }
+
+    async fn propose_together(
+        &self,
+        shard: &Shard,
+        calls: &[Call],
+        deadline: Instant,
+    ) -> Result<Vec<Option<Result<Bytes, ExecuteError>>>, ExecuteError> {
+        let mut outcomes: Vec<Option<Result<Bytes, ExecuteError>>> = calls.iter().map(|_| None).collect();
+        let (mut subs, mut riders) = (Vec::new(), Vec::new());
+        for (at, call) in calls.iter().enumerate() {
+            let context = self.executor.context(&call.principal);
+            if let Ok(Planned::Sub(sub)) = self.executor.plan(shard, call, &context) {
+                riders.push((at, context, sub.outcome.clone()));
+                subs.push(sub);
+            }
+        }
+        if subs.is_empty() {
+            return Ok(outcomes);
+        }
+        let entry = txn_entry(subs, self.executor.clock.now_ms());
+        let proposed = timeout_at(deadline, shard.group.propose(entry))
+            .await
+            .map_err(|_| ExecuteError::Unknown)??;
+        let Applied::Txn(applied) = proposed.applied else {
+            return Err(ExecuteError::Unknown);
+        };
+        for ((at, context, planned), applied) in riders.into_iter().zip(applied) {
+            outcomes[at] = match settle(applied, planned) {
+                Ok(Settled::Done {
+                    revision,
+                    outcome,
+                    replayed,
+                }) => Some(
+                    self.executor
+                        .respond(shard, &calls[at], &context, revision, outcome, replayed)
+                        .map_err(ExecuteError::Final),
+                ),
+                Ok(Settled::Replan) => None,
+                Err(error) => Some(Err(error)),
+            };
+        }
+        Ok(outcomes)
+    }
+}
+
+fn batch_outcome(response: pb::ExecuteResponse, expected: usize) -> Result<Vec<Outcome>, ExecuteError> {
+    match response.outcome {
+        Some(pb::execute_response::Outcome::Batch(batch)) if batch.outcomes.len() == expected => {
+            batch.outcomes.into_iter().map(final_outcome).collect()
+        }
+        _ => Err(forward::outcome(response).err().unwrap_or(ExecuteError::Unknown)),
+    }
+}
+
+/// Inside a batch only final outcomes count; anything else repeats the part, which its request ids make safe.
+fn final_outcome(response: pb::ExecuteResponse) -> Result<Outcome, ExecuteError> {
+    match forward::outcome(response) {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(ExecuteError::Final(error)) => Ok(Err(error)),
+        Err(other) => Err(other),
+    }
+}
+
+/// Cuts a shard's requests into transactions.
+fn parts(at: &[usize], requests: &[Bytes]) -> Vec<Vec<usize>> {
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut bytes = 0;
+    for at in at {
+        let size = requests[*at].len();
+        match parts.last_mut() {
+            Some(part) if part.len() < BATCH_SUBS_MAX && bytes + size <= BATCH_BYTES_MAX => {
+                part.push(*at);
+                bytes += size;
+            }
+            _ => {
+                parts.push(vec![*at]);
+                bytes = size;
+            }
+        }
+    }
+    parts
+}

@@ -1,0 +1,246 @@
+//! Any node takes any call: authorise -> route -> here, or one hop to the leader, again with a new hint inside
+//! the deadline.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use spine_proto::internal::shard::v1 as pb;
+use spine_services::{OperationSpec, Principal, SpineError, authorise, catalogue};
+use tokio::time::{Instant, sleep_until};
+
+use super::execute::{Call, Executor};
+use super::failure::{ExecuteError, deadline_exceeded, no_leader, not_initialised, outcome_unknown};
+use super::forward::{self, Forwarder};
+use crate::entropy::Entropy;
+use crate::shard::host::Host;
+
+/// Routes calls; shared by every gateway.
+pub struct Dispatcher {
+    pub(super) node_id: u64,
+    pub(super) host: Arc<Host>,
+    pub(super) executor: Executor,
+    pub(super) forwarder: Forwarder,
+    pub(super) entropy: Arc<Entropy>,
+    /// Where clients reach each node.
+    grpc_addresses: BTreeMap<u64, String>,
+}
+
+/// What a call gave.
+pub struct Answer {
+    /// The encoded response.
+    pub body: Bytes,
+    /// gRPC address of the node that led the shard a moment ago; a hint for the caller's next call.
+    pub leader_address: Option<String>,
+}
+
+impl Dispatcher {
+    /// A dispatcher over this node's shards and links.
+    #[must_use]
+    pub fn new(
+        node_id: u64,
+        host: Arc<Host>,
+        executor: Executor,
+        forwarder: Forwarder,
+        entropy: Arc<Entropy>,
+        grpc_addresses: BTreeMap<u64, String>,
+    ) -> Self {
+        Self {
+            node_id,
+            host,
+            executor,
+            forwarder,
+            entropy,
+            grpc_addresses,
+        }
+    }
+
+    /// Carries out one operation, wherever its shard is led.
+    ///
+    /// # Errors
+    /// [`SpineError`] with advice on what to do next.
+    pub async fn call(
+        &self,
+        operation: &str,
+        request: Bytes,
+        principal: &Principal,
+        deadline: Instant,
+    ) -> Result<Answer, SpineError> {
+        let spec = catalogue::find(operation)?;
+        authorise(principal, spec)?;
+        let routing_key = (spec.route)(&request)?;
+        let repeatable = !spec.writes || (spec.request_id)(&request)?.is_some();
+        let shard = self
+            .host
+            .map()
+            .ok_or_else(not_initialised)?
+            .shard_of(routing_key.slot())
+            .ok_or_else(not_initialised)?;
+        let call = Call {
+            spec,
+            request,
+            routing_key,
+            principal: principal.clone(),
+        };
+        let mut attempts = Attempts::new(self, shard, repeatable, deadline);
+        loop {
+            let result = match attempts.target() {
+                None => self.here(shard, &call, deadline).await,
+                Some(node) => {
+                    let body = call.request.clone();
+                    let wire = forward::request(spec.name, shard, body, Vec::new(), principal, deadline);
+                    self.forwarder
+                        .execute(node, wire, deadline)
+                        .await
+                        .and_then(forward::outcome)
+                }
+            };
+            match result {
+                Ok(body) => {
+                    let leader_address = self.grpc_addresses.get(&attempts.current).cloned();
+                    return Ok(Answer { body, leader_address });
+                }
+                Err(error) => attempts.after(error).await?,
+            }
+        }
+    }
+
+    async fn here(&self, shard: u32, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
+        match self.host.shard(shard) {
+            Some(shard) => self.executor.execute(&shard, call, deadline).await,
+            None => Err(ExecuteError::NotLeader(None)),
+        }
+    }
+
+    /// The node that this node's own replica believes to lead.
+    fn believed_leader(&self, shard: u32) -> Option<u64> {
+        let status = self.host.shard(shard)?.group.status();
+        if status.leading {
+            Some(self.node_id)
+        } else {
+            status.leader.map(|(_, node)| node)
+        }
+    }
+
+    /// Without a hint, the hosts in turn.
+    fn some_node(&self, shard: u32, tries: u32) -> u64 {
+        let nodes = self.host.map().map(|map| map.nodes_of(shard)).unwrap_or_default();
+        let turn = usize::try_from(tries).unwrap_or(0);
+        nodes
+            .get(turn % nodes.len().max(1))
+            .copied()
+            .unwrap_or(self.node_id)
+    }
+
+    /// A call that another node forwarded: executed here or refused, never forwarded again.
+    pub async fn forwarded(&self, request: pb::ExecuteRequest) -> pb::ExecuteResponse {
+        let deadline = Instant::now() + std::time::Duration::from_millis(u64::from(request.deadline_ms));
+        if !request.batch.is_empty() {
+            return self.forwarded_batch(request, deadline).await;
+        }
+        forward::response(self.execute_forwarded(request, deadline).await)
+    }
+
+    async fn execute_forwarded(
+        &self,
+        request: pb::ExecuteRequest,
+        deadline: Instant,
+    ) -> Result<Bytes, ExecuteError> {
+        let (spec, principal) = checked(&request)?;
+        let routing_key = (spec.route)(&request.request).map_err(SpineError::from)?;
+        let call = Call {
+            spec,
+            request: request.request,
+            routing_key,
+            principal,
+        };
+        self.here(request.shard, &call, deadline).await
+    }
+}
+
+/// Which node to try next, and when to stop.
+pub(super) struct Attempts<'a> {
+    dispatcher: &'a Dispatcher,
+    shard: u32,
+    /// The call may be sent again although an earlier try may have taken effect.
+    repeatable: bool,
+    deadline: Instant,
+    hint: Option<u64>,
+    current: u64,
+    unknown: bool,
+    tries: u32,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(dispatcher: &'a Dispatcher, shard: u32, repeatable: bool, deadline: Instant) -> Self {
+        let hint = dispatcher.believed_leader(shard);
+        let current = dispatcher.node_id;
+        Self {
+            dispatcher,
+            shard,
+            repeatable,
+            deadline,
+            hint,
+            current,
+            unknown: false,
+            tries: 0,
+        }
+    }
+
+    /// The node to try now; `None` is this one.
+    pub(super) fn target(&mut self) -> Option<u64> {
+        self.current = self
+            .hint
+            .take()
+            .unwrap_or_else(|| self.dispatcher.some_node(self.shard, self.tries));
+        (self.current != self.dispatcher.node_id).then_some(self.current)
+    }
+
+    /// Returns when another try makes sense.
+    ///
+    /// # Errors
+    /// The final error, or the deadline is too near.
+    pub(super) async fn after(&mut self, error: ExecuteError) -> Result<(), SpineError> {
+        match error {
+            ExecuteError::Final(error) => return Err(error),
+            ExecuteError::Unknown if !self.repeatable => return Err(outcome_unknown()),
+            ExecuteError::Unknown => self.unknown = true,
+            ExecuteError::NotLeader(leader) => self.hint = leader.filter(|node| *node != self.current),
+            ExecuteError::NoQuorum => {}
+        }
+        // A fresh hint is followed at once, the first time; after that every try has a pause.
+        if self.hint.is_none() || self.tries > 0 {
+            let pause = Instant::now() + forward::retry_pause(self.tries, self.dispatcher.entropy.fraction());
+            if pause >= self.deadline {
+                return Err(match (self.unknown, self.tries) {
+                    (true, _) => outcome_unknown(),
+                    (false, 0) => deadline_exceeded(),
+                    (false, _) => no_leader(self.shard),
+                });
+            }
+            sleep_until(pause).await;
+        }
+        if self.hint.is_none() {
+            self.hint = self.dispatcher.believed_leader(self.shard);
+        }
+        self.tries += 1;
+        Ok(())
+    }
+}
+
+/// The operation and the principal of a forwarded call, authorised again.
+pub(super) fn checked(
+    request: &pb::ExecuteRequest,
+) -> Result<(&'static OperationSpec, Principal), SpineError> {
+    let spec = catalogue::find(&request.operation)?;
+    let principal = request
+        .principal
+        .as_ref()
+        .map(|p| Principal {
+            id: p.id.clone(),
+            permissions: p.permissions.clone(),
+        })
+        .unwrap_or_default();
+    authorise(&principal, spec)?;
+    Ok((spec, principal))
+}

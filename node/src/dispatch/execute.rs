@@ -1,0 +1,312 @@
+//! On the leader: view -> plan -> txn -> propose -> applied -> response. The only place that runs business rules.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use spine_proto::ids::RoutingKey;
+use spine_proto::storage::v1 as pb;
+use spine_services::{Completed, Context, ErrorKind, OperationSpec, Principal, SpineError, View, submit};
+use spine_statemachine::store::OrderedRead;
+use spine_statemachine::{Applied, SubOutcome, request};
+use spine_storage::replica::{ReplicaError, View as StoreView};
+use tokio::time::{Instant, timeout_at};
+
+use super::failure::{ExecuteError, busy, deadline_exceeded, outcome_unknown};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::shard::host::Shard;
+
+/// How often a plan is made again because what it read had changed.
+pub const REPLANS_MAX: u32 = 5;
+
+/// What every execution needs of the node.
+pub struct Executor {
+    /// For `proposed_at` and rules about dates.
+    pub clock: Arc<dyn Clock>,
+    /// For plans that need randomness.
+    pub entropy: Arc<Entropy>,
+    /// Key of the subject permutation.
+    pub subject_key: spine_statemachine::key::SubjectKey,
+}
+
+/// One call to execute.
+#[derive(Clone)]
+pub struct Call {
+    /// The operation.
+    pub spec: &'static OperationSpec,
+    /// Its encoded request.
+    pub request: Bytes,
+    /// Decides the shard.
+    pub routing_key: RoutingKey,
+    /// Who asks.
+    pub principal: Principal,
+}
+
+/// A plan that is ready to propose.
+pub(super) enum Planned {
+    /// Propose this.
+    Sub(pb::SubTxn),
+    /// It took effect before.
+    Replayed { revision: u64, outcome: Bytes },
+    /// Nothing to change: a no, or nothing to do. Counts only after a barrier.
+    Nothing(Result<Bytes, SpineError>),
+}
+
+impl Executor {
+    pub(super) fn context(&self, principal: &Principal) -> Context {
+        Context {
+            now_ms: self.clock.now_ms(),
+            principal: principal.clone(),
+            subject_key: self.subject_key.clone(),
+            entropy: self.entropy.bytes(),
+        }
+    }
+
+    /// Executes a call on this node's replica.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]
+    pub async fn execute(
+        &self,
+        shard: &Shard,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Bytes, ExecuteError> {
+        if call.spec.writes {
+            self.write(shard, call, deadline).await
+        } else {
+            self.read(shard, call, deadline).await
+        }
+    }
+
+    async fn read(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
+        timeout_at(deadline, shard.group.barrier())
+            .await
+            .map_err(|_| deadline_exceeded())??;
+        let context = self.context(&call.principal);
+        let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
+            let mut reader = View::new(view);
+            let plan = (call.spec.plan)(&mut reader, &call.request, &context)?;
+            let done = completed(shard, index_of(view), 0, plan.outcome, false);
+            Ok((call.spec.respond)(view, &call.request, &done, &context)?)
+        });
+        Ok(response.map_err(|error| halted(&error))??)
+    }
+
+    async fn write(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
+        let context = self.context(&call.principal);
+        let latch = timeout_at(deadline, shard.latches.acquire(&call.routing_key))
+            .await
+            .map_err(|_| deadline_exceeded())?
+            .map_err(|_| busy())?;
+        timeout_at(deadline, shard.group.ready_to_plan())
+            .await
+            .map_err(|_| deadline_exceeded())??;
+
+        let mut latch = Some(latch);
+        let mut after_barrier = false;
+        for _ in 0..=REPLANS_MAX {
+            match self.plan(shard, call, &context)? {
+                Planned::Replayed { revision, outcome } => {
+                    return Ok(self.respond(shard, call, &context, revision, outcome, true)?);
+                }
+                Planned::Nothing(result) if after_barrier => return Ok(result?),
+                // A no is a read: proven by a barrier begun after the request, then decided again.
+                Planned::Nothing(_) => {
+                    timeout_at(deadline, shard.group.barrier())
+                        .await
+                        .map_err(|_| deadline_exceeded())??;
+                    after_barrier = true;
+                }
+                Planned::Sub(sub) => {
+                    let outcome_bytes = sub.outcome.clone();
+                    let (guard, outcome) = self.propose(shard, sub, latch.take(), deadline).await?;
+                    latch = guard;
+                    match settle(outcome, outcome_bytes)? {
+                        Settled::Done {
+                            revision,
+                            outcome,
+                            replayed,
+                        } => {
+                            return Ok(self.respond(shard, call, &context, revision, outcome, replayed)?);
+                        }
+                        Settled::Replan => {}
+                    }
+                }
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Plans on a view that is exact at one applied index.
+    pub(super) fn plan(&self, shard: &Shard, call: &Call, context: &Context) -> Result<Planned, SpineError> {
+        let planned = shard.group.store().read(|view| {
+            let key = submit::request_key(call.spec, &call.request, &call.principal)?;
+            if let Some(key) = &key
+                && let Some(row) =
+                    request::lookup(view, view.system(), key).map_err(|error| damaged(&error))?
+            {
+                if row.body_digest != key.body_digest {
+                    return Err(submit::request_id_reused());
+                }
+                return Ok(Planned::Replayed {
+                    revision: row.revision,
+                    outcome: row.outcome,
+                });
+            }
+            let mut reader = View::new(view);
+            let plan = match (call.spec.plan)(&mut reader, &call.request, context) {
+                Ok(plan) => plan,
+                Err(failure) => return Ok(Planned::Nothing(Err(failure.into()))),
+            };
+            if plan.mutations.is_empty() {
+                let done = completed(shard, index_of(view), 0, plan.outcome, false);
+                let response = (call.spec.respond)(view, &call.request, &done, context);
+                return Ok(Planned::Nothing(response.map_err(SpineError::from)));
+            }
+            submit::sub_txn(plan, reader.into_guards(), key).map(Planned::Sub)
+        });
+        planned.map_err(|error| halted(&error))?
+    }
+
+    async fn propose(
+        &self,
+        shard: &Shard,
+        sub: pb::SubTxn,
+        latch: Option<crate::shard::latch::LatchGuard>,
+        deadline: Instant,
+    ) -> Result<(Option<crate::shard::latch::LatchGuard>, SubOutcome), ExecuteError> {
+        let entry = txn_entry(vec![sub], self.clock.now_ms());
+        let group = Arc::clone(&shard.group);
+        let permit = Arc::clone(&shard.proposals).try_acquire_owned().map_err(|_| busy())?;
+        // The proposal outlives a caller that gives up, and holds the latch until its fate is known.
+        let proposal = tokio::spawn(async move {
+            let result = group.propose(entry).await;
+            drop(permit);
+            (latch, result)
+        });
+        let (latch, result) = timeout_at(deadline, proposal)
+            .await
+            .map_err(|_| ExecuteError::Unknown)?
+            .map_err(|_| ExecuteError::Unknown)?;
+        match result?.applied {
+            Applied::Txn(outcomes) => match outcomes.into_iter().next() {
+                Some(outcome) => Ok((latch, outcome)),
+                None => Err(ExecuteError::Unknown),
+            },
+            Applied::Noop | Applied::Level(_) | Applied::Verify { .. } => Err(ExecuteError::Unknown),
+        }
+    }
+
+    pub(super) fn respond(
+        &self,
+        shard: &Shard,
+        call: &Call,
+        context: &Context,
+        revision: u64,
+        outcome: Bytes,
+        replayed: bool,
+    ) -> Result<Bytes, SpineError> {
+        let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
+            let done = completed(shard, revision, revision, outcome, replayed);
+            Ok((call.spec.respond)(
+                view as &dyn OrderedRead,
+                &call.request,
+                &done,
+                context,
+            )?)
+        });
+        response.map_err(|error| halted(&error))?
+    }
+}
+
+/// What the outcome of a SubTxn means for its call.
+pub(super) enum Settled {
+    Done {
+        revision: u64,
+        outcome: Bytes,
+        replayed: bool,
+    },
+    Replan,
+}
+
+pub(super) fn settle(outcome: SubOutcome, planned: Bytes) -> Result<Settled, ExecuteError> {
+    match outcome {
+        SubOutcome::Committed { revision } => Ok(Settled::Done {
+            revision,
+            outcome: planned,
+            replayed: false,
+        }),
+        SubOutcome::Replayed { revision, outcome } => Ok(Settled::Done {
+            revision,
+            outcome,
+            replayed: true,
+        }),
+        SubOutcome::GuardFailed { .. } => Ok(Settled::Replan),
+        SubOutcome::RequestIdReused => Err(submit::request_id_reused().into()),
+        SubOutcome::ForeignSlot { .. } => Err(ExecuteError::NotLeader(None)),
+        SubOutcome::TooLarge { limit } => Err(submit::broken_limit(limit).into()),
+    }
+}
+
+fn completed(shard: &Shard, index: u64, revision: u64, outcome: Bytes, replayed: bool) -> Completed {
+    Completed {
+        shard: shard.group.identity().shard,
+        index,
+        revision,
+        outcome,
+        replayed,
+    }
+}
+
+/// An encoded log entry that holds these SubTxns.
+#[must_use]
+pub fn txn_entry(subs: Vec<pb::SubTxn>, proposed_at_ms: i64) -> Bytes {
+    let txn = pb::Txn { subs, proposed_at_ms };
+    pb::Entry {
+        kind: Some(pb::entry::Kind::Txn(txn)),
+    }
+    .encode_to_vec()
+    .into()
+}
+
+fn contended() -> SpineError {
+    let mut error = SpineError::new(
+        ErrorKind::RateLimited,
+        "CONTENDED",
+        "the record kept changing while the call was planned",
+    );
+    error.retry_after_ms = 50;
+    error
+}
+
+/// The index that a view is exact at.
+fn index_of(view: &StoreView<'_>) -> u64 {
+    view.applied().map_or(0, |id| id.index)
+}
+
+/// The replica serves nothing any more; another one may.
+fn halted(error: &ReplicaError) -> SpineError {
+    tracing::error!(%error, "read replica");
+    SpineError::new(
+        ErrorKind::Corrupt,
+        "STORE_UNREADABLE",
+        "this replica cannot read its store",
+    )
+}
+
+fn damaged(error: &spine_statemachine::store::ReadError) -> SpineError {
+    tracing::error!(%error, "read request row");
+    SpineError::new(
+        ErrorKind::Corrupt,
+        "STORE_UNREADABLE",
+        "this replica cannot read its store",
+    )
+}
+
+/// For callers whose write ended without an answer.
+#[must_use]
+pub fn unknown() -> SpineError {
+    outcome_unknown()
+}

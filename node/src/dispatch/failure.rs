@@ -1,0 +1,89 @@
+//! What consensus and links report, in the words that callers act on.
+
+use spine_consensus::group::GroupError;
+use spine_services::{ErrorKind, SpineError};
+
+/// Why an execution ended, for the router: some reasons mean "ask another node", not "tell the caller".
+#[derive(Debug)]
+pub enum ExecuteError {
+    /// Nothing happened here; the leader's node, if known.
+    NotLeader(Option<u64>),
+    /// Nothing happened here; no quorum answers at the moment.
+    NoQuorum,
+    /// It may have happened.
+    Unknown,
+    /// Final: tell the caller.
+    Final(SpineError),
+}
+
+impl From<GroupError> for ExecuteError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::NotLeader { leader_node } => Self::NotLeader(leader_node),
+            GroupError::NoQuorum => Self::NoQuorum,
+            GroupError::Unknown => Self::Unknown,
+            // This replica is out of service; another one may lead.
+            GroupError::Stopped(_) => Self::NotLeader(None),
+        }
+    }
+}
+
+impl From<SpineError> for ExecuteError {
+    fn from(error: SpineError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// The write may or may not have taken effect.
+#[must_use]
+pub fn outcome_unknown() -> SpineError {
+    SpineError::new(
+        ErrorKind::OutcomeUnknown,
+        "OUTCOME_UNKNOWN",
+        "the call may have taken effect; retry it with the same request id",
+    )
+}
+
+/// The caller's deadline passed before anything was proposed.
+#[must_use]
+pub fn deadline_exceeded() -> SpineError {
+    SpineError::new(
+        ErrorKind::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "the deadline passed before the call could begin",
+    )
+}
+
+/// Nobody leads the shard, or no quorum answers.
+#[must_use]
+pub fn no_leader(shard: u32) -> SpineError {
+    let mut error = SpineError::new(
+        ErrorKind::Unavailable,
+        "NO_LEADER",
+        "no leader of the shard answers",
+    );
+    error.shard = shard;
+    error
+}
+
+/// The cluster has no shape yet.
+#[must_use]
+pub fn not_initialised() -> SpineError {
+    SpineError::new(
+        ErrorKind::Unavailable,
+        "NOT_INITIALISED",
+        "the cluster is not initialised; run spinectl cluster init",
+    )
+}
+
+/// Too much is going on, on this node or for one routing key.
+#[must_use]
+pub fn busy() -> SpineError {
+    let mut error = SpineError::new(
+        ErrorKind::RateLimited,
+        "BUSY",
+        "too many calls are in progress",
+    );
+    error.retry_after_ms = 100;
+    error
+}

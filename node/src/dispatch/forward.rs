@@ -1,0 +1,146 @@
+//! One hop to the node that leads the shard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use spine_consensus::transport::PeerError;
+use spine_proto::ids::NodeId;
+use spine_proto::internal::raft::v1::Lane;
+use spine_proto::internal::raft::v1::peer_frame::Body;
+use spine_proto::internal::shard::v1 as pb;
+use spine_services::{Principal, SpineError};
+use tokio::time::Instant;
+
+use super::failure::{ExecuteError, outcome_unknown};
+use crate::peers::NodePeers;
+
+/// Sends executions to other nodes.
+pub struct Forwarder {
+    peers: Arc<NodePeers>,
+}
+
+impl Forwarder {
+    /// Forwards over these links.
+    #[must_use]
+    pub fn new(peers: Arc<NodePeers>) -> Self {
+        Self { peers }
+    }
+
+    /// Sends one execution and waits for its answer.
+    ///
+    /// # Errors
+    /// [`ExecuteError::NotLeader`] where nothing was executed, [`ExecuteError::Unknown`] where it may have been.
+    pub async fn execute(
+        &self,
+        node: u64,
+        request: pb::ExecuteRequest,
+        deadline: Instant,
+    ) -> Result<pb::ExecuteResponse, ExecuteError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self
+            .peers
+            .links()
+            .call(NodeId(node), Lane::Log, Body::Execute(request), left)
+            .await
+        {
+            Ok(Body::Executed(response)) => Ok(response),
+            Ok(_) => Err(ExecuteError::Unknown),
+            Err(PeerError::Closed | PeerError::Timeout) => Err(ExecuteError::Unknown),
+            Err(
+                PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge { .. } | PeerError::Refused(_),
+            ) => Err(ExecuteError::NotLeader(None)),
+        }
+    }
+}
+
+/// The wire form of one execution or a batch.
+#[must_use]
+pub fn request(
+    operation: &str,
+    shard: u32,
+    body: Bytes,
+    batch: Vec<Bytes>,
+    principal: &Principal,
+    deadline: Instant,
+) -> pb::ExecuteRequest {
+    let left = deadline.saturating_duration_since(Instant::now());
+    pb::ExecuteRequest {
+        operation: operation.to_string(),
+        shard,
+        request: body,
+        principal: Some(pb::Principal {
+            id: principal.id.clone(),
+            permissions: principal.permissions.clone(),
+        }),
+        deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+        batch,
+    }
+}
+
+/// Reads an answer: a response, a final error, or a hint to go elsewhere.
+///
+/// # Errors
+/// [`ExecuteError`]
+pub fn outcome(response: pb::ExecuteResponse) -> Result<Bytes, ExecuteError> {
+    match response.outcome {
+        Some(pb::execute_response::Outcome::Response(bytes)) => Ok(bytes),
+        Some(pb::execute_response::Outcome::Failure(failure)) => Err(from_failure(&failure)),
+        Some(pb::execute_response::Outcome::Batch(_)) | None => Err(ExecuteError::Unknown),
+    }
+}
+
+/// The wire form of an outcome.
+#[must_use]
+pub fn response(result: Result<Bytes, ExecuteError>) -> pb::ExecuteResponse {
+    let outcome = match result {
+        Ok(bytes) => pb::execute_response::Outcome::Response(bytes),
+        Err(error) => pb::execute_response::Outcome::Failure(to_failure(error)),
+    };
+    pb::ExecuteResponse {
+        outcome: Some(outcome),
+    }
+}
+
+/// Kinds at and above this are between nodes only and never reach a caller.
+const KIND_NOT_LEADER: u32 = 1_000;
+const KIND_NO_QUORUM: u32 = 1_001;
+
+fn to_failure(error: ExecuteError) -> pb::Failure {
+    match error {
+        ExecuteError::NotLeader(node) => pb::Failure {
+            kind: KIND_NOT_LEADER,
+            message: String::new(),
+            detail: node.unwrap_or(0).encode_to_vec().into(),
+        },
+        ExecuteError::NoQuorum => pb::Failure {
+            kind: KIND_NO_QUORUM,
+            message: String::new(),
+            detail: Bytes::new(),
+        },
+        ExecuteError::Unknown => outcome_unknown().to_failure(),
+        ExecuteError::Final(error) => error.to_failure(),
+    }
+}
+
+fn from_failure(failure: &pb::Failure) -> ExecuteError {
+    match failure.kind {
+        KIND_NOT_LEADER => {
+            let node = u64::decode(failure.detail.clone()).unwrap_or(0);
+            ExecuteError::NotLeader((node != 0).then_some(node))
+        }
+        KIND_NO_QUORUM => ExecuteError::NoQuorum,
+        _ => match SpineError::from_failure(failure) {
+            error if error.reason == "OUTCOME_UNKNOWN" => ExecuteError::Unknown,
+            error => ExecuteError::Final(error),
+        },
+    }
+}
+
+/// Pause before a shard without a leader is asked again.
+#[must_use]
+pub fn retry_pause(tries: u32, fraction: f64) -> Duration {
+    let base = Duration::from_millis(5).saturating_mul(1 << tries.min(4));
+    base.mul_f64(0.5 + fraction)
+}

@@ -1,0 +1,7 @@
+//! Joins services to shards: authorise, route, execute here or one hop away.
+
+pub mod batch;
+pub mod call;
+pub mod execute;
+pub mod failure;
+pub mod forward;

@@ -1,0 +1,128 @@
+//! Looks at every group of the node, again and again, and carries out what the election driver decides.
+//! Never waits for a quorum: that is what it is there to bring about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spine_consensus::elections::{Action, ElectionDriver, GroupView, NodesView};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::entropy::Entropy;
+use crate::shard::host::{Host, Shard};
+
+/// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
+pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
+/// A follower this many entries behind may take leadership: it catches up within the transfer.
+const CAUGHT_UP_ENTRIES_MAX: u64 = 64;
+
+/// What the driver learns from the links.
+pub trait NodesSource: Send + Sync + 'static {
+    /// What is known of the other nodes now, judged by a group's voters.
+    fn nodes(&self, voters: &[u64]) -> NodesView;
+    /// Tells the peers which shards this node leads.
+    fn publish_leading(&self, shards: Vec<u32>);
+}
+
+/// Drives all groups of a node.
+pub struct Driver {
+    host: Arc<Host>,
+    nodes: Arc<dyn NodesSource>,
+    entropy: Arc<Entropy>,
+    elections: ElectionDriver,
+    started: Instant,
+}
+
+impl Driver {
+    /// A driver for this node.
+    #[must_use]
+    pub fn new(node_id: u64, host: Arc<Host>, nodes: Arc<dyn NodesSource>, entropy: Arc<Entropy>) -> Self {
+        Self {
+            host,
+            nodes,
+            entropy,
+            elections: ElectionDriver::new(node_id),
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs until the node stops.
+    pub async fn run(mut self) {
+        let mut ticks = interval(DRIVER_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let mut leading = Vec::new();
+            for shard in self.host.all() {
+                if self.look_at(&shard).await {
+                    leading.push(shard.group.identity().shard);
+                }
+            }
+            self.nodes.publish_leading(leading);
+        }
+    }
+
+    /// Decides and acts for one group; returns whether it is led here.
+    async fn look_at(&mut self, shard: &Arc<Shard>) -> bool {
+        let group = &shard.group;
+        let voters: Vec<u64> = group.identity().members.iter().map(|(_, node)| *node).collect();
+        let nodes = self.nodes.nodes(&voters);
+        let status = group.status();
+        if status.stopped.is_some() {
+            return false;
+        }
+        let view = GroupView {
+            shard: group.identity().shard,
+            members: group.identity().members.clone(),
+            leader_node: status.leader.map(|(_, node)| node),
+            leading: status.leading,
+            initialized: status.last_log_index > 0 || status.term > 0,
+            term: status.term,
+            caught_up: if status.leading {
+                caught_up(shard, status.last_log_index)
+            } else {
+                Vec::new()
+            },
+        };
+        let now = self.started.elapsed();
+        match self.elections.decide(now, &view, &nodes, self.entropy.fraction()) {
+            Some(Action::Initialize) => {
+                if let Err(error) = group.initialize().await {
+                    tracing::error!(shard = view.shard, %error, "initialise group");
+                }
+            }
+            Some(Action::TakeOver) => {
+                tracing::info!(shard = view.shard, term = status.term, "replace a dead leader");
+                group.take_over().await;
+            }
+            Some(Action::Elect) => group.elect(true).await,
+            Some(Action::TransferTo(replica)) => {
+                tracing::info!(
+                    shard = view.shard,
+                    replica,
+                    "hand leadership to the preferred node"
+                );
+                if let Err(error) = group.transfer_to(replica).await {
+                    tracing::warn!(shard = view.shard, %error, "hand over leadership");
+                }
+            }
+            None => {}
+        }
+        status.leading
+    }
+}
+
+fn caught_up(shard: &Shard, last: u64) -> Vec<u64> {
+    let members = &shard.group.identity().members;
+    shard
+        .group
+        .matched()
+        .into_iter()
+        .filter(|(_, index)| index.saturating_add(CAUGHT_UP_ENTRIES_MAX) >= last)
+        .filter_map(|(replica, _)| {
+            members
+                .iter()
+                .find(|(id, _)| *id == replica)
+                .map(|(_, node)| *node)
+        })
+        .collect()
+}

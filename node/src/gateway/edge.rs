@@ -1,0 +1,182 @@
+//! What every call brings: who asks, how long they wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use spine_services::Principal;
+use spine_services::{ErrorKind, SpineError};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::status::to_status;
+use crate::dispatch::call::{Answer, Dispatcher};
+use crate::dispatch::failure::{busy, not_initialised};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Operation, Request as RequestLabel};
+
+/// Where the caller names none.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+/// Metadata key that names the principal in development mode.
+pub const PRINCIPAL_METADATA: &str = "spine-principal";
+/// Metadata key of an answer that names the gRPC address of the shard's leader: a hint for the next call.
+pub const LEADER_METADATA: &str = "spine-leader";
+/// Bytes of a principal's name.
+const PRINCIPAL_BYTES_MAX: usize = 64;
+
+/// Gives the dispatcher once the cluster is initialised.
+pub trait DispatcherSource: Send + Sync + 'static {
+    /// `None` before that.
+    fn dispatcher(&self) -> Option<Arc<Dispatcher>>;
+}
+
+/// What the services share.
+#[derive(Clone)]
+pub struct Edge {
+    /// Routes calls.
+    pub source: Arc<dyn DispatcherSource>,
+    /// The principal of callers in development mode; `None` refuses everyone.
+    pub development_principal: Option<Principal>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Calls in progress on this node; one more is refused.
+    pub calls: Arc<Semaphore>,
+    /// Nobody waits longer than this.
+    pub deadline_max: Duration,
+    /// A call that takes longer is worth a line in the log.
+    pub slow: Duration,
+}
+
+impl Edge {
+    /// Carries out one unary call of the catalogue.
+    ///
+    /// # Errors
+    /// A status with details.
+    pub async fn unary<Q: Message, R: Message + Default>(
+        &self,
+        operation: &'static str,
+        request: Request<Q>,
+    ) -> Result<Response<R>, Status> {
+        let started = Instant::now();
+        let result = self.carry_out(operation, &request).await;
+        let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
+        if started.elapsed() > self.slow {
+            tracing::warn!(operation, outcome, ms = started.elapsed().as_millis(), "slow call");
+        }
+        let label = RequestLabel { operation, outcome };
+        self.metrics.gateway.requests.get_or_create(&label).inc();
+        let label = Operation { operation };
+        self.metrics
+            .gateway
+            .request_seconds
+            .get_or_create(&label)
+            .observe(started.elapsed().as_secs_f64());
+        let answer = result.map_err(|error| to_status(&error))?;
+        let message = R::decode(answer.body).map_err(|_| Status::internal("response of another kind"))?;
+        let mut response = Response::new(message);
+        if let Some(address) = answer.leader_address.and_then(|address| address.parse().ok()) {
+            response.metadata_mut().insert(LEADER_METADATA, address);
+        }
+        Ok(response)
+    }
+
+    async fn carry_out<Q: Message>(
+        &self,
+        operation: &str,
+        request: &Request<Q>,
+    ) -> Result<Answer, SpineError> {
+        let principal = self.principal(request.metadata())?;
+        let _call = self.admit()?;
+        let deadline = Instant::now() + deadline_of(request.metadata()).min(self.deadline_max);
+        let body = Bytes::from(request.get_ref().encode_to_vec());
+        self.dispatcher()?
+            .call(operation, body, &principal, deadline)
+            .await
+    }
+
+    /// Takes a call in, or says at once that too many are in progress.
+    ///
+    /// # Errors
+    /// `BUSY`
+    pub fn admit(&self) -> Result<SemaphorePermit<'_>, SpineError> {
+        self.calls.try_acquire().map_err(|_| busy())
+    }
+
+    /// The dispatcher.
+    ///
+    /// # Errors
+    /// `NOT_INITIALISED`
+    pub fn dispatcher(&self) -> Result<Arc<Dispatcher>, SpineError> {
+        self.source.dispatcher().ok_or_else(not_initialised)
+    }
+
+    /// Who asks.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` outside development mode; certificates and tokens come with the security issue.
+    pub fn principal(&self, metadata: &MetadataMap) -> Result<Principal, SpineError> {
+        let Some(principal) = &self.development_principal else {
+            return Err(SpineError::new(
+                ErrorKind::Unauthenticated,
+                "UNAUTHENTICATED",
+                "this node accepts no development principal",
+            ));
+        };
+        match metadata.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
+            None => Ok(principal.clone()),
+            Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => Ok(Principal {
+                id: id.to_string(),
+                permissions: principal.permissions.clone(),
+            }),
+            Some(_) => Err(SpineError::new(
+                ErrorKind::Unauthenticated,
+                "UNAUTHENTICATED",
+                "malformed principal",
+            )),
+        }
+    }
+}
+
+/// The caller's `grpc-timeout`.
+#[must_use]
+pub fn deadline_of(metadata: &MetadataMap) -> Duration {
+    let asked = metadata
+        .get("grpc-timeout")
+        .and_then(|value| parse_timeout(value.to_str().ok()?));
+    asked.unwrap_or(DEADLINE_DEFAULT)
+}
+
+/// Digits and a unit, as gRPC writes time-outs.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number.checked_mul(3_600)?)),
+        "M" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("3S"), Some(Duration::from_secs(3)));
+        for bad in ["", "m", "1", "-1S", "1é", "999999999S", "1.5S"] {
+            assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
+    }
+}

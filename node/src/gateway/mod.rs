@@ -1,0 +1,9 @@
+//! gRPC for clients: principal, deadline and limits in, one error table out. Decides nothing.
+
+pub mod admin;
+pub mod edge;
+pub mod io;
+pub mod pds;
+pub mod records;
+pub mod server;
+pub mod status;

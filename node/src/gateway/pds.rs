@@ -1,0 +1,144 @@
+//! `spine.pds.v1`.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use prost::Message as _;
+use spine_proto::pds::v1 as pb;
+use spine_services::Principal;
+use spine_services::{ErrorKind, SpineError};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::edge::{DEADLINE_DEFAULT, Edge};
+use super::status::to_status;
+
+/// Lines in one message of a load.
+pub const LOAD_LINES_MAX: usize = 2_048;
+/// Bytes of a load's name.
+pub const LOAD_ID_BYTES_MAX: usize = 40;
+/// Answers a client may leave unread before the load waits for it.
+const LOAD_ANSWERS_WAITING_MAX: usize = 4;
+
+/// Demographics.
+pub struct Pds(pub Edge);
+
+#[tonic::async_trait]
+impl pb::pds_service_server::PdsService for Pds {
+    type LoadStream = Pin<Box<dyn Stream<Item = Result<pb::LoadResponse, Status>> + Send>>;
+
+    async fn register(
+        &self,
+        request: Request<pb::RegisterRequest>,
+    ) -> Result<Response<pb::RegisterResponse>, Status> {
+        self.0.unary("pds.register", request).await
+    }
+    async fn retrieve(
+        &self,
+        request: Request<pb::RetrieveRequest>,
+    ) -> Result<Response<pb::RetrieveResponse>, Status> {
+        self.0.unary("pds.retrieve", request).await
+    }
+    async fn update(
+        &self,
+        request: Request<pb::UpdateRequest>,
+    ) -> Result<Response<pb::UpdateResponse>, Status> {
+        self.0.unary("pds.update", request).await
+    }
+    async fn history(
+        &self,
+        request: Request<pb::HistoryRequest>,
+    ) -> Result<Response<pb::HistoryResponse>, Status> {
+        self.0.unary("pds.history", request).await
+    }
+
+    async fn load(
+        &self,
+        request: Request<Streaming<pb::LoadRequest>>,
+    ) -> Result<Response<Self::LoadStream>, Status> {
+        let principal = self
+            .0
+            .principal(request.metadata())
+            .map_err(|error| to_status(&error))?;
+        let edge = self.0.clone();
+        let mut lines = request.into_inner();
+        let (answers, stream) = mpsc::channel(LOAD_ANSWERS_WAITING_MAX);
+        tokio::spawn(async move {
+            while let Some(message) = lines.next().await {
+                let answer = match message {
+                    Ok(message) => load(&edge, message, &principal)
+                        .await
+                        .map_err(|error| to_status(&error)),
+                    Err(status) => Err(status),
+                };
+                let failed = answer.is_err();
+                // A client that went away, or was told of a failure, sends the rest again later.
+                if answers.send(answer).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+/// Registers the patients of one message. The line's place in the file is its request id.
+async fn load(
+    edge: &Edge,
+    message: pb::LoadRequest,
+    principal: &Principal,
+) -> Result<pb::LoadResponse, SpineError> {
+    if message.lines.len() > LOAD_LINES_MAX {
+        return Err(refused(
+            "LOAD_TOO_LARGE",
+            "too many lines in one message of a load",
+        ));
+    }
+    if message.load_id.is_empty() || message.load_id.len() > LOAD_ID_BYTES_MAX {
+        return Err(refused("MALFORMED_LOAD_ID", "a load's name has 1 to 40 bytes"));
+    }
+    let _call = edge.admit()?;
+    let mut answer = pb::LoadResponse::default();
+    let mut numbers = Vec::with_capacity(message.lines.len());
+    let mut requests = Vec::with_capacity(message.lines.len());
+    for line in message.lines {
+        let request_id = format!("{}:{}", message.load_id, line.line);
+        let register = pb::RegisterRequest {
+            fhir_json: line.fhir_json,
+            request_id,
+        };
+        numbers.push(line.line);
+        requests.push(Bytes::from(register.encode_to_vec()));
+    }
+    let deadline = Instant::now() + DEADLINE_DEFAULT;
+    let outcomes = edge
+        .dispatcher()?
+        .call_batch("pds.register", requests, principal, deadline)
+        .await?;
+    for (line, outcome) in numbers.into_iter().zip(outcomes) {
+        answer.last_line = answer.last_line.max(line);
+        match outcome {
+            Ok(bytes) if replayed(&bytes) => answer.replayed += 1,
+            Ok(_) => answer.registered += 1,
+            // Nothing is wrong with the line: the client must send the message again.
+            Err(error) if error.kind.is_transient() => return Err(error),
+            Err(error) => answer.errors.push(pb::LoadError {
+                line,
+                reason: error.reason.to_string(),
+                message: error.message.clone(),
+            }),
+        }
+    }
+    Ok(answer)
+}
+
+fn replayed(response: &Bytes) -> bool {
+    pb::RegisterResponse::decode(response.clone()).is_ok_and(|response| response.replayed)
+}
+
+fn refused(reason: &'static str, message: &str) -> SpineError {
+    SpineError::new(ErrorKind::Invalid, reason, message)
+}

@@ -1,0 +1,61 @@
+//! The gRPC server of a node: services, health, reflection, limits.
+
+use std::future::Future;
+use std::time::Duration;
+
+use spine_consensus::net::Listener;
+use spine_proto::admin::v1::admin_service_server::AdminServiceServer;
+use spine_proto::pds::v1::pds_service_server::PdsServiceServer;
+use spine_proto::records::v1::records_service_server::RecordsServiceServer;
+use tonic::transport::Server;
+
+use super::admin::Admin;
+use super::edge::Edge;
+use super::io::incoming;
+use super::pds::Pds;
+use super::records::Records;
+
+/// One encoded request: a record of 2 MiB and what goes with it, or a message of a load.
+pub const REQUEST_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// Calls at a time on one connection.
+const CALLS_PER_CONNECTION_MAX: u32 = 512;
+/// Header bytes of one call.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// A connection whose peer is silent is tested this often, and closed when it does not answer.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Serves until `stop` completes, then finishes what is in flight.
+///
+/// # Errors
+/// What tonic says.
+pub async fn serve(
+    listener: Box<dyn Listener>,
+    connections_max: usize,
+    edge: Edge,
+    admin: Admin,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(spine_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    health.set_serving::<RecordsServiceServer<Records>>().await;
+    health.set_serving::<PdsServiceServer<Pds>>().await;
+    health.set_serving::<AdminServiceServer<Admin>>().await;
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(Some(CALLS_PER_CONNECTION_MAX))
+        .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(
+            RecordsServiceServer::new(Records(edge.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(PdsServiceServer::new(Pds(edge)).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(AdminServiceServer::new(admin))
+        .serve_with_incoming_shutdown(incoming(listener, connections_max), stop)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,483 @@
+//! One node: builds every component, starts and stops them in order. The only place that knows them all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use spine_cluster_config::Config;
+use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
+use spine_consensus::net::Net;
+use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
+use spine_storage::disk::Disk;
+use spine_storage::engine::EngineFactory;
+use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore, WorkerOptions};
+use spine_storage::wal::{Driver as StorageDriver, Wal, WalOptions};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{AdvancedClock, Clock};
+use crate::cluster::bootstrap::{BootstrapError, PlanFiles, node_id_in};
+use crate::data_dir::{self, DataDirError, Membership};
+use crate::dispatch::call::Dispatcher;
+use crate::dispatch::execute::Executor;
+use crate::dispatch::forward::Forwarder;
+use crate::driver::Driver;
+use crate::entropy::Entropy;
+use crate::gateway::edge::DispatcherSource;
+use crate::housekeeping::Housekeeper;
+use crate::peers::NodePeers;
+use crate::shard::host::Host;
+use crate::shard::map::ShardMap;
+use crate::telemetry::Metrics;
+
+/// The edges of a node: everything that a simulator replaces.
+#[derive(Clone)]
+pub struct Parts {
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Sockets.
+    pub net: Arc<dyn Net>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// State engines.
+    pub engine: Arc<dyn EngineFactory>,
+    /// Threads, or tasks in virtual time.
+    pub storage_driver: StorageDriver,
+    /// Whether the watch lane has a thread of its own.
+    pub watch_driver: spine_consensus::transport::WatchDriver,
+    /// Fixes the node's random choices.
+    pub seed: u64,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// An address cannot be listened on.
+    #[error("listen on {address}: {error}")]
+    Listen {
+        /// Which one.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The cluster plan.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The log or a replica's state.
+    #[error("open {what}: {error}")]
+    Open {
+        /// Which part.
+        what: String,
+        /// Why.
+        error: String,
+    },
+}
+
+impl NodeError {
+    fn open(what: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self::Open {
+            what: what.into(),
+            error: error.to_string(),
+        }
+    }
+}
+
+/// What exists once the node belongs to a cluster.
+pub struct Running {
+    /// The cluster's shape.
+    pub plan: ClusterPlan,
+    /// This node in it.
+    pub node_id: u64,
+    /// Routes calls.
+    pub dispatcher: Arc<Dispatcher>,
+    /// The shared log.
+    pub wal: Wal,
+    /// Writes checkpoints.
+    pub checkpoints: CheckpointWorker,
+}
+
+/// The parts of a node that its services share.
+pub struct Inner {
+    /// Settings.
+    pub config: Config,
+    /// Edges.
+    pub parts: Parts,
+    /// Wall time, with what a test has added.
+    pub clock: Arc<AdvancedClock>,
+    /// Randomness.
+    pub entropy: Arc<Entropy>,
+    /// Replicas.
+    pub host: Arc<Host>,
+    /// Links to other nodes.
+    pub peers: Arc<NodePeers>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// When the process started.
+    pub started: Instant,
+    /// Set while stopping.
+    pub draining: AtomicBool,
+    pub(crate) running: Mutex<Option<Arc<Running>>>,
+    pub(crate) adopting: tokio::sync::Mutex<()>,
+    /// Set when the process must end.
+    pub(crate) fatal: tokio::sync::watch::Sender<Option<String>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl DispatcherSource for Inner {
+    fn dispatcher(&self) -> Option<Arc<Dispatcher>> {
+        self.running().map(|running| Arc::clone(&running.dispatcher))
+    }
+}
+
+impl Inner {
+    /// A node without data, servers or tasks yet.
+    pub(crate) fn new(config: Config, parts: Parts) -> Arc<Self> {
+        let entropy = Arc::new(Entropy::seeded(parts.seed));
+        let (fatal, _) = tokio::sync::watch::channel(None);
+        let limits = config.limits.clone();
+        Arc::new_cyclic(|node| {
+            let peers = NodePeers::new(
+                node.clone(),
+                Arc::clone(&parts.net),
+                &config.raft,
+                config.listen.advertised_peer().to_string(),
+                parts.watch_driver,
+                entropy.number(),
+            );
+            Self {
+                clock: Arc::new(AdvancedClock::new(Arc::clone(&parts.clock))),
+                config,
+                parts,
+                entropy,
+                host: Arc::new(Host::new(limits)),
+                peers: Arc::new(peers),
+                metrics: Arc::new(Metrics::new()),
+                started: Instant::now(),
+                draining: AtomicBool::new(false),
+                running: Mutex::new(None),
+                adopting: tokio::sync::Mutex::new(()),
+                fatal,
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+            }
+        })
+    }
+
+    /// Last part of a stop: tasks, groups, log.
+    pub(crate) async fn shutdown(&self, until: Instant) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout_at(until, self.tasks.wait()).await;
+        for shard in self.host.all() {
+            let _ = tokio::time::timeout_at(until, shard.group.shutdown()).await;
+        }
+        if let Some(running) = self.running() {
+            let _ = tokio::time::timeout_at(until, running.checkpoints.stop()).await;
+            if let Ok(Err(error)) = tokio::time::timeout_at(until, running.wal.flush()).await {
+                tracing::error!(%error, "flush log");
+            }
+        }
+        self.peers.links().shutdown();
+    }
+
+    /// What exists once the node belongs to a cluster.
+    #[must_use]
+    pub fn running(&self) -> Option<Arc<Running>> {
+        self.running.lock().clone()
+    }
+
+    /// The plan files of the data directory.
+    #[must_use]
+    pub fn plan_files(&self) -> PlanFiles {
+        PlanFiles::new(Arc::clone(&self.parts.disk), &self.config.node.data_dir)
+    }
+
+    /// How others reach this node.
+    #[must_use]
+    pub fn addresses(&self) -> PlanNode {
+        PlanNode {
+            node_id: self.running().map_or(0, |running| running.node_id),
+            peer_address: self.config.listen.advertised_peer().to_string(),
+            grpc_address: self.config.listen.advertised_grpc().to_string(),
+            admin_address: self.config.listen.advertised_admin().to_string(),
+        }
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.config.node.data_dir.join(name)
+    }
+
+    /// Makes this node part of a cluster: plan, log and state of every replica, identity; then starts them.
+    /// The same plan again is harmless.
+    ///
+    /// # Errors
+    /// [`NodeError`], and [`BootstrapError::AnotherCluster`] where this node has data already.
+    pub async fn adopt(self: &Arc<Self>, plan: ClusterPlan) -> Result<(), NodeError> {
+        let _one_at_a_time = self.adopting.lock().await;
+        if let Some(running) = self.running() {
+            let same = running.plan.cluster_id == plan.cluster_id;
+            return if same {
+                Ok(())
+            } else {
+                Err(BootstrapError::AnotherCluster.into())
+            };
+        }
+        let identity = self.identity()?;
+        if identity.member.is_some() {
+            return Err(BootstrapError::AnotherCluster.into());
+        }
+        let node_id = node_id_in(&plan, self.config.listen.advertised_peer())?;
+        // A plan without membership was never finished: nothing has voted, so it begins anew.
+        for leftover in ["wal", "replicas"] {
+            let dir = self.dir(leftover);
+            if self.parts.disk.exists(&dir).map_err(BootstrapError::Io)? {
+                self.parts.disk.remove_dir_all(&dir).map_err(BootstrapError::Io)?;
+            }
+        }
+        self.plan_files().store_plan(&plan)?;
+        self.open(&plan, node_id, identity.store_uuid, true).await
+    }
+
+    /// Starts with what the data directory holds, if it holds anything.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn resume(self: &Arc<Self>) -> Result<bool, NodeError> {
+        let identity = self.identity()?;
+        let Some(member) = identity.member else {
+            return Ok(false);
+        };
+        let plan = self.plan_files().plan()?.ok_or(BootstrapError::Format)?;
+        if member.cluster_id != plan.cluster_id[..] {
+            return Err(BootstrapError::AnotherCluster.into());
+        }
+        let _one_at_a_time = self.adopting.lock().await;
+        self.open(&plan, member.node_id, identity.store_uuid, false)
+            .await?;
+        Ok(true)
+    }
+
+    fn identity(&self) -> Result<data_dir::Identity, NodeError> {
+        let uuid = sixteen(&self.entropy.bytes());
+        let engine = self.config.storage.engine.to_string();
+        Ok(data_dir::open(
+            self.parts.disk.as_ref(),
+            &self.config.node.data_dir,
+            &engine,
+            uuid,
+        )?)
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        plan: &ClusterPlan,
+        node_id: u64,
+        store_uuid: [u8; 16],
+        create: bool,
+    ) -> Result<(), NodeError> {
+        let wal = self.open_wal(store_uuid)?;
+        let fatal = self.fatal.clone();
+        let on_failure: spine_storage::replica::OnFailure = Arc::new(move |_, error| {
+            tracing::error!(%error, "write checkpoint");
+            // A replica that halted says so in its status; others go on. After a failed write or sync nobody knows
+            // what the disk holds: the process ends, and the log replays it after a restart.
+            if matches!(error, ReplicaError::Io(_)) {
+                fatal.send_replace(Some(format!("checkpoint: {error}")));
+            }
+        });
+        let checkpoints = CheckpointWorker::start(self.parts.storage_driver, WorkerOptions { on_failure })
+            .map_err(|error| NodeError::open("checkpoint worker", error))?;
+        let mine: Vec<&PlanShard> = plan
+            .shards
+            .iter()
+            .filter(|shard| shard.members.iter().any(|m| m.node_id == node_id))
+            .collect();
+        let mut opened = Vec::with_capacity(mine.len());
+        for shard in mine {
+            opened.push(
+                self.open_replica(shard, node_id, &wal, store_uuid, create)
+                    .await?,
+            );
+        }
+        if create {
+            let member = Membership {
+                cluster_id: sixteen(&plan.cluster_id),
+                node_id,
+            };
+            data_dir::join(self.parts.disk.as_ref(), &self.config.node.data_dir, member)?;
+        }
+        self.peers.join(node_id, plan);
+        for (identity, store) in opened {
+            let shard = identity.shard;
+            let log = wal.group(identity.replica_id);
+            let timings = GroupTimings {
+                log_entries_kept: self.config.raft.log_keep_entries,
+                ..GroupTimings::default()
+            };
+            let peers = Arc::clone(&self.peers);
+            let group = RaftGroup::open(identity, timings, log, store, checkpoints.clone(), peers)
+                .await
+                .map_err(|error| NodeError::open(format!("group of shard {shard}"), error))?;
+            self.host.insert(group);
+        }
+        self.host.set_map(ShardMap::of(plan));
+        self.start_running(plan, node_id, wal, checkpoints)
+    }
+
+    fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
+        let options = WalOptions {
+            segment_bytes: self.config.storage.segment_bytes,
+            ..WalOptions::default()
+        };
+        Wal::open(
+            Arc::clone(&self.parts.disk),
+            &self.dir("wal"),
+            store_uuid,
+            options,
+            self.parts.storage_driver,
+        )
+        .map_err(|error| NodeError::open("log", error))
+    }
+
+    async fn open_replica(
+        &self,
+        shard: &PlanShard,
+        node_id: u64,
+        wal: &Wal,
+        store_uuid: [u8; 16],
+        create: bool,
+    ) -> Result<(GroupIdentity, ReplicaStore), NodeError> {
+        let what = || format!("replica of shard {}", shard.shard);
+        let replica_id = shard
+            .members
+            .iter()
+            .find(|m| m.node_id == node_id)
+            .map(|m| m.replica_id)
+            .unwrap_or_default();
+        let log = wal.group(replica_id);
+        if create {
+            log.create()
+                .await
+                .map_err(|error| NodeError::open(what(), error))?;
+        } else if !log.exists() {
+            // An empty log under an old id could vote twice in one term.
+            return Err(NodeError::open(
+                what(),
+                "its log is missing; the replica was lost and may not vote",
+            ));
+        }
+        let dir = self.dir("replicas").join(replica_id.to_string());
+        let options = ReplicaOptions {
+            owner: [store_uuid.as_slice(), &replica_id.to_be_bytes()].concat(),
+            ..self.replica_options()
+        };
+        let (disk, engine) = (Arc::clone(&self.parts.disk), Arc::clone(&self.parts.engine));
+        let store = if create {
+            ReplicaStore::create(disk, &dir, engine, options)
+        } else {
+            ReplicaStore::open(disk, &dir, engine, options)
+        }
+        .map_err(|error| NodeError::open(what(), error))?;
+        let identity = GroupIdentity {
+            shard: shard.shard,
+            replica_id,
+            members: shard.members.iter().map(|m| (m.replica_id, m.node_id)).collect(),
+        };
+        Ok((identity, store))
+    }
+
+    fn start_running(
+        self: &Arc<Self>,
+        plan: &ClusterPlan,
+        node_id: u64,
+        wal: Wal,
+        checkpoints: CheckpointWorker,
+    ) -> Result<(), NodeError> {
+        let subject_key: [u8; 16] = plan
+            .subject_key
+            .as_ref()
+            .try_into()
+            .map_err(|_| NodeError::Bootstrap(BootstrapError::Format))?;
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let executor = Executor {
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&self.entropy),
+            subject_key: spine_statemachine::key::SubjectKey::new(subject_key),
+        };
+        let dispatcher = Arc::new(Dispatcher::new(
+            node_id,
+            Arc::clone(&self.host),
+            executor,
+            Forwarder::new(Arc::clone(&self.peers)),
+            Arc::clone(&self.entropy),
+            plan.nodes.iter().map(|node| (node.node_id, node.grpc_address.clone())).collect(),
+        ));
+        let running = Running {
+            plan: plan.clone(),
+            node_id,
+            dispatcher,
+            wal,
+            checkpoints,
+        };
+        *self.running.lock() = Some(Arc::new(running));
+        let driver = Driver::new(
+            node_id,
+            Arc::clone(&self.host),
+            Arc::clone(&self.peers) as _,
+            Arc::clone(&self.entropy),
+        );
+        self.spawn(driver.run());
+        self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), clock).run());
+        self.watch_log();
+        Ok(())
+    }
+
+    /// A log that cannot be written ends the process: what is on the disk is no longer known.
+    fn watch_log(self: &Arc<Self>) {
+        let Some(running) = self.running() else { return };
+        let fatal = self.fatal.clone();
+        self.spawn(async move {
+            let reason = running.wal.failed().await;
+            fatal.send_replace(Some(format!("log: {reason}")));
+        });
+    }
+
+    fn replica_options(&self) -> ReplicaOptions {
+        let checkpoint_bytes = usize::try_from(self.config.storage.checkpoint_bytes).unwrap_or(usize::MAX);
+        let defaults = ReplicaOptions::default();
+        ReplicaOptions {
+            delta_checkpoint_bytes: checkpoint_bytes,
+            delta_bytes_max: defaults.delta_bytes_max.max(checkpoint_bytes.saturating_mul(2)),
+            ..defaults
+        }
+    }
+
+    /// A task that ends with the node.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Whether the node takes no new work.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// The first 16 bytes; missing ones are zero.
+fn sixteen(bytes: &[u8]) -> [u8; 16] {
+    let mut sixteen = [0; 16];
+    for (to, from) in sixteen.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    sixteen
+}

@@ -1,0 +1,460 @@
+//! What administrators ask of a node: begin a cluster, look at it, test it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use spine_proto::admin::v1 as pb;
+use spine_proto::ids::{NodeId, RoutingKey};
+use spine_proto::internal::raft::v1::peer_frame::Body;
+use spine_proto::internal::raft::v1::{self as raft, Lane};
+use spine_proto::storage::v1::{ClusterPlan, PlanNode};
+use spine_services::{ErrorKind, SpineError};
+use spine_statemachine::frame;
+use spine_statemachine::key::{self, Family, SubjectKey};
+use spine_statemachine::store::OrderedRead as _;
+
+use crate::clock::Clock as _;
+use crate::cluster::plan::decide;
+use crate::dispatch::failure::not_initialised;
+use crate::node::{Inner, Running};
+use crate::shard::host::Shard;
+use crate::status::{cluster_status, hex, shard_summary};
+use crate::telemetry::process::resident_bytes;
+
+/// A node that is asked for its status answers within this or counts as unreachable.
+const STATUS_DEADLINE: Duration = Duration::from_millis(800);
+/// A node that is told of the plan answers within this; it creates its files meanwhile.
+const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(30);
+/// A log is purged in the background after a snapshot; a test waits for it this long.
+const COMPACT_WAIT: Duration = Duration::from_secs(10);
+
+fn failed(reason: &'static str, message: impl Into<String>) -> SpineError {
+    SpineError::new(ErrorKind::Unavailable, reason, message)
+}
+
+fn invalid(reason: &'static str, message: impl Into<String>) -> SpineError {
+    SpineError::new(ErrorKind::Invalid, reason, message)
+}
+
+impl Inner {
+    /// Begins a cluster of these nodes. Repeating it finishes what an earlier try began.
+    ///
+    /// # Errors
+    /// A node that cannot be reached or belongs to another cluster; wishes that cannot be.
+    pub async fn init_cluster(
+        self: Arc<Self>,
+        request: pb::InitClusterRequest,
+    ) -> Result<pb::InitClusterResponse, SpineError> {
+        if request.peer_addresses.len() > 1_024 {
+            return Err(invalid("MALFORMED_PLAN", "more than 1,024 nodes"));
+        }
+        let already = self.running().is_some();
+        let known = match self.running() {
+            Some(running) => Some(running.plan.clone()),
+            None => self
+                .plan_files()
+                .proposal()
+                .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?,
+        };
+        let plan = match known {
+            Some(plan) => same_nodes(plan, &request.peer_addresses)?,
+            None => self.new_plan(&request).await?,
+        };
+        self.plan_files()
+            .store_proposal(&plan)
+            .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+        let mine = self.config.listen.advertised_peer();
+        for node in plan.nodes.iter().filter(|node| node.peer_address != mine) {
+            let answer = self
+                .bootstrap_call(&node.peer_address, Some(plan.clone()))
+                .await?;
+            if !answer.accepted {
+                return Err(failed(
+                    "NODE_REFUSED",
+                    format!("{}: {}", node.peer_address, answer.reason),
+                ));
+            }
+        }
+        self.adopt(plan.clone())
+            .await
+            .map_err(|error| failed("NODE_REFUSED", error.to_string()))?;
+        Ok(pb::InitClusterResponse {
+            cluster_id: hex(&plan.cluster_id),
+            already,
+        })
+    }
+
+    async fn new_plan(&self, request: &pb::InitClusterRequest) -> Result<ClusterPlan, SpineError> {
+        let mine = self.config.listen.advertised_peer();
+        if !request.peer_addresses.iter().any(|address| address == mine) {
+            return Err(invalid(
+                "MALFORMED_PLAN",
+                format!("this node's own peer address {mine} must be among them"),
+            ));
+        }
+        let mut nodes = Vec::with_capacity(request.peer_addresses.len());
+        for address in &request.peer_addresses {
+            let node = if address == mine {
+                self.addresses()
+            } else {
+                self.probe(address).await?
+            };
+            nodes.push(PlanNode {
+                peer_address: address.clone(),
+                ..node
+            });
+        }
+        let fresh = self.entropy.bytes();
+        let (cluster_id, subject_key) = fresh.split_at(16);
+        decide(
+            nodes,
+            request.shards,
+            request.replicas,
+            Bytes::copy_from_slice(cluster_id),
+            Bytes::copy_from_slice(subject_key),
+        )
+        .map_err(|error| invalid("MALFORMED_PLAN", error.to_string()))
+    }
+
+    async fn probe(&self, address: &str) -> Result<PlanNode, SpineError> {
+        let answer = self.bootstrap_call(address, None).await?;
+        if !answer.cluster_id.is_empty() {
+            return Err(failed(
+                "NODE_REFUSED",
+                format!("{address} has data of another cluster"),
+            ));
+        }
+        answer
+            .node
+            .ok_or_else(|| failed("NODE_REFUSED", format!("{address} gave no addresses")))
+    }
+
+    async fn bootstrap_call(
+        &self,
+        address: &str,
+        plan: Option<ClusterPlan>,
+    ) -> Result<raft::BootstrapResponse, SpineError> {
+        let body = Body::Bootstrap(raft::BootstrapRequest {
+            probe: plan.is_none(),
+            plan,
+        });
+        match self
+            .peers
+            .links()
+            .call_address(address, body, BOOTSTRAP_DEADLINE)
+            .await
+        {
+            Ok(Body::Bootstrapped(answer)) => Ok(answer),
+            Ok(_) => Err(failed(
+                "NODE_UNREACHABLE",
+                format!("{address} answered something else"),
+            )),
+            Err(error) => Err(failed("NODE_UNREACHABLE", format!("{address}: {error}"))),
+        }
+    }
+
+    /// Another node begins a cluster with this one.
+    pub async fn bootstrapped(self: &Arc<Self>, request: raft::BootstrapRequest) -> raft::BootstrapResponse {
+        let cluster_id = self
+            .running()
+            .map(|running| running.plan.cluster_id.clone())
+            .unwrap_or_default();
+        let mut answer = raft::BootstrapResponse {
+            node: Some(self.addresses()),
+            cluster_id,
+            ..Default::default()
+        };
+        match request.plan {
+            Some(plan) if !request.probe => match self.adopt(plan).await {
+                Ok(()) => answer.accepted = true,
+                Err(error) => answer.reason = error.to_string(),
+            },
+            _ => answer.accepted = request.probe,
+        }
+        answer
+    }
+
+    /// This node as it sees itself.
+    #[must_use]
+    pub fn node_status(&self) -> pb::GetNodeStatusResponse {
+        let running = self.running();
+        let addresses = self.addresses();
+        let shards = self
+            .host
+            .all()
+            .iter()
+            .map(|shard| self.summary(shard, running.as_deref()))
+            .collect();
+        let liveness = self.peers.links().liveness().borrow().clone();
+        let peers = liveness.peers.iter().map(|(node, peer)| pb::PeerSummary {
+            node_id: node.0,
+            connected: peer.silent_since.is_none() && peer.evidence.is_none(),
+            silent_ms: peer.silent_since.map_or(0, |since| {
+                u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+            }),
+        });
+        pb::GetNodeStatusResponse {
+            node_id: addresses.node_id,
+            cluster_id: running
+                .as_ref()
+                .map(|running| hex(&running.plan.cluster_id))
+                .unwrap_or_default(),
+            release: env!("CARGO_PKG_VERSION").to_string(),
+            state: self.state().to_string(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            resident_bytes: resident_bytes(),
+            disk_free_bytes: self
+                .parts
+                .disk
+                .free_bytes(&self.config.node.data_dir)
+                .unwrap_or(0),
+            fsyncs: running.as_ref().map_or(0, |running| running.wal.fsyncs()),
+            shards,
+            reasons: self.reasons(),
+            grpc_address: addresses.grpc_address,
+            admin_address: addresses.admin_address,
+            peer_address: addresses.peer_address,
+            peers: peers.collect(),
+        }
+    }
+
+    fn summary(&self, shard: &Shard, running: Option<&Running>) -> pb::ShardSummary {
+        let number = shard.group.identity().shard;
+        let planned = running.and_then(|running| running.plan.shards.iter().find(|s| s.shard == number));
+        let slots = planned.map_or((0, 0), |planned| (planned.slot_first, planned.slot_last));
+        shard_summary(shard, running.map_or(0, |running| running.node_id), slots)
+    }
+
+    fn state(&self) -> &'static str {
+        match (self.is_draining(), self.running().is_some()) {
+            (true, _) => "draining",
+            (false, true) => "running",
+            (false, false) => "uninitialised",
+        }
+    }
+
+    /// What is wrong here, for people.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.is_draining() {
+            reasons.push("draining".to_string());
+        }
+        for shard in self.host.all() {
+            let number = shard.group.identity().shard;
+            if let Some(stopped) = shard.group.status().stopped {
+                reasons.push(format!("shard {number} stopped: {stopped}"));
+            }
+            if shard.group.store().status().verdict.mismatch.is_some() {
+                reasons.push(format!("shard {number} differs from its leader's digest"));
+            }
+        }
+        reasons
+    }
+
+    /// The whole cluster, asked node by node.
+    pub async fn cluster_status(&self) -> pb::GetClusterStatusResponse {
+        let Some(running) = self.running() else {
+            return pb::GetClusterStatusResponse {
+                health: pb::Health::NotServing.into(),
+                reasons: vec!["the cluster is not initialised".to_string()],
+                ..Default::default()
+            };
+        };
+        let others = running
+            .plan
+            .nodes
+            .iter()
+            .filter(|node| node.node_id != running.node_id);
+        let asked = others.map(|node| async {
+            let body = Body::Status(raft::StatusRequest {});
+            let answer = self
+                .peers
+                .links()
+                .call(NodeId(node.node_id), Lane::Log, body, STATUS_DEADLINE)
+                .await;
+            let Ok(Body::StatusIs(answer)) = answer else {
+                return None;
+            };
+            Some((
+                node.node_id,
+                pb::GetNodeStatusResponse::decode(answer.node_status).ok()?,
+            ))
+        });
+        let mut heard: BTreeMap<u64, pb::GetNodeStatusResponse> = futures_util::future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
+        heard.insert(running.node_id, self.node_status());
+        cluster_status(&running.plan, &heard)
+    }
+
+    /// Log time as this node stamps it, and how far a test has moved it.
+    #[must_use]
+    pub fn time(&self) -> (i64, i64) {
+        (self.clock.now_ms(), self.clock.advanced_ms())
+    }
+
+    /// Moves log time forward, in development mode.
+    ///
+    /// # Errors
+    /// `FORBIDDEN` in production mode.
+    pub fn advance_time(&self, by: Duration) -> Result<i64, SpineError> {
+        if !self.config.security.is_development() {
+            return Err(SpineError::new(
+                ErrorKind::Forbidden,
+                "FORBIDDEN",
+                "time is moved in development mode only",
+            ));
+        }
+        Ok(self
+            .clock
+            .advance(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    fn shard_here(&self, shard: u32) -> Result<Arc<Shard>, SpineError> {
+        self.host.shard(shard).ok_or_else(|| {
+            SpineError::new(
+                ErrorKind::NotFound,
+                "NO_SUCH_REPLICA",
+                "this node hosts no such shard",
+            )
+        })
+    }
+
+    /// Hands a shard's leadership to another node.
+    ///
+    /// # Errors
+    /// Not led here, or no replica there.
+    pub async fn transfer_leader(&self, shard: u32, to: u64) -> Result<(), SpineError> {
+        let shard = self.shard_here(shard)?;
+        let members = &shard.group.identity().members;
+        let replica = members
+            .iter()
+            .find(|(_, node)| *node == to)
+            .map(|(replica, _)| *replica)
+            .ok_or_else(|| {
+                SpineError::new(
+                    ErrorKind::NotFound,
+                    "NO_SUCH_REPLICA",
+                    "that node hosts no replica of this shard",
+                )
+            })?;
+        if !shard.group.status().leading {
+            return Err(failed("NOT_LEADER", "this node does not lead the shard"));
+        }
+        shard
+            .group
+            .transfer_to(replica)
+            .await
+            .map_err(|error| failed("STOPPED", error.to_string()))
+    }
+
+    /// What this node's own replica holds, without a barrier.
+    ///
+    /// # Errors
+    /// A malformed key, or a store that cannot be read.
+    pub fn read_replica(
+        &self,
+        request: &pb::ReadReplicaRequest,
+    ) -> Result<pb::ReadReplicaResponse, SpineError> {
+        let running = self.running().ok_or_else(not_initialised)?;
+        let routing_key = RoutingKey::parse(&request.routing_key)
+            .map_err(|error| invalid("MALFORMED_KEY", error.to_string()))?;
+        let shard = self
+            .host
+            .map()
+            .and_then(|map| map.shard_of(routing_key.slot()))
+            .unwrap_or(0);
+        let Some(shard) = self.host.shard(shard) else {
+            return Ok(pb::ReadReplicaResponse::default());
+        };
+        let mut subject_key = [0; 16];
+        subject_key.copy_from_slice(running.plan.subject_key.get(..16).ok_or_else(not_initialised)?);
+        let key = key::encode(
+            Family::Records,
+            &SubjectKey::new(subject_key),
+            &routing_key,
+            1,
+            &request.suffix,
+        );
+        let unreadable = |_| failed("STORE_UNREADABLE", "this replica cannot read its store");
+        let (applied, record) = shard
+            .group
+            .store()
+            .read(|view| (view.applied(), view.get(&key)))
+            .map_err(unreadable)?;
+        let record = record.map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+        let applied_index = applied.map_or(0, |id| id.index);
+        let mut answer = pb::ReadReplicaResponse {
+            hosted: true,
+            applied_index,
+            ..Default::default()
+        };
+        if let Some(record) = record {
+            answer.found = true;
+            answer.revision = record.revision;
+            answer.value = frame::decode(&record.value)
+                .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+        }
+        Ok(answer)
+    }
+
+    /// Checkpoints a replica here and purges its log up to there.
+    ///
+    /// # Errors
+    /// No such replica, or it stopped.
+    pub async fn compact_replica(&self, shard: u32) -> Result<pb::CompactReplicaResponse, SpineError> {
+        let running = self.running().ok_or_else(not_initialised)?;
+        let shard = self.shard_here(shard)?;
+        let stopped = |error: String| failed("STOPPED", error);
+        let durable = running
+            .checkpoints
+            .checkpoint(shard.group.store())
+            .await
+            .map_err(|error| stopped(error.to_string()))?;
+        let index = durable.map_or(0, |id| id.index);
+        shard
+            .group
+            .snapshot_and_purge()
+            .await
+            .map_err(|error| stopped(error.to_string()))?;
+        let until = tokio::time::Instant::now() + COMPACT_WAIT;
+        while shard.group.snapshot_index() < index && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        shard
+            .group
+            .purge_to(shard.group.snapshot_index())
+            .await
+            .map_err(|error| stopped(error.to_string()))?;
+        while shard.group.status().purged_index < index && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(pb::CompactReplicaResponse {
+            checkpoint_index: index,
+            purged_index: shard.group.status().purged_index,
+        })
+    }
+}
+
+/// A plan is carried out again only for the nodes that it was made for.
+fn same_nodes(plan: ClusterPlan, addresses: &[String]) -> Result<ClusterPlan, SpineError> {
+    let mut asked: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mut planned: Vec<&str> = plan.nodes.iter().map(|node| node.peer_address.as_str()).collect();
+    asked.sort_unstable();
+    planned.sort_unstable();
+    if asked == planned {
+        Ok(plan)
+    } else {
+        Err(SpineError::new(
+            ErrorKind::AlreadyExists,
+            "CLUSTER_EXISTS",
+            "this node has data of another cluster",
+        ))
+    }
+}

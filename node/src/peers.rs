@@ -1,0 +1,247 @@
+//! The links to other nodes, in the words of the layers that use them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
+use spine_cluster_config::Raft;
+use spine_consensus::elections::NodesView;
+use spine_consensus::inbound::SnapshotInflow;
+use spine_consensus::net::Net;
+use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
+use spine_consensus::transport::{
+    Identity, IdentityCell, Links, LinksConfig, PeerError, PeerHandler, ReceivedPart, SnapshotParts,
+    SnapshotReceiver, WatchDriver, WatchTiming,
+};
+use spine_proto::ids::NodeId;
+use spine_proto::internal::raft::v1 as pb;
+use spine_proto::internal::raft::v1::Lane;
+use spine_proto::internal::raft::v1::peer_frame::Body;
+use spine_proto::storage::v1::ClusterPlan;
+use tokio::time::Instant;
+
+use crate::driver::NodesSource;
+use crate::node::Inner;
+
+/// A snapshot whose receiver is silent for this long is given up.
+const SNAPSHOT_IDLE: Duration = Duration::from_secs(10);
+
+/// This node's links.
+pub struct NodePeers {
+    links: Links,
+    identity: Arc<IdentityCell>,
+    leading: Arc<RwLock<Vec<u32>>>,
+    unfit: Arc<AtomicBool>,
+    alive_since: Mutex<BTreeMap<NodeId, Instant>>,
+}
+
+impl NodePeers {
+    /// Links that answer through `node`. Nothing is dialled before the node belongs to a cluster.
+    pub fn new(
+        node: Weak<Inner>,
+        net: Arc<dyn Net>,
+        timings: &Raft,
+        peer_address: String,
+        driver: WatchDriver,
+        seed: u64,
+    ) -> Self {
+        let identity = Arc::new(IdentityCell::default());
+        let leading: Arc<RwLock<Vec<u32>>> = Arc::default();
+        let unfit: Arc<AtomicBool> = Arc::default();
+        let mut config = LinksConfig::new(Arc::clone(&identity), peer_address, seed);
+        config.driver = driver;
+        config.timing = WatchTiming {
+            interval: Duration::from_millis(timings.watch_interval_ms),
+            silence_limit: Duration::from_millis(timings.peer_silence_ms),
+        };
+        config.unfit = Arc::clone(&unfit);
+        let led = Arc::clone(&leading);
+        config.leading = Arc::new(move || led.read().clone());
+        let links = Links::new(config, net, Arc::new(Inbound(node)));
+        Self {
+            links,
+            identity,
+            leading,
+            unfit,
+            alive_since: Mutex::default(),
+        }
+    }
+
+    /// The links themselves.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// From now on this node is part of a cluster.
+    pub fn join(&self, node_id: u64, plan: &ClusterPlan) {
+        self.links.set_peers(
+            plan.nodes
+                .iter()
+                .map(|node| (NodeId(node.node_id), vec![node.peer_address.clone()]))
+                .collect(),
+        );
+        self.identity.set(Identity {
+            node: NodeId(node_id),
+            cluster_id: plan.cluster_id.clone(),
+        });
+    }
+
+    /// Whether this node asks not to be elected.
+    pub fn set_unfit(&self, unfit: bool) {
+        self.unfit.store(unfit, Ordering::Release);
+    }
+}
+
+fn call_error(error: &PeerError) -> CallError {
+    match error {
+        PeerError::Closed | PeerError::Timeout => CallError::Lost,
+        PeerError::Refused(reason) => CallError::Unavailable(reason.to_string()),
+        PeerError::Unreachable | PeerError::TooLarge { .. } | PeerError::Busy => CallError::Unreachable,
+    }
+}
+
+#[async_trait]
+impl Peers for NodePeers {
+    async fn call(
+        &self,
+        node_id: u64,
+        request: pb::GroupRequest,
+        deadline: Duration,
+    ) -> Result<pb::GroupResponse, CallError> {
+        match self
+            .links
+            .call(NodeId(node_id), Lane::Log, Body::Request(request), deadline)
+            .await
+        {
+            Ok(Body::Response(response)) => Ok(response),
+            Ok(_) => Err(CallError::Lost),
+            Err(error) => Err(call_error(&error)),
+        }
+    }
+
+    async fn send_snapshot(
+        &self,
+        node_id: u64,
+        start: pb::SnapshotStart,
+        feed: Box<dyn SnapshotFeed>,
+    ) -> Result<pb::GroupResponse, CallError> {
+        // Raft cancels a transfer by dropping it.
+        let never = std::future::pending();
+        let sent = self
+            .links
+            .send_snapshot(NodeId(node_id), start, Outflow(feed), SNAPSHOT_IDLE, never)
+            .await;
+        sent.map_err(|error| call_error(&error))
+    }
+}
+
+struct Outflow(Box<dyn SnapshotFeed>);
+
+#[async_trait]
+impl SnapshotParts for Outflow {
+    async fn next(&mut self) -> io::Result<Option<pb::snapshot_part::Kind>> {
+        self.0.next().await
+    }
+}
+
+struct Inflow(SnapshotReceiver);
+
+#[async_trait]
+impl SnapshotInflow for Inflow {
+    async fn next(&mut self) -> Option<pb::snapshot_part::Kind> {
+        match self.0.next().await {
+            Ok(ReceivedPart::Chunk(chunk)) => Some(pb::snapshot_part::Kind::Chunk(chunk)),
+            Ok(ReceivedPart::End(end)) => Some(pb::snapshot_part::Kind::End(end)),
+            Err(error) => Some(pb::snapshot_part::Kind::Abort(error.to_string())),
+        }
+    }
+}
+
+impl NodesSource for NodePeers {
+    fn nodes(&self, voters: &[u64]) -> NodesView {
+        let seen = self.links.liveness().borrow().clone();
+        let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
+        let now = Instant::now();
+        let mut alive_since = self.alive_since.lock();
+        let mut view = NodesView {
+            self_unfit: self.unfit.load(Ordering::Acquire),
+            ..NodesView::default()
+        };
+        for (node, peer) in &seen.peers {
+            if seen.dead(*node, &voters).is_some() {
+                view.dead.push(node.0);
+            }
+            if peer.silent_since.is_some() || peer.evidence.is_some() {
+                alive_since.remove(node);
+                continue;
+            }
+            let since = *alive_since.entry(*node).or_insert(now);
+            view.alive_for
+                .insert(node.0, now.saturating_duration_since(since));
+            view.claims
+                .insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
+            if peer.unfit {
+                view.unfit.push(node.0);
+            }
+        }
+        view
+    }
+
+    fn publish_leading(&self, shards: Vec<u32>) {
+        *self.leading.write() = shards;
+    }
+}
+
+/// Answers what other nodes ask.
+struct Inbound(Weak<Inner>);
+
+fn unavailable(reason: &str) -> pb::GroupResponse {
+    pb::GroupResponse {
+        kind: Some(pb::group_response::Kind::Unavailable(reason.to_string())),
+    }
+}
+
+#[async_trait]
+impl PeerHandler for Inbound {
+    async fn handle(&self, _from: NodeId, body: Body) -> Body {
+        let Some(node) = self.0.upgrade() else {
+            return Body::Response(unavailable("stopped"));
+        };
+        match body {
+            Body::Request(request) => Body::Response(match node.host.shard(request.shard) {
+                Some(shard) => shard.group.handle(request).await,
+                None => unavailable("no replica of this shard here"),
+            }),
+            Body::Execute(request) => match node.running() {
+                Some(running) => Body::Executed(running.dispatcher.forwarded(request).await),
+                None => Body::Response(unavailable("not part of a cluster")),
+            },
+            Body::Bootstrap(request) => Body::Bootstrapped(node.bootstrapped(request).await),
+            Body::Status(_) => Body::StatusIs(pb::StatusResponse {
+                node_status: node.node_status().encode_to_vec().into(),
+            }),
+            _ => Body::Response(unavailable("message of an unknown kind")),
+        }
+    }
+
+    async fn snapshot(
+        &self,
+        _from: NodeId,
+        start: pb::SnapshotStart,
+        parts: SnapshotReceiver,
+    ) -> pb::GroupResponse {
+        let Some(node) = self.0.upgrade() else {
+            return unavailable("stopped");
+        };
+        match node.host.shard(start.shard) {
+            Some(shard) => shard.group.receive_snapshot(start, &mut Inflow(parts)).await,
+            None => unavailable("no replica of this shard here"),
+        }
+    }
+}

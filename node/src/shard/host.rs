@@ -1,0 +1,74 @@
+//! The replicas that this node hosts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use spine_cluster_config::Limits;
+use spine_consensus::group::RaftGroup;
+use tokio::sync::Semaphore;
+
+use super::latch::Latches;
+use super::map::ShardMap;
+
+/// A hosted replica with what its leader needs.
+pub struct Shard {
+    /// The Raft group.
+    pub group: Arc<RaftGroup>,
+    /// One proposal at a time for one routing key.
+    pub latches: Latches,
+    /// Proposals under way.
+    pub proposals: Arc<Semaphore>,
+}
+
+/// All hosted replicas and the map of the rest.
+pub struct Host {
+    limits: Limits,
+    shards: RwLock<BTreeMap<u32, Arc<Shard>>>,
+    map: RwLock<Option<Arc<ShardMap>>>,
+}
+
+impl Host {
+    /// Hosts nothing yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, shards: RwLock::default(), map: RwLock::default() }
+    }
+
+    /// Adds a replica that was opened.
+    pub fn insert(&self, group: Arc<RaftGroup>) {
+        let shard = group.identity().shard;
+        let latches = Latches::new(count(self.limits.key_waiters_max));
+        let proposals = Arc::new(Semaphore::new(count(self.limits.proposals_max)));
+        self.shards.write().insert(shard, Arc::new(Shard { group, latches, proposals }));
+    }
+
+    /// Publishes the shard map.
+    pub fn set_map(&self, map: ShardMap) {
+        *self.map.write() = Some(Arc::new(map));
+    }
+
+    /// The shard map; `None` before the cluster is initialised.
+    #[must_use]
+    pub fn map(&self) -> Option<Arc<ShardMap>> {
+        self.map.read().clone()
+    }
+
+    /// One hosted replica.
+    #[must_use]
+    pub fn shard(&self, shard: u32) -> Option<Arc<Shard>> {
+        self.shards.read().get(&shard).cloned()
+    }
+
+    /// All hosted replicas in shard order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Shard>> {
+        self.shards.read().values().cloned().collect()
+    }
+}
+
+/// A limit as a number of permits.
+#[must_use]
+pub fn count(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+}

@@ -1,0 +1,5 @@
+//! A shard is one Raft group and the slots it owns. Knows no business and no wire.
+
+pub mod host;
+pub mod latch;
+pub mod map;

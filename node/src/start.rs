@@ -1,0 +1,312 @@
+//! Starting and stopping a node, in order.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use spine_consensus::net::Listener;
+use spine_services::{Principal, catalogue};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{AdminLimits, AdminSource, Check};
+use crate::gateway::admin::{ADMIN_PERMISSION, Admin};
+use crate::gateway::edge::{DispatcherSource, Edge};
+use crate::gateway::server;
+use crate::node::{Inner, NodeError, Parts};
+use crate::shard::host::count;
+use crate::telemetry::metrics::{Shard as ShardLabel, mirror};
+use crate::telemetry::{self, LevelHandle};
+use crate::version::{self, Version};
+
+/// A leader that is asked to hand over gets this long before the node stops anyway.
+const HAND_OVER_GRACE: Duration = Duration::from_secs(3);
+
+/// A running node.
+pub struct Node {
+    inner: Arc<Inner>,
+    /// Ends the servers that take connections.
+    closing: CancellationToken,
+    servers: tokio_util::task::TaskTracker,
+}
+
+impl Node {
+    /// Binds every address, opens what the data directory holds, and serves.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn start(
+        config: spine_cluster_config::Config,
+        parts: Parts,
+        level: Option<LevelHandle>,
+    ) -> Result<Self, NodeError> {
+        let listen = config.listen.clone();
+        let net = Arc::clone(&parts.net);
+        let bind = async |address: &str| {
+            let bound = net.bind(address).await;
+            bound.map_err(|error| NodeError::Listen {
+                address: address.to_string(),
+                error,
+            })
+        };
+        let (grpc, admin) = (bind(&listen.grpc).await?, bind(&listen.admin).await?);
+        let inner = Inner::new(config, parts);
+        inner
+            .peers
+            .links()
+            .start_listener(&listen.peer)
+            .await
+            .map_err(|error| NodeError::Listen {
+                address: listen.peer.clone(),
+                error,
+            })?;
+        let node = Self {
+            inner,
+            closing: CancellationToken::new(),
+            servers: tokio_util::task::TaskTracker::new(),
+        };
+        node.serve_admin(admin, level);
+        node.serve_grpc(grpc);
+        if node.inner.resume().await? {
+            tracing::info!(node = node.inner.addresses().node_id, "resumed");
+        } else {
+            tracing::info!("no data yet; waiting for cluster init");
+        }
+        Ok(node)
+    }
+
+    /// The parts that services share.
+    #[must_use]
+    pub fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    fn serve_grpc(&self, listener: Box<dyn Listener>) {
+        let edge = Edge {
+            source: Arc::clone(&self.inner) as Arc<dyn DispatcherSource>,
+            development_principal: development_principal(&self.inner),
+            metrics: Arc::clone(&self.inner.metrics),
+            calls: Arc::new(Semaphore::new(count(self.inner.config.limits.requests_max))),
+            deadline_max: self.inner.config.limits.deadline_max(),
+            slow: Duration::from_millis(self.inner.config.telemetry.slow_request_ms),
+        };
+        let connections = count(self.inner.config.limits.grpc_connections_max);
+        let admin = Admin {
+            node: Arc::clone(&self.inner),
+            edge: edge.clone(),
+        };
+        let stop = self.closing.clone().cancelled_owned();
+        self.servers.spawn(async move {
+            if let Err(error) = server::serve(listener, connections, edge, admin, stop).await {
+                tracing::error!(%error, "serve gRPC");
+            }
+        });
+    }
+
+    fn serve_admin(&self, listener: Box<dyn Listener>, level: Option<LevelHandle>) {
+        let source = Arc::new(AdminPort {
+            node: Arc::clone(&self.inner),
+            level,
+        });
+        let limits = AdminLimits::from(&self.inner.config.limits);
+        let serving = crate::admin::serve(
+            listener,
+            source,
+            Arc::clone(&self.inner.metrics),
+            limits,
+            self.closing.clone(),
+        );
+        self.servers.spawn(async move {
+            serving.await;
+        });
+    }
+
+    /// Returns the reason when the node can no longer do its work and must end.
+    pub fn fatal(&self) -> impl Future<Output = String> + use<> {
+        let mut fatal = self.inner.fatal.subscribe();
+        async move {
+            match fatal.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or_default(),
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// A planned stop: unready, leaders handed over, calls in flight finished, everything flushed. Bounded.
+    pub async fn stop(self) {
+        let until = Instant::now() + self.inner.config.limits.shutdown_grace();
+        self.inner.draining.store(true, Ordering::Release);
+        self.inner.peers.set_unfit(true);
+        self.hand_over().await;
+        self.closing.cancel();
+        self.servers.close();
+        if tokio::time::timeout_at(until, self.servers.wait()).await.is_err() {
+            tracing::warn!("calls in flight did not finish in time");
+        }
+        self.inner.shutdown(until).await;
+    }
+
+    /// Waits until this node leads nothing, or nobody can take it.
+    async fn hand_over(&self) {
+        let until = Instant::now() + HAND_OVER_GRACE;
+        while Instant::now() < until {
+            let led: Vec<_> = self
+                .inner
+                .host
+                .all()
+                .into_iter()
+                .filter(|shard| shard.group.status().leading && shard.group.identity().members.len() > 1)
+                .collect();
+            if led.is_empty() {
+                return;
+            }
+            for shard in led {
+                if let Some(target) = best_successor(&self.inner, &shard)
+                    && let Err(error) = shard.group.transfer_to(target).await
+                {
+                    tracing::warn!(shard = shard.group.identity().shard, %error, "hand over leadership");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tracing::warn!("still leading some shards; stopping anyway");
+    }
+}
+
+/// The follower with the longest matching log whose node is heard.
+fn best_successor(inner: &Inner, shard: &crate::shard::host::Shard) -> Option<u64> {
+    let identity = shard.group.identity();
+    let liveness = inner.peers.links().liveness().borrow().clone();
+    let is_up = |node: u64| {
+        liveness.peers.iter().any(|(id, peer)| {
+            id.0 == node && peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit
+        })
+    };
+    shard
+        .group
+        .matched()
+        .into_iter()
+        .filter(|(replica, _)| *replica != identity.replica_id)
+        .filter(|(replica, _)| {
+            identity
+                .members
+                .iter()
+                .any(|(id, node)| id == replica && is_up(*node))
+        })
+        .max_by_key(|(_, matched)| *matched)
+        .map(|(replica, _)| replica)
+}
+
+/// In development mode everybody is this principal, with every permission. Loud at every start.
+fn development_principal(inner: &Inner) -> Option<Principal> {
+    let security = &inner.config.security;
+    if !security.is_development() || security.development_principal.is_empty() {
+        return None;
+    }
+    let mut permissions: Vec<String> = catalogue::permissions().into_iter().map(str::to_string).collect();
+    permissions.push(ADMIN_PERMISSION.to_string());
+    Some(Principal {
+        id: security.development_principal.clone(),
+        permissions,
+    })
+}
+
+/// What the admin port shows of a node.
+struct AdminPort {
+    node: Arc<Inner>,
+    level: Option<LevelHandle>,
+}
+
+#[async_trait]
+impl AdminSource for AdminPort {
+    async fn is_live(&self) -> bool {
+        self.node.fatal.borrow().is_none()
+    }
+
+    async fn checks(&self) -> Vec<Check> {
+        let node = &self.node;
+        let check = |name, ok, detail: &str| {
+            if ok {
+                Check::pass(name)
+            } else {
+                Check::fail(name, detail)
+            }
+        };
+        let shards = node.host.all();
+        let leaderless = shards.iter().filter(|shard| {
+            let status = shard.group.status();
+            !status.leading && status.leader.is_none()
+        });
+        let leaderless = leaderless.count();
+        let stopped = shards
+            .iter()
+            .filter(|shard| shard.group.status().stopped.is_some())
+            .count();
+        vec![
+            check(
+                "initialised",
+                node.running().is_some(),
+                "run spinectl cluster init",
+            ),
+            check("not-draining", !node.is_draining(), "the node is stopping"),
+            check(
+                "replicas-run",
+                stopped == 0,
+                &format!("{stopped} replicas have stopped"),
+            ),
+            check(
+                "leaders-known",
+                leaderless == 0,
+                &format!("{leaderless} shards have no known leader"),
+            ),
+        ]
+    }
+
+    async fn metrics(&self) -> String {
+        let (node, metrics) = (&self.node, &self.node.metrics);
+        let shards = node.host.all();
+        metrics.node.uptime_seconds.set(node.started.elapsed().as_secs());
+        metrics
+            .node
+            .resident_bytes
+            .set(telemetry::process::resident_bytes());
+        metrics
+            .shard
+            .leaders
+            .set(shards.iter().filter(|shard| shard.group.status().leading).count() as u64);
+        for shard in &shards {
+            let label = ShardLabel {
+                shard: shard.group.identity().shard,
+            };
+            let applied = shard.group.store().applied().map_or(0, |id| id.index);
+            metrics.shard.applied_index.get_or_create(&label).set(applied);
+        }
+        metrics
+            .storage
+            .delta_bytes
+            .set(shards.iter().map(|s| s.group.store().delta_bytes() as u64).sum());
+        if let Some(running) = node.running() {
+            mirror(&metrics.storage.fsyncs, running.wal.fsyncs());
+            mirror(&metrics.storage.wal_bytes, running.wal.bytes_written());
+        }
+        metrics.encode()
+    }
+
+    fn version(&self) -> Version {
+        version::current()
+    }
+
+    fn log_level(&self) -> String {
+        self.level.as_ref().map(LevelHandle::current).unwrap_or_default()
+    }
+
+    fn set_log_level(&self, filter: &str) -> Result<(), String> {
+        match &self.level {
+            Some(level) => level.set(filter).map_err(|error| error.to_string()),
+            None => Err("the log level of this process is fixed".to_string()),
+        }
+    }
+}

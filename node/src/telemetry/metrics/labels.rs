@@ -1,0 +1,49 @@
+//! Labels. Their values come from fixed lists in the code or are numbers of shards and nodes.
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+/// Labels of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Request {
+    /// From the catalogue of operations, for example `pds.update`; `unknown` for a name that is not in it.
+    pub operation: &'static str,
+    /// `ok`, `rejected`, or the error kind.
+    pub outcome: &'static str,
+}
+
+/// Label of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Operation {
+    pub operation: &'static str,
+}
+
+/// Label of a shard; 0 is the meta group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Shard {
+    pub shard: u32,
+}
+
+/// Label of a bounded queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Queue {
+    pub queue: &'static str,
+}
+
+/// Label of a reason, from a fixed list in the code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    pub reason: &'static str,
+}
+
+/// Label of another node: its node id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Peer {
+    pub peer: u64,
+}
+
+/// Labels of what runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Build {
+    pub(super) release: &'static str,
+    pub(super) commit: &'static str,
+}

@@ -1,0 +1,355 @@
+//! The only function that changes replicated state. No clock, no randomness, no I/O of its own.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
+use spine_proto::storage::v1 as pb;
+
+use crate::chain;
+use crate::check::{self, Broken};
+use crate::digest::Digest;
+use crate::key::{self, Family};
+use crate::limits::{APPEND_POSITION_BYTES, LEVEL_MAX, RANGE_RECORDS_MAX, REQUEST_SWEEP_ROWS};
+use crate::state::SystemState;
+use crate::store::{Key, OrderedWrite, ReadError, Record};
+use crate::{guard, request, slots};
+
+/// What an entry did.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing.
+    Noop,
+    /// The rules of this level hold from here on.
+    Level(u32),
+    /// The leader's digest at an earlier index, for the replica to compare.
+    Verify {
+        /// Index of the state it is of.
+        index: u64,
+        /// The leader's digest there.
+        digest: Digest,
+    },
+    /// One outcome for each SubTxn.
+    Txn(Vec<SubOutcome>),
+}
+
+/// What became of one SubTxn. Only a committed one changed anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubOutcome {
+    /// All guards held; everything was written at this revision.
+    Committed {
+        /// The entry's index.
+        revision: u64,
+    },
+    /// The same request id and body had taken effect before.
+    Replayed {
+        /// Revision of that time.
+        revision: u64,
+        /// Outcome of that time.
+        outcome: Bytes,
+    },
+    /// This guard did not hold.
+    GuardFailed {
+        /// Its place in the SubTxn.
+        guard: u32,
+    },
+    /// The request id was used before with another body.
+    RequestIdReused,
+    /// The shard does not own this slot.
+    ForeignSlot {
+        /// Which one.
+        slot: u16,
+    },
+    /// A limit of keys, records or transactions.
+    TooLarge {
+        /// Its name.
+        limit: &'static str,
+    },
+}
+
+/// Why a replica must stop: applying on would let it differ from the others.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    /// Written by a newer release: a kind or a field that this one does not have.
+    #[error("log entry at index {index} holds something unknown; this release is too old for it")]
+    UnknownEntry {
+        /// Where.
+        index: u64,
+    },
+    /// Not an entry at all.
+    #[error("malformed log entry at index {index}")]
+    Malformed {
+        /// Where.
+        index: u64,
+    },
+    /// Rules that this release does not have.
+    #[error("level {level} at index {index} is newer than this release's {LEVEL_MAX}")]
+    LevelTooHigh {
+        /// The level.
+        level: u32,
+        /// Where.
+        index: u64,
+    },
+    /// The replica's own store.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Applies one encoded `storage.v1.Entry` at its index.
+///
+/// # Errors
+/// [`Halt`]: the replica must stop. Nothing was changed, unless the store failed half way, and then it is rebuilt.
+pub fn apply(
+    store: &mut impl OrderedWrite,
+    state: &mut SystemState,
+    index: u64,
+    entry: &[u8],
+) -> Result<Applied, Halt> {
+    let bytes = entry.len();
+    let entry = pb::Entry::decode(entry).map_err(|_| Halt::Malformed { index })?;
+    if entry.encoded_len() != bytes {
+        // Decoding leaves out fields it does not know. A replica that knows them would do more with them.
+        return Err(Halt::UnknownEntry { index });
+    }
+    match entry.kind.ok_or(Halt::UnknownEntry { index })? {
+        pb::entry::Kind::Noop(_) => Ok(Applied::Noop),
+        pb::entry::Kind::Level(pb::Level { level }) if level > LEVEL_MAX => {
+            Err(Halt::LevelTooHigh { level, index })
+        }
+        pb::entry::Kind::Level(pb::Level { level }) => {
+            state.level = state.level.max(level);
+            Ok(Applied::Level(state.level))
+        }
+        pb::entry::Kind::Verify(verify) => {
+            let digest = Digest::from_bytes(&verify.digest).ok_or(Halt::Malformed { index })?;
+            Ok(Applied::Verify {
+                index: verify.index,
+                digest,
+            })
+        }
+        pb::entry::Kind::Txn(txn) => {
+            if !check::is_known(&txn) {
+                return Err(Halt::UnknownEntry { index });
+            }
+            if let Err(Broken(limit)) = check::txn_limits(&txn, bytes) {
+                return Ok(Applied::Txn(vec![SubOutcome::TooLarge { limit }; txn.subs.len()]));
+            }
+            let mut applier = Applier {
+                store,
+                state,
+                index,
+                appended: 0,
+            };
+            applier.txn(txn).map(Applied::Txn).map_err(Halt::from)
+        }
+    }
+}
+
+struct Applier<'a, S> {
+    store: &'a mut S,
+    state: &'a mut SystemState,
+    index: u64,
+    appended: u32,
+}
+
+impl<S: OrderedWrite> Applier<'_, S> {
+    fn txn(&mut self, txn: pb::Txn) -> Result<Vec<SubOutcome>, ReadError> {
+        self.state.log_time_ms = self.state.log_time_ms.max(txn.proposed_at_ms);
+        self.state
+            .requests
+            .begin_entry(self.index, self.state.log_time_ms);
+        let outcomes = txn
+            .subs
+            .into_iter()
+            .map(|sub| self.sub(sub))
+            .collect::<Result<_, _>>()?;
+        self.sweep_requests()?;
+        Ok(outcomes)
+    }
+
+    /// Order: limits, request id, slots, guards, mutations. Up to the mutations nothing is written.
+    fn sub(&mut self, sub: pb::SubTxn) -> Result<SubOutcome, ReadError> {
+        if let Err(Broken(limit)) = check::limits(&sub) {
+            return Ok(SubOutcome::TooLarge { limit });
+        }
+        if let Some(request) = &sub.request
+            && let Some(row) = request::lookup(self.store, self.state, request)?
+        {
+            let same = row.body_digest == request.body_digest;
+            return Ok(if same {
+                SubOutcome::Replayed {
+                    revision: row.revision,
+                    outcome: row.outcome,
+                }
+            } else {
+                SubOutcome::RequestIdReused
+            });
+        }
+        if let Some(slot) = self.foreign_slot(&sub)? {
+            return Ok(SubOutcome::ForeignSlot { slot });
+        }
+        for (guard, place) in sub.guards.iter().zip(0_u32..) {
+            if !guard::holds(self.store, self.index, guard)? {
+                return Ok(SubOutcome::GuardFailed { guard: place });
+            }
+        }
+        if let Some(limit) = self.range_too_large(&sub.mutations)? {
+            return Ok(SubOutcome::TooLarge { limit });
+        }
+        for mutation in sub.mutations {
+            self.mutate(mutation)?;
+        }
+        if let Some(request) = sub.request {
+            self.remember(&request, sub.outcome)?;
+        }
+        Ok(SubOutcome::Committed { revision: self.index })
+    }
+
+    /// A slot in the SubTxn that this shard does not own.
+    fn foreign_slot(&self, sub: &pb::SubTxn) -> Result<Option<u16>, ReadError> {
+        let touched = check::slots(sub);
+        if touched.is_empty() && sub.request.is_none() {
+            return Ok(None);
+        }
+        let Some(owned) = slots::owned(self.store)? else {
+            // The meta group owns no slots, and remembers request ids all the same.
+            return Ok(touched.first().copied());
+        };
+        let requested = sub
+            .request
+            .iter()
+            .filter_map(|request| u16::try_from(request.slot).ok());
+        let mut all = requested.chain(touched);
+        Ok(all.find(|slot| !slots::contains(&owned, u32::from(*slot))))
+    }
+
+    fn range_too_large(&self, mutations: &[pb::Mutation]) -> Result<Option<&'static str>, ReadError> {
+        for mutation in mutations {
+            if let Some(pb::mutation::Kind::DeleteRange(range)) = &mutation.kind {
+                let limit = usize::try_from(range.limit)
+                    .unwrap_or(usize::MAX)
+                    .min(RANGE_RECORDS_MAX);
+                let end = key::successor(&range.prefix);
+                if self.store.range(&range.prefix, &end, limit + 1)?.len() > limit {
+                    return Ok(Some("RANGE_RECORDS_MAX"));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn mutate(&mut self, mutation: pb::Mutation) -> Result<(), ReadError> {
+        match mutation.kind {
+            Some(pb::mutation::Kind::Put(put)) => self.put(put.key, put.schema, put.value).map(|_| ()),
+            Some(pb::mutation::Kind::Delete(delete)) => self.delete(&delete.key),
+            Some(pb::mutation::Kind::DeleteRange(range)) => self.delete_range(&range.prefix),
+            Some(pb::mutation::Kind::Append(append)) => self.append(append),
+            // Refused as unknown before anything was applied.
+            None => Ok(()),
+        }
+    }
+
+    fn delete_range(&mut self, prefix: &[u8]) -> Result<(), ReadError> {
+        let end = key::successor(prefix);
+        // A SubTxn may have put into the range itself, so everything goes, not only what was counted.
+        loop {
+            let page = self.store.range(prefix, &end, RANGE_RECORDS_MAX)?;
+            for (key, _) in &page {
+                self.delete(key)?;
+            }
+            if page.len() < RANGE_RECORDS_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    fn append(&mut self, append: pb::Append) -> Result<(), ReadError> {
+        let mut key = BytesMut::with_capacity(append.stream.len() + APPEND_POSITION_BYTES);
+        key.put_slice(&append.stream);
+        key.put_u64(self.index);
+        key.put_u32(self.appended);
+        self.appended += 1;
+        let key = key.freeze();
+        if append.chained {
+            let head_key = chain::head_key(&append.stream);
+            let head = chain::head_of(self.store.get(&head_key)?.as_ref());
+            let head = chain::next(&head, &key, &append.value);
+            self.put(head_key, chain::HEAD_SCHEMA, chain::head_value(&head))?;
+        }
+        self.put(key, append.schema, append.value)?;
+        Ok(())
+    }
+
+    fn remember(&mut self, request: &pb::RequestKey, outcome: Bytes) -> Result<(), ReadError> {
+        let row = pb::RequestRow {
+            body_digest: request.body_digest.clone(),
+            revision: self.index,
+            outcome,
+            at_ms: self.state.log_time_ms,
+            slot: request.slot,
+        };
+        let replaced = self.put(
+            request::row_key(request),
+            request::SCHEMA,
+            request::row_value(&row),
+        )?;
+        self.state.requests.wrote_row(replaced);
+        Ok(())
+    }
+
+    /// Removes forgotten rows, going round all of them page by page in step with the work done.
+    fn sweep_requests(&mut self) -> Result<(), ReadError> {
+        let first = [Family::Request as u8];
+        let end = key::successor(&first);
+        while let Some(cursor) = self.state.requests.next_sweep() {
+            let from = if cursor.is_empty() {
+                Bytes::copy_from_slice(&first)
+            } else {
+                key::just_after(&cursor)
+            };
+            let page = self.store.range(&from, &end, REQUEST_SWEEP_ROWS)?;
+            let mut removed = 0;
+            for (key, record) in &page {
+                if !self.state.requests.remembers(record.revision) {
+                    self.delete(key)?;
+                    removed += 1;
+                }
+            }
+            let cursor = match page.last() {
+                Some((key, _)) if page.len() == REQUEST_SWEEP_ROWS => key.clone(),
+                _ => Bytes::new(),
+            };
+            self.state.requests.swept(cursor, removed);
+        }
+        Ok(())
+    }
+
+    /// Whether it replaced a record.
+    fn put(&mut self, key: Key, schema: u32, value: Bytes) -> Result<bool, ReadError> {
+        let record = Record {
+            schema,
+            revision: self.index,
+            value,
+        };
+        let replaced = self.forget(&key)?;
+        self.state.digest = self.state.digest.plus(Digest::of_record(&key, &record));
+        self.state.record_count = self.state.record_count.saturating_add(1);
+        self.store.put(key, record);
+        Ok(replaced)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        if self.forget(key)? {
+            self.store.delete(key);
+        }
+        Ok(())
+    }
+
+    /// Takes the present record, if any, out of the counters.
+    fn forget(&mut self, key: &[u8]) -> Result<bool, ReadError> {
+        let Some(old) = self.store.get(key)? else {
+            return Ok(false);
+        };
+        self.state.digest = self.state.digest.minus(Digest::of_record(key, &old));
+        self.state.record_count = self.state.record_count.saturating_sub(1);
+        Ok(true)
+    }
+}

@@ -1,0 +1,261 @@
+//! Which request ids still count: a window of log time and rows, moved by whole buckets.
+//!
+//! A bucket is a stretch of the log. A row counts while its revision is not below the floor, so forgetting a bucket
+//! is one number; its rows are removed later, a bounded number per entry, the same ones on every replica.
+
+use bytes::Bytes;
+use spine_proto::storage::v1 as pb;
+
+use crate::limits::{
+    REQUEST_BUCKET_MS, REQUEST_BUCKET_ROWS_MAX, REQUEST_ROWS_MAX, REQUEST_SWEEP_EVERY, REQUEST_WINDOW_MS,
+};
+
+/// Counters of the request-id rows; equal on all replicas at one index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestWindow {
+    /// Rows of lower revisions are forgotten.
+    floor: u64,
+    /// What is remembered, oldest first.
+    buckets: Vec<Bucket>,
+    /// Rows in the store, forgotten ones included until they are removed.
+    stored_rows: u64,
+    /// The last row that the sweep looked at; empty at the beginning of a round.
+    cursor: Bytes,
+    /// Work since the last sweep.
+    work: u64,
+}
+
+/// The request ids of one stretch of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bucket {
+    first_index: u64,
+    /// Log time of its first row, milliseconds since 1970 UTC.
+    first_ms: i64,
+    rows: u64,
+}
+
+impl RequestWindow {
+    /// Whether a row of this revision still counts.
+    #[must_use]
+    pub fn remembers(&self, revision: u64) -> bool {
+        revision >= self.floor
+    }
+
+    /// Rows that count.
+    #[must_use]
+    pub fn remembered_rows(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.rows).sum()
+    }
+
+    /// Rows in the store, forgotten ones included.
+    #[must_use]
+    pub fn stored_rows(&self) -> u64 {
+        self.stored_rows
+    }
+
+    /// Forgets what is too old at `log_time_ms`, and the oldest where there is too much, before an entry at `index`.
+    ///
+    /// Only between entries: what one entry wrote is never partly forgotten.
+    pub(crate) fn begin_entry(&mut self, index: u64, log_time_ms: i64) {
+        let mut rows = self.remembered_rows();
+        while let Some(oldest) = self.buckets.first() {
+            let end = oldest
+                .first_ms
+                .saturating_add(REQUEST_BUCKET_MS)
+                .saturating_add(REQUEST_WINDOW_MS);
+            if end > log_time_ms && rows <= REQUEST_ROWS_MAX {
+                break;
+            }
+            rows -= oldest.rows;
+            self.buckets.remove(0);
+            self.floor = self.buckets.first().map_or(index, |next| next.first_index);
+        }
+        let full = |last: &Bucket| {
+            last.first_ms.saturating_add(REQUEST_BUCKET_MS) <= log_time_ms
+                || last.rows >= REQUEST_BUCKET_ROWS_MAX
+        };
+        if self.buckets.last().is_none_or(full) {
+            let bucket = Bucket {
+                first_index: index,
+                first_ms: log_time_ms,
+                rows: 0,
+            };
+            match self.buckets.last_mut() {
+                // An empty bucket would only be one more to keep.
+                Some(last) if last.rows == 0 => *last = bucket,
+                _ => self.buckets.push(bucket),
+            }
+        }
+        self.work = self.work.saturating_add(1);
+    }
+
+    /// Counts a row written by the present entry; `replaced` where a forgotten row stood under the same key.
+    pub(crate) fn wrote_row(&mut self, replaced: bool) {
+        if let Some(bucket) = self.buckets.last_mut() {
+            bucket.rows += 1;
+        }
+        self.stored_rows += u64::from(!replaced);
+        self.work = self.work.saturating_add(1);
+    }
+
+    /// Where the next page of the sweep begins, if it is time for one: behind this key.
+    pub(crate) fn next_sweep(&mut self) -> Option<Bytes> {
+        if self.stored_rows <= self.remembered_rows() {
+            self.work = 0;
+            return None;
+        }
+        self.work = self.work.checked_sub(REQUEST_SWEEP_EVERY)?;
+        Some(self.cursor.clone())
+    }
+
+    /// Records how far a page came (empty: the round is over) and how many rows it removed.
+    pub(crate) fn swept(&mut self, cursor: Bytes, removed: u64) {
+        self.cursor = cursor;
+        self.stored_rows = self.stored_rows.saturating_sub(removed);
+    }
+
+    /// Its stored form.
+    pub(crate) fn to_proto(&self) -> pb::RequestWindow {
+        let buckets = self.buckets.iter().map(|bucket| pb::RequestBucket {
+            first_index: bucket.first_index,
+            first_ms: bucket.first_ms,
+            rows: bucket.rows,
+        });
+        pb::RequestWindow {
+            floor: self.floor,
+            buckets: buckets.collect(),
+            stored_rows: self.stored_rows,
+            cursor: self.cursor.clone(),
+            work: self.work,
+        }
+    }
+
+    /// From its stored form; `None` where that contradicts itself.
+    pub(crate) fn from_proto(stored: &pb::RequestWindow) -> Option<Self> {
+        let mut rows: u64 = 0;
+        for bucket in &stored.buckets {
+            rows = rows.checked_add(bucket.rows)?;
+        }
+        let ordered = stored
+            .buckets
+            .windows(2)
+            .all(|pair| pair[0].first_index < pair[1].first_index);
+        let above_floor = stored
+            .buckets
+            .first()
+            .is_none_or(|first| first.first_index >= stored.floor);
+        if rows > stored.stored_rows || !ordered || !above_floor {
+            return None;
+        }
+        let buckets = stored.buckets.iter().map(|bucket| Bucket {
+            first_index: bucket.first_index,
+            first_ms: bucket.first_ms,
+            rows: bucket.rows,
+        });
+        Some(Self {
+            floor: stored.floor,
+            buckets: buckets.collect(),
+            stored_rows: stored.stored_rows,
+            cursor: stored.cursor.clone(),
+            work: stored.work,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One entry with `rows` new rows.
+    fn entry(window: &mut RequestWindow, index: u64, log_time_ms: i64, rows: u64) {
+        window.begin_entry(index, log_time_ms);
+        for _ in 0..rows {
+            window.wrote_row(false);
+        }
+    }
+
+    #[test]
+    fn a_row_counts_for_the_window_and_not_much_longer() {
+        let mut window = RequestWindow::default();
+        entry(&mut window, 1, 1_000, 1);
+        entry(&mut window, 2, 1_000 + REQUEST_WINDOW_MS, 1);
+        assert!(window.remembers(1), "at the end of the window");
+        entry(&mut window, 3, 1_000 + REQUEST_WINDOW_MS + REQUEST_BUCKET_MS, 1);
+        assert!(!window.remembers(1), "a bucket later");
+        assert!(window.remembers(2));
+        assert_eq!((window.remembered_rows(), window.stored_rows()), (2, 3));
+    }
+
+    #[test]
+    fn too_many_rows_push_out_the_oldest_bucket_and_never_the_newest() {
+        let mut window = RequestWindow::default();
+        let mut newest_forgotten = 0;
+        for index in 1..=3_000 {
+            // All within a second of log time.
+            entry(&mut window, index, 5, 1_000);
+            assert!(window.remembers(index), "what was just written counts");
+            assert!(window.remembered_rows() <= REQUEST_ROWS_MAX + REQUEST_BUCKET_ROWS_MAX);
+            newest_forgotten = window.floor;
+        }
+        let remembered = window.remembered_rows();
+        assert!(
+            remembered > REQUEST_ROWS_MAX - 2 * REQUEST_BUCKET_ROWS_MAX,
+            "{remembered}"
+        );
+        assert_eq!(
+            remembered,
+            (3_000 - newest_forgotten + 1) * 1_000,
+            "whole entries"
+        );
+        assert!(window.buckets.len() < 40);
+    }
+
+    #[test]
+    fn quiet_hours_keep_one_empty_bucket() {
+        let mut window = RequestWindow::default();
+        for minute in 0..600 {
+            entry(
+                &mut window,
+                minute + 1,
+                i64::try_from(minute).unwrap() * 60_000,
+                0,
+            );
+        }
+        assert_eq!(window.buckets.len(), 1);
+    }
+
+    #[test]
+    fn the_ends_of_time_do_no_harm() {
+        let mut window = RequestWindow::default();
+        entry(&mut window, 1, i64::MIN, 1);
+        entry(&mut window, 2, i64::MAX, 1);
+        entry(&mut window, 3, i64::MAX, 1);
+        assert!(!window.remembers(1));
+    }
+
+    #[test]
+    fn stored_form_round_trips_and_contradictions_are_refused() {
+        let mut window = RequestWindow::default();
+        for index in 1..100 {
+            entry(
+                &mut window,
+                index,
+                20_000 * i64::try_from(index).unwrap(),
+                index % 3,
+            );
+        }
+        window.swept(Bytes::from_static(b"x"), 1);
+        let stored = window.to_proto();
+        assert_eq!(RequestWindow::from_proto(&stored), Some(window));
+        let few = pb::RequestWindow {
+            stored_rows: 1,
+            ..stored.clone()
+        };
+        assert_eq!(RequestWindow::from_proto(&few), None);
+        let high = pb::RequestWindow {
+            floor: 1_000,
+            ..stored
+        };
+        assert_eq!(RequestWindow::from_proto(&high), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! sled 1.0 alpha as an engine. What its sources made necessary stands in `docs/adr/0003-which-sled.md`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use super::{Change, Engine, EngineError, EngineFactory, classify, guarded};
+
+/// Pairs in a leaf: 128 scans four times as fast as the default 1,024 and rewrites less. Part of the file format.
+const LEAF_FANOUT: usize = 128;
+/// zstd level of a leaf; higher costs more than it saves here.
+const ZSTD_LEVEL: i32 = 1;
+/// Cache of one replica in bytes. It bounds only what was read, see [`SledEngine::memory_bytes`].
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// "Never", ten years: with `None` every dropped iterator and handle flushes on its reader's thread, and two
+/// flushing threads are how `flush` was seen to hang. With `Some` only the idle flusher thread may, at the very end.
+const FLUSH_NEVER_MS: usize = 10 * 365 * 24 * 3600 * 1000;
+/// Handles for readers. A handle may not be shared between threads, and making one is too dear for each read.
+const READERS: usize = 3;
+
+type Db = sled::Db<LEAF_FANOUT>;
+
+/// Opens sled databases.
+#[derive(Default)]
+pub struct SledFactory {
+    _private: (),
+}
+
+impl EngineFactory for SledFactory {
+    fn name(&self) -> &'static str {
+        "sled"
+    }
+
+    fn open(&self, dir: &Path) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(SledEngine {
+            dir: dir.to_owned(),
+            open: RwLock::new(Some(Open::new(dir)?)),
+            written_leaf_bytes: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            next_reader: AtomicU64::new(0),
+        }))
+    }
+}
+
+struct SledEngine {
+    dir: PathBuf,
+    open: RwLock<Option<Open>>,
+    /// Bytes held by leaves that were written since the files were opened, estimated.
+    written_leaf_bytes: AtomicU64,
+    failed: AtomicBool,
+    next_reader: AtomicU64,
+}
+
+struct Open {
+    /// Boxed: a handle is 100 KB by value, and moving a few of them overflows a thread's stack.
+    writer: Mutex<Box<Db>>,
+    readers: Vec<Mutex<Box<Db>>>,
+}
+
+impl Open {
+    fn new(dir: &Path) -> Result<Self, EngineError> {
+        guarded(|| {
+            let config = sled::Config::new()
+                .path(dir)
+                .flush_every_ms(Some(FLUSH_NEVER_MS))
+                .cache_capacity_bytes(CACHE_BYTES)
+                .zstd_compression_level(ZSTD_LEVEL);
+            let writer: Box<Db> = Box::new(config.open().map_err(classify)?);
+            let readers = (0..READERS).map(|_| Mutex::new(writer.clone())).collect();
+            Ok(Self {
+                writer: Mutex::new(writer),
+                readers,
+            })
+        })
+    }
+}
+
+impl SledEngine {
+    fn read<T>(&self, work: impl FnOnce(&Db) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let open = self.open.read();
+        let open = open.as_ref().ok_or_else(closed)?;
+        let first = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let first = usize::try_from(first % READERS as u64).unwrap_or_default();
+        let free = (0..READERS).find_map(|step| open.readers[(first + step) % READERS].try_lock());
+        let reader = free.unwrap_or_else(|| open.readers[first].lock());
+        guarded(|| work(&reader))
+    }
+
+    /// Runs a write; after one failure none is tried again, since sled's next flush would wait for the failed one.
+    fn write<T>(&self, work: impl FnOnce(&Db) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(EngineError::Io(std::io::Error::other("an earlier write failed")));
+        }
+        let open = self.open.read();
+        let writer = open.as_ref().ok_or_else(closed)?.writer.lock();
+        guarded(|| work(&writer)).inspect_err(|_| self.failed.store(true, Ordering::Release))
+    }
+}
+
+impl Engine for SledEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.read(|db| {
+            Ok(db
+                .get(key)
+                .map_err(classify)?
+                .map(|value| Bytes::copy_from_slice(&value)))
+        })
+    }
+
+    fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        if limit == 0 || (!end.is_empty() && start >= end) {
+            return Ok(Vec::new());
+        }
+        self.read(|db| {
+            let pairs = if end.is_empty() {
+                db.range(start..)
+            } else {
+                db.range(start..end)
+            };
+            let copy = |pair: std::io::Result<(sled::InlineArray, sled::InlineArray)>| {
+                let (key, value) = pair.map_err(classify)?;
+                Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+            };
+            pairs.take(limit).map(copy).collect()
+        })
+    }
+
+    fn write_sorted(&self, batch: &[Change]) -> Result<(), EngineError> {
+        self.write(|db| {
+            let misses = || db.stats().cache.cache_misses;
+            let (mut bytes, misses_before) = (0, misses());
+            for (key, value) in batch {
+                bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+                match value {
+                    Some(value) => db.insert(key, &value[..]).map_err(EngineError::Io)?,
+                    None => db.remove(key).map_err(EngineError::Io)?,
+                };
+            }
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            let paged_in = misses().saturating_sub(misses_before);
+            let grown = bytes.saturating_add(paged_in.saturating_mul(leaf_bytes(bytes, batch.len())));
+            self.written_leaf_bytes.fetch_add(grown, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.write(|db| db.flush().map(drop).map_err(EngineError::Io))
+    }
+
+    fn reopen(&self) -> Result<(), EngineError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(EngineError::Io(std::io::Error::other("an earlier write failed")));
+        }
+        let mut open = self.open.write();
+        // The old one first: it holds the directory's lock.
+        drop(open.take());
+        *open = Some(Open::new(&self.dir)?);
+        self.written_leaf_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A written leaf stays in memory until a reopen: it never meets sled's test for eviction. So a single changed
+    /// record keeps the whole leaf that it was paged in with.
+    fn memory_bytes(&self) -> u64 {
+        self.written_leaf_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for SledEngine {
+    fn drop(&mut self) {
+        // Closing flushes, and a flush after a failed one waits for ever. The process ends after such a failure
+        // anyway, so the handles are left to it.
+        if self.failed.load(Ordering::Acquire) {
+            Box::leak(Box::new(self.open.get_mut().take()));
+        }
+    }
+}
+
+/// What a leaf holds if its pairs are like these: leaves are three quarters full on average.
+fn leaf_bytes(bytes: u64, pairs: usize) -> u64 {
+    let pairs = u64::try_from(pairs).unwrap_or(u64::MAX).max(1);
+    (bytes / pairs).saturating_mul(LEAF_FANOUT as u64 * 3 / 4)
+}
+
+fn closed() -> EngineError {
+    EngineError::Io(std::io::Error::other("the engine did not reopen"))
+}

@@ -1,0 +1,103 @@
+//! Digests of the last applied indexes, and what the leader's Verify entries said about them.
+
+use std::collections::VecDeque;
+
+use spine_statemachine::Digest;
+
+/// Applied indexes whose digests are kept: 24 bytes each.
+const RING_ENTRIES: usize = 4096;
+
+/// A Verify entry whose digest is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Index both digests are of.
+    pub index: u64,
+    /// This replica's digest.
+    pub ours: Digest,
+    /// The digest in the entry.
+    pub theirs: Digest,
+}
+
+/// What Verify entries found so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Newest index at which our digest was compared and equal.
+    pub equal_at: Option<u64>,
+    /// First mismatch since the replica was opened or installed. One verdict convicts nobody: a majority does.
+    pub mismatch: Option<Mismatch>,
+}
+
+#[derive(Default)]
+pub(crate) struct DigestRing {
+    digests: VecDeque<(u64, Digest)>,
+    verdict: Verdict,
+}
+
+impl DigestRing {
+    pub(crate) fn push(&mut self, index: u64, digest: Digest) {
+        if self.digests.len() == RING_ENTRIES {
+            self.digests.pop_front();
+        }
+        self.digests.push_back((index, digest));
+    }
+
+    pub(crate) fn at(&self, index: u64) -> Option<Digest> {
+        let found = self
+            .digests
+            .binary_search_by_key(&index, |(index, _)| *index)
+            .ok()?;
+        self.digests.get(found).map(|(_, digest)| *digest)
+    }
+
+    /// An index that is not in the ring gives no verdict.
+    pub(crate) fn compare(&mut self, index: u64, theirs: Digest) {
+        let Some(ours) = self.at(index) else { return };
+        if ours == theirs {
+            self.verdict.equal_at = self.verdict.equal_at.max(Some(index));
+        } else if self.verdict.mismatch.is_none() {
+            self.verdict.mismatch = Some(Mismatch { index, ours, theirs });
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(byte: u8) -> Digest {
+        Digest::from_bytes(&[byte; 16]).expect("16 bytes")
+    }
+
+    #[test]
+    fn compares_what_it_still_holds() {
+        let mut ring = DigestRing::default();
+        let limit = u64::try_from(RING_ENTRIES).expect("small");
+        for index in 0..=limit {
+            ring.push(index, digest(u8::try_from(index % 251).expect("small")));
+        }
+        assert_eq!(ring.at(0), None, "the oldest went");
+        ring.compare(0, digest(9));
+        assert_eq!(ring.verdict(), Verdict::default());
+        ring.compare(5, digest(5));
+        assert_eq!(
+            ring.verdict(),
+            Verdict {
+                equal_at: Some(5),
+                mismatch: None
+            }
+        );
+        ring.compare(6, digest(5));
+        assert_eq!(
+            ring.verdict().mismatch,
+            Some(Mismatch {
+                index: 6,
+                ours: digest(6),
+                theirs: digest(5)
+            })
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! What a replica holds in memory, all under one lock.
+
+use std::sync::Arc;
+
+use spine_proto::storage::v1;
+use spine_statemachine::{Applied, SystemState};
+
+use super::codec::{log_id_from_proto, log_id_to_proto};
+use super::delta::Delta;
+use super::generation::Generation;
+use super::layers::{DeltaWriter, Layers};
+use super::pins::Pins;
+use super::ring::DigestRing;
+use super::{ApplyPayload, ReplicaError};
+use crate::ids::LogId;
+
+/// A delta that a checkpoint is moving into the engine, and the state it leads to.
+pub(crate) struct Frozen {
+    pub(crate) delta: Delta,
+    pub(crate) state: v1::ReplicaState,
+}
+
+pub(crate) struct State {
+    pub(crate) live: Delta,
+    pub(crate) frozen: Option<Arc<Frozen>>,
+    pub(crate) generation: Arc<Generation>,
+    /// The state the engine holds, durable.
+    pub(crate) mark: v1::ReplicaState,
+    pub(crate) system: SystemState,
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership_log_id: Option<LogId>,
+    pub(crate) membership: v1::Membership,
+    pub(crate) ring: DigestRing,
+    pub(crate) pins: Pins,
+    pub(crate) halted: Option<String>,
+    /// This replica's share of the staggered checkpoint size.
+    pub(crate) checkpoint_bytes: usize,
+}
+
+impl State {
+    /// The state of a generation whose engine holds exactly `mark`.
+    pub(crate) fn at_mark(
+        generation: Arc<Generation>,
+        mark: v1::ReplicaState,
+        checkpoint_bytes: usize,
+    ) -> Result<Self, ReplicaError> {
+        let system =
+            SystemState::load_from(&mark).map_err(|error| ReplicaError::Damaged(error.to_string()))?;
+        let mut state = Self {
+            live: Delta::default(),
+            frozen: None,
+            generation,
+            applied: mark.applied.as_ref().map(log_id_from_proto),
+            membership_log_id: mark.membership_log_id.as_ref().map(log_id_from_proto),
+            membership: mark.membership.clone().unwrap_or_default(),
+            mark,
+            system,
+            ring: DigestRing::default(),
+            pins: Pins::default(),
+            halted: None,
+            checkpoint_bytes,
+        };
+        state.remember_digest();
+        Ok(state)
+    }
+
+    pub(crate) fn layers(&self) -> Layers<'_> {
+        Layers {
+            live: &self.live,
+            frozen: self.frozen.as_ref().map(|frozen| &frozen.delta),
+            engine: self.generation.engine(),
+        }
+    }
+
+    pub(crate) fn delta_bytes(&self) -> usize {
+        self.live.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.delta.bytes())
+    }
+
+    pub(crate) fn durable(&self) -> Option<LogId> {
+        self.mark.applied.as_ref().map(log_id_from_proto)
+    }
+
+    pub(crate) fn check_running(&self) -> Result<(), ReplicaError> {
+        self.halted
+            .as_ref()
+            .map_or(Ok(()), |why| Err(ReplicaError::Halted(why.clone())))
+    }
+
+    /// Every entry must be the next one; a first entry has index 0 or 1.
+    pub(crate) fn check_order(&self, batch: &[(LogId, ApplyPayload)]) -> Result<(), ReplicaError> {
+        let mut applied = self.applied;
+        for (id, _) in batch {
+            let follows = applied.map_or(id.index <= 1, |last| id.index == last.index + 1);
+            if !follows {
+                return Err(ReplicaError::OutOfOrder { applied, got: *id });
+            }
+            applied = Some(*id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn apply_one(&mut self, id: LogId, payload: ApplyPayload) -> Result<Applied, ReplicaError> {
+        let applied = match payload {
+            ApplyPayload::Blank => Applied::Noop,
+            ApplyPayload::Membership(membership) => {
+                self.membership = membership;
+                self.membership_log_id = Some(id);
+                Applied::Noop
+            }
+            ApplyPayload::Entry(entry) => self.apply_entry(id.index, &entry)?,
+        };
+        self.applied = Some(id);
+        self.remember_digest();
+        if let Applied::Verify { index, digest } = &applied {
+            self.ring.compare(*index, *digest);
+        }
+        Ok(applied)
+    }
+
+    fn apply_entry(&mut self, index: u64, entry: &[u8]) -> Result<Applied, ReplicaError> {
+        let mut writer = DeltaWriter {
+            live: &mut self.live,
+            frozen: self.frozen.as_ref().map(|frozen| &frozen.delta),
+            engine: self.generation.engine(),
+        };
+        spine_statemachine::apply(&mut writer, &mut self.system, index, entry).map_err(|halt| {
+            // The delta may hold a part of the entry: nothing of it may be read or checkpointed any more.
+            let why = format!("at index {index}: {halt}");
+            self.halted = Some(why.clone());
+            ReplicaError::Halted(why)
+        })
+    }
+
+    fn remember_digest(&mut self) {
+        if let Some(applied) = self.applied {
+            self.ring.push(applied.index, self.system.digest);
+        }
+    }
+
+    /// The state at the applied index as a checkpoint stores it.
+    pub(crate) fn to_proto(&self) -> v1::ReplicaState {
+        let mut state = v1::ReplicaState {
+            applied: self.applied.map(log_id_to_proto),
+            membership_log_id: self.membership_log_id.map(log_id_to_proto),
+            membership: Some(self.membership.clone()),
+            ..Default::default()
+        };
+        self.system.store_into(&mut state);
+        state
+    }
+}

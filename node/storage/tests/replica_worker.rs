@@ -1,0 +1,162 @@
+//! The checkpoint worker beside readers and the applying thread, over every engine.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spine_statemachine::store::OrderedRead;
+use spine_storage::Driver;
+use spine_storage::engine::EngineFactory;
+use spine_storage::replica::{
+    ApplyPayload, CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore, WorkerOptions,
+};
+use support::engines;
+use support::workload::{contents, disk, expected, log_id, own_all_slots, payload, plain, put, record_key};
+
+const SEED: u64 = 3;
+
+struct Case {
+    factory: Arc<dyn EngineFactory>,
+    home: tempfile::TempDir,
+}
+
+impl Case {
+    fn dir(&self) -> PathBuf {
+        self.home.path().join("replica")
+    }
+    fn with(&self, options: ReplicaOptions) -> ReplicaStore {
+        ReplicaStore::create(disk(), &self.dir(), Arc::clone(&self.factory), options).expect("create")
+    }
+}
+
+fn error<T>(result: Result<T, ReplicaError>) -> ReplicaError {
+    result.err().expect("an error")
+}
+
+fn worker(driver: Driver) -> CheckpointWorker {
+    let on_failure =
+        Arc::new(|_: &ReplicaStore, error: &ReplicaError| unreachable!("checkpoint failed: {error}"));
+    CheckpointWorker::start(driver, WorkerOptions { on_failure }).expect("start")
+}
+
+async fn worker_checkpoints(driver: Driver) {
+    for factory in engines() {
+        let case = Case {
+            factory,
+            home: tempfile::tempdir().expect("a temporary directory"),
+        };
+        let store = case.with(ReplicaOptions {
+            delta_checkpoint_bytes: 4 << 10,
+            ..Default::default()
+        });
+        let worker = worker(driver);
+        for index in 1..200 {
+            store
+                .apply(vec![(log_id(index), payload(SEED, index))])
+                .expect("apply");
+            if store.wants_checkpoint() {
+                worker.request(&store);
+                tokio::task::yield_now().await;
+            }
+        }
+        let durable = worker
+            .checkpoint(&store)
+            .await
+            .expect("checkpoint")
+            .expect("something is durable");
+        assert_eq!(durable, log_id(199));
+        assert!(worker.watch().running().is_none());
+        assert_eq!(contents(&store), expected(SEED, 199));
+        worker.stop().await;
+        worker.request(&store);
+        assert!(matches!(
+            error(worker.checkpoint(&store).await),
+            ReplicaError::Stopped
+        ));
+    }
+}
+
+#[tokio::test]
+async fn the_worker_checkpoints_on_its_thread() {
+    worker_checkpoints(Driver::Threads).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worker_checkpoints_as_a_task() {
+    worker_checkpoints(Driver::Tasks {
+        sync_latency: Duration::from_millis(3),
+    })
+    .await;
+}
+
+/// Readers and the applying thread run beside the worker; every view is exact at its index.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn views_are_exact_while_checkpoints_run() {
+    for factory in engines() {
+        let case = Case {
+            factory,
+            home: tempfile::tempdir().expect("a temporary directory"),
+        };
+        let store = case.with(ReplicaOptions {
+            delta_checkpoint_bytes: 2 << 10,
+            ..Default::default()
+        });
+        store
+            .apply(vec![(log_id(1), ApplyPayload::Entry(own_all_slots()))])
+            .expect("apply");
+        let worker = worker(Driver::Threads);
+        let key = |n: u64| record_key(n, 0);
+        // Each entry writes its index to every key: a view in which they differ is not exact.
+        let entry = |index: u64| {
+            plain(
+                (0..40)
+                    .map(|n| put(key(n), Bytes::copy_from_slice(&index.to_be_bytes())))
+                    .collect(),
+            )
+        };
+        let reader = {
+            let store = store.clone();
+            tokio::task::spawn_blocking(move || {
+                let mut views = 0_u32;
+                loop {
+                    let (index, records) = store
+                        .read(|view| {
+                            (
+                                view.applied().map(|id| id.index),
+                                view.range(&[0x10], &[0x11], 100),
+                            )
+                        })
+                        .expect("running");
+                    let index = index.expect("applied");
+                    let records = records.expect("range");
+                    assert!(index == 1 || records.len() == 40);
+                    assert!(
+                        records
+                            .iter()
+                            .all(|(_, record)| record.value[..] == index.to_be_bytes()),
+                        "at {index}"
+                    );
+                    views += 1;
+                    if index == 400 {
+                        return views;
+                    }
+                }
+            })
+        };
+        for index in 2..=400 {
+            store
+                .apply(vec![(log_id(index), ApplyPayload::Entry(entry(index)))])
+                .expect("apply");
+            if store.wants_checkpoint() {
+                worker.request(&store);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(reader.await.expect("every view was exact") > 1);
+        worker.stop().await;
+        assert!(store.durable_index().expect("checkpoints ran").index > 1);
+    }
+}
