@@ -12,7 +12,7 @@ use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
 use crate::history::{Operation, Outcome, Recorder};
 use crate::oracle::Oracle;
-use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers};
+use crate::workload::{Client, LibraryCaller, Mix, Pace, REFUSED_AFTER_SILENCE, Registers};
 
 /// Who calls, and how.
 #[derive(Clone, Debug)]
@@ -158,29 +158,36 @@ impl Calls {
         let mut calls = Self::default();
         for operation in operations {
             calls.all += 1;
-            match operation.outcome {
-                Outcome::Ok(_) | Outcome::Rejected { .. } => {
-                    calls.answered += 1;
-                    let returned = operation.returned_ns.unwrap_or(operation.invoked_ns);
-                    let took = returned.saturating_sub(operation.invoked_ns) / 1_000_000;
-                    calls.longest_ms = calls.longest_ms.max(took);
-                }
-                Outcome::Unknown { .. } | Outcome::Failed { .. } => calls.failed += 1,
+            if !was_answered(operation) {
+                calls.failed += 1;
+                continue;
             }
+            calls.answered += 1;
+            let returned = operation.returned_ns.unwrap_or(operation.invoked_ns);
+            let took = returned.saturating_sub(operation.invoked_ns) / 1_000_000;
+            calls.longest_ms = calls.longest_ms.max(took);
         }
         calls
+    }
+}
+
+/// A caller got its answer, be it a "no".
+fn was_answered(operation: &Operation) -> bool {
+    match &operation.outcome {
+        Outcome::Ok(_) | Outcome::Rejected { .. } => true,
+        Outcome::Unknown { reason } => reason == REFUSED_AFTER_SILENCE,
+        Outcome::Failed { .. } => false,
     }
 }
 
 /// The first failed calls, for a row's text.
 #[must_use]
 pub fn first_failures(operations: &[Operation]) -> String {
-    let failed = operations
-        .iter()
-        .filter_map(|operation| match &operation.outcome {
-            Outcome::Unknown { reason } => Some(format!("#{} unknown {reason}", operation.id)),
-            Outcome::Failed { reason } => Some(format!("#{} failed {reason}", operation.id)),
-            _ => None,
-        });
+    let failed = operations.iter().filter(|operation| !was_answered(operation));
+    let failed = failed.filter_map(|operation| match &operation.outcome {
+        Outcome::Unknown { reason } => Some(format!("#{} unknown {reason}", operation.id)),
+        Outcome::Failed { reason } => Some(format!("#{} failed {reason}", operation.id)),
+        _ => None,
+    });
     failed.take(3).collect::<Vec<_>>().join(", ")
 }
