@@ -12,7 +12,7 @@ use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
 use crate::history::{Operation, Outcome, Recorder};
 use crate::oracle::Oracle;
-use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers};
+use crate::workload::{Client, LibraryCaller, Mix, Pace, REFUSED_AFTER_SILENCE, Registers};
 
 /// Who calls, and how.
 #[derive(Clone, Debug)]
@@ -158,26 +158,24 @@ impl Calls {
         let mut calls = Self::default();
         for operation in operations {
             calls.all += 1;
-            match &operation.outcome {
-                outcome if is_answered(outcome) => {
-                    calls.answered += 1;
-                    let returned = operation.returned_ns.unwrap_or(operation.invoked_ns);
-                    let took = returned.saturating_sub(operation.invoked_ns) / 1_000_000;
-                    calls.longest_ms = calls.longest_ms.max(took);
-                }
-                _ => calls.failed += 1,
+            if !was_answered(operation) {
+                calls.failed += 1;
+                continue;
             }
+            calls.answered += 1;
+            let returned = operation.returned_ns.unwrap_or(operation.invoked_ns);
+            let took = returned.saturating_sub(operation.invoked_ns) / 1_000_000;
+            calls.longest_ms = calls.longest_ms.max(took);
         }
         calls
     }
 }
 
-/// Whether the caller got an answer to act on. A failed guard is one, also where what became of an earlier try of the
-/// same call stays open.
-fn is_answered(outcome: &Outcome) -> bool {
-    match outcome {
+/// A caller got its answer, be it a "no".
+fn was_answered(operation: &Operation) -> bool {
+    match &operation.outcome {
         Outcome::Ok(_) | Outcome::Rejected { .. } => true,
-        Outcome::Unknown { reason } => reason == "GUARD_FAILED",
+        Outcome::Unknown { reason } => reason == REFUSED_AFTER_SILENCE,
         Outcome::Failed { .. } => false,
     }
 }
@@ -185,13 +183,11 @@ fn is_answered(outcome: &Outcome) -> bool {
 /// The first failed calls, for a row's text.
 #[must_use]
 pub fn first_failures(operations: &[Operation]) -> String {
-    let failed = operations
-        .iter()
-        .filter(|operation| !is_answered(&operation.outcome))
-        .filter_map(|operation| match &operation.outcome {
-            Outcome::Unknown { reason } => Some(format!("#{} unknown {reason}", operation.id)),
-            Outcome::Failed { reason } => Some(format!("#{} failed {reason}", operation.id)),
-            _ => None,
-        });
+    let failed = operations.iter().filter(|operation| !was_answered(operation));
+    let failed = failed.filter_map(|operation| match &operation.outcome {
+        Outcome::Unknown { reason } => Some(format!("#{} unknown {reason}", operation.id)),
+        Outcome::Failed { reason } => Some(format!("#{} failed {reason}", operation.id)),
+        _ => None,
+    });
     failed.take(3).collect::<Vec<_>>().join(", ")
 }

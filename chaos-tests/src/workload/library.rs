@@ -6,6 +6,9 @@ use spine_client::{Commit, Committed, Error, Key, Records, SpineClient};
 use super::{Call, Caller, Register};
 use crate::history::{Action, Outcome, Seen, Value};
 
+/// The call was answered, with a "no"; what became of a try before it is unknown.
+pub const REFUSED_AFTER_SILENCE: &str = "REFUSED_AFTER_SILENCE";
+
 /// One client of a cluster. The library chooses nodes and retries with the same request id.
 #[derive(Clone)]
 pub struct LibraryCaller {
@@ -77,6 +80,9 @@ fn changed(action: &Action, answer: Result<Committed, Error>) -> Outcome {
             replayed: committed.replayed,
         }),
         // A refusal after an unanswered try says nothing of that try, which may still take effect.
+        Err(error) if !error.is_definite() && error.is_conflict() => Outcome::Unknown {
+            reason: REFUSED_AFTER_SILENCE.to_owned(),
+        },
         Err(error) if !error.is_definite() => Outcome::Unknown { reason: error.reason },
         // Given up because others kept changing the record; that says nothing of the guard.
         Err(error) if error.reason == "CONTENDED" => Outcome::Failed { reason: error.reason },

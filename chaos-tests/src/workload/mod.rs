@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use crate::history::{Action, Outcome};
 
 pub use client::{Client, Pace};
-pub use library::{LibraryCaller, key as library_key};
+pub use library::{LibraryCaller, REFUSED_AFTER_SILENCE, key as library_key};
 pub use mix::{Mix, Registers};
 pub use rng::seeded;
 

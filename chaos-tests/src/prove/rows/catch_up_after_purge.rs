@@ -19,7 +19,7 @@ pub(super) const ROW: Row = Row {
     run,
 };
 
-const CALLS: usize = 2_000;
+const CALLS: usize = 4_000;
 const CALLS_QUICK: usize = 1_500;
 const SETTLE: Duration = Duration::from_secs(60);
 /// More calls than one node can have had in flight.

@@ -28,7 +28,11 @@ struct Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} seeds equal, {} distinct hashes", self.equal, self.seeds, self.distinct)
+        write!(
+            f,
+            "{} of {} seeds equal, {} distinct hashes",
+            self.equal, self.seeds, self.distinct
+        )
     }
 }
 
@@ -47,14 +51,24 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         equal += u64::from(one == two);
         distinct.insert(one);
     }
-    Finding::of(&Measured { seeds, equal, distinct: distinct.len() })
+    Finding::of(&Measured {
+        seeds,
+        equal,
+        distinct: distinct.len(),
+    })
 }
 
 fn hash(context: &Context, seed: u64) -> Result<String, RowError> {
     let seed = seed.to_string();
-    let output =
-        output(&context.programs.join("simulate"), &["--json", "--seed", &seed], &context.root)?;
+    let output = output(
+        &context.programs.join("simulate"),
+        &["--json", "--seed", &seed],
+        &context.root,
+    )?;
     let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
     let report = parsed.map_err(|_| RowError::because(last_line(&output.stderr)))?;
-    report["hash"].as_str().map(str::to_owned).ok_or_else(|| RowError::because("simulate gave no hash"))
+    report["hash"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| RowError::because("simulate gave no hash"))
 }

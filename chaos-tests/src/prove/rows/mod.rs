@@ -2,14 +2,14 @@
 
 mod catch_up_after_purge;
 mod demo;
-//mod determinism;
+mod determinism;
 mod fsync_before_ack;
 mod garbage;
 mod kill_all;
 mod kill_one;
 mod limits;
 mod load_bad_lines;
-//mod powercut_sim;
+mod powercut_sim;
 mod stale_leader;
 mod start_stop;
 mod support;
@@ -28,6 +28,6 @@ pub const ROWS: &[Row] = &[
     limits::ROW,
     load_bad_lines::ROW,
     fsync_before_ack::ROW,
-    //powercut_sim::ROW,
-    //determinism::ROW,
+    powercut_sim::ROW,
+    determinism::ROW,
 ];

@@ -33,7 +33,14 @@ struct Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seeds, power_cuts, acknowledged, virtual_seconds, failed, .. } = self;
+        let Self {
+            seeds,
+            power_cuts,
+            acknowledged,
+            virtual_seconds,
+            failed,
+            ..
+        } = self;
         let failures = failed.len();
         write!(
             f,
@@ -42,7 +49,10 @@ impl fmt::Display for Measured {
         )?;
         match (&failed.first(), &self.first_problem) {
             (Some(seed), Some(problem)) => {
-                write!(f, "; cargo simulate --focus power-cuts --seed {seed} --trace: {problem}")
+                write!(
+                    f,
+                    "; cargo simulate --focus power-cuts --seed {seed} --trace: {problem}"
+                )
             }
             _ => Ok(()),
         }
@@ -57,9 +67,15 @@ impl Measurement for Measured {
 
 fn run(context: &Context) -> Result<Finding, RowError> {
     let seeds = context.rounds(SEEDS, SEEDS_QUICK);
-    let mut measured = Measured { seeds, ..Measured::default() };
+    let mut measured = Measured {
+        seeds,
+        ..Measured::default()
+    };
     for seed in FIRST_SEED..FIRST_SEED + seeds {
-        let report = simulate(&SimOptions { focus: Focus::PowerCuts, ..SimOptions::of(seed) });
+        let report = simulate(&SimOptions {
+            focus: Focus::PowerCuts,
+            ..SimOptions::of(seed)
+        });
         measured.power_cuts += report.faults;
         measured.virtual_seconds += report.virtual_ms / 1_000;
         measured.acknowledged += report.report.as_ref().map_or(0, |report| report.acknowledged);
