@@ -27,6 +27,7 @@ struct Inner {
     event: u64,
     next_value: u64,
     next_client: u64,
+    answered: usize,
     operations: Vec<Operation>,
 }
 
@@ -108,6 +109,12 @@ impl Recorder {
         self.inner.lock().operations.len()
     }
 
+    /// How many calls succeeded so far.
+    #[must_use]
+    pub fn answered(&self) -> usize {
+        self.inner.lock().answered
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -121,6 +128,7 @@ impl Started {
         let mut inner = self.recorder.inner.lock();
         inner.event += 1;
         let event = inner.event;
+        inner.answered += usize::from(matches!(outcome, Outcome::Ok(_)));
         let slot = usize::try_from(self.id)
             .ok()
             .and_then(|id| inner.operations.get_mut(id));

@@ -95,19 +95,15 @@ impl Nodes {
         nodes
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// What ends all use of each disk.
     pub(super) fn power(&self) -> Vec<CutPower> {
         let cut = |disk: &SimDisk| {
             let disk = disk.clone();
             Rc::new(move |whole| {
                 if whole {
-                    disk.power_cut()
+                    disk.power_cut();
                 } else {
-                    disk.process_crash()
+                    disk.process_crash();
                 }
             }) as CutPower
         };

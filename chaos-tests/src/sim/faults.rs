@@ -10,12 +10,12 @@ use super::net::Wires;
 use super::plan::{Fault, Node, Step};
 
 /// Latency of messages while nothing is slow.
-pub const LATENCY_MIN: Duration = Duration::from_millis(1);
-pub const LATENCY_MAX: Duration = Duration::from_millis(4);
+pub(super) const LATENCY_MIN: Duration = Duration::from_millis(1);
+pub(super) const LATENCY_MAX: Duration = Duration::from_millis(4);
 
 /// What the operator's host must do for a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(super) enum Order {
     /// Checkpoint and purge every shard on this node.
     Compact(Node),
 }
@@ -24,7 +24,7 @@ pub enum Order {
 pub(super) type CutPower = Rc<dyn Fn(bool)>;
 
 /// The state of everything that can be broken.
-pub struct Faults {
+pub(super) struct Faults {
     wires: Wires,
     disks: Vec<CutPower>,
     nodes: Vec<String>,

@@ -11,9 +11,12 @@ mod operator;
 mod options;
 mod panics;
 pub mod plan;
+mod report;
 mod run;
 mod thread;
 pub mod trace;
+mod world;
 
 pub use options::SimOptions;
-pub use run::{SimReport, run};
+pub use report::SimReport;
+pub use run::run;

@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::trace::Trace;
 use crate::workload::seeded;
 
 /// A node of the run, from 0.
@@ -92,6 +93,13 @@ impl Plan {
             steps.push(Step { at, lasts, fault });
         }
         Self { seed, nodes, steps }
+    }
+
+    /// Puts every step at the head of a trace.
+    pub(super) fn note(&self, trace: &Trace) {
+        for step in &self.steps {
+            trace.note(0, format_args!("plan {step}"));
+        }
     }
 }
 

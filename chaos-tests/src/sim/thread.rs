@@ -6,7 +6,7 @@
 
 use parking_lot::Mutex;
 
-use super::{SimOptions, SimReport};
+use super::{SimOptions, SimReport, panics};
 
 /// Deep futures of a whole cluster are polled on this stack.
 const STACK_BYTES: usize = 16 << 20;
@@ -16,20 +16,13 @@ const TASK_IDS_ROUND: u64 = 1_024;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub(super) fn alone(options: &SimOptions, run: fn(&SimOptions) -> SimReport) -> SimReport {
-    let problem = |problem: String| SimReport {
-        seed: options.seed,
-        hash: String::new(),
-        virtual_ms: 0,
-        faults: 0,
-        terms: 0,
-        report: None,
-        problem: Some(problem),
-        lines: Vec::new(),
-    };
+    let problem = |problem: String| SimReport::not_begun(options.seed, problem);
     let _alone = ONE_AT_A_TIME.lock();
     let own = options.clone();
     let work = move || {
         round_task_ids()?;
+        panics::watch();
+        spine_consensus::seed_this_thread(own.seed);
         Ok::<_, std::io::Error>(run(&own))
     };
     let thread = std::thread::Builder::new()

@@ -8,7 +8,7 @@ use spine_chaos_tests::sim::{SimOptions, SimReport, run};
 /// Short runs: `cargo test` must stay short.
 fn short(seed: u64, focus: Focus) -> SimReport {
     run(&SimOptions {
-        fault_time: Duration::from_secs(4),
+        fault_time: Duration::from_secs(3),
         focus,
         ..SimOptions::of(seed)
     })
@@ -16,7 +16,7 @@ fn short(seed: u64, focus: Focus) -> SimReport {
 
 #[test]
 fn all_kinds_of_faults() {
-    for seed in 1..=3 {
+    for seed in 1..=2 {
         let report = short(seed, Focus::All);
         assert!(report.passed(), "{report}");
         assert!(report.report.is_some_and(|report| report.acknowledged > 20));
@@ -25,15 +25,12 @@ fn all_kinds_of_faults() {
 
 #[test]
 fn power_cuts() {
-    for seed in 11..=12 {
-        let report = short(seed, Focus::PowerCuts);
-        assert!(report.passed(), "{report}");
-    }
+    let report = short(11, Focus::PowerCuts);
+    assert!(report.passed(), "{report}");
 }
 
 #[test]
 fn one_seed_is_one_run() {
     let (one, two) = (short(21, Focus::All), short(21, Focus::All));
     assert_eq!(one.hash, two.hash);
-    assert_ne!(one.hash, short(22, Focus::All).hash);
 }

@@ -1,6 +1,6 @@
 //! Calls made beside a replica, and what it holds at the end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,11 +33,19 @@ pub(super) struct Caller {
     group: Arc<RaftGroup>,
     recorder: Recorder,
     stop: Arc<AtomicBool>,
+    /// Counts this caller while a call is under way.
+    calls: Rc<Cell<u32>>,
     known: std::collections::BTreeMap<String, (Option<Value>, u64)>,
 }
 
 impl Caller {
-    pub(super) fn new(seed: u64, group: Arc<RaftGroup>, recorder: Recorder, stop: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        group: Arc<RaftGroup>,
+        recorder: Recorder,
+        stop: Arc<AtomicBool>,
+        calls: Rc<Cell<u32>>,
+    ) -> Self {
         let id = recorder.next_client();
         let random = seeded(seed, "group caller");
         Self {
@@ -46,13 +54,16 @@ impl Caller {
             group,
             recorder,
             stop,
+            calls,
             known: std::collections::BTreeMap::new(),
         }
     }
 
     pub(super) async fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
+            self.calls.set(self.calls.get() + 1);
             self.step().await;
+            self.calls.set(self.calls.get() - 1);
             sleep(Duration::from_millis(self.random.random_range(1..THINK_MS))).await;
         }
     }

@@ -44,6 +44,8 @@ const CLIENTS_OF_EACH: usize = 2;
 pub(super) struct Slot {
     pub(super) group: Weak<RaftGroup>,
     pub(super) starts: u32,
+    /// Calls under way beside the replica that runs now.
+    pub(super) calls: Rc<std::cell::Cell<u32>>,
 }
 
 impl Slot {
@@ -96,17 +98,25 @@ impl GroupNode {
         let links = self.links(&cell, &leading, starts);
         let group = self.open(Arc::new(LinkPeers(links.clone()))).await?;
         *cell.write() = Arc::downgrade(&group);
+        let counter = Rc::new(std::cell::Cell::new(0));
         {
             let mut slot = self.slot.borrow_mut();
             slot.group = Arc::downgrade(&group);
             slot.starts += 1;
+            slot.calls = counter.clone();
         }
         links.start_listener(&self.peers[self.number]).await?;
         for client in 0..CLIENTS_OF_EACH {
             let seed =
                 self.seed ^ (u64::from(starts) << 40) ^ ((client as u64) << 32) ^ (self.node_id() << 20);
-            let calls = caller::Caller::new(seed, group.clone(), self.recorder.clone(), self.stop.clone());
-            tokio::spawn(calls.run());
+            let calls = caller::Caller::new(
+                seed,
+                group.clone(),
+                self.recorder.clone(),
+                self.stop.clone(),
+                counter.clone(),
+            );
+            tokio::task::spawn_local(calls.run());
         }
         self.elect(&group, &links, &leading, starts).await;
         Ok(())

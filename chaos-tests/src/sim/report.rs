@@ -1,0 +1,116 @@
+//! What came of a run.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::plan::Plan;
+use super::trace::Trace;
+use super::world::World;
+use crate::checkers::Report;
+use crate::history::{Operation, Recorder};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct SimReport {
+    pub seed: u64,
+    /// Of everything observable; equal for every run of a seed.
+    pub hash: String,
+    pub virtual_ms: u64,
+    pub faults: usize,
+    pub terms: usize,
+    pub report: Option<Report>,
+    /// Why the run failed; none = it passed.
+    pub problem: Option<String>,
+    #[serde(skip)]
+    pub lines: Vec<String>,
+}
+
+impl SimReport {
+    /// A run that did not even begin.
+    pub(super) fn not_begun(seed: u64, problem: String) -> Self {
+        Self {
+            seed,
+            hash: String::new(),
+            virtual_ms: 0,
+            faults: 0,
+            terms: 0,
+            report: None,
+            problem: Some(problem),
+            lines: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.problem.is_none()
+    }
+}
+
+impl fmt::Display for SimReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            seed,
+            hash,
+            virtual_ms,
+            faults,
+            terms,
+            ..
+        } = self;
+        let (operations, acknowledged) = self
+            .report
+            .as_ref()
+            .map_or((0, 0), |report| (report.operations, report.acknowledged));
+        write!(
+            f,
+            "seed {seed} hash {hash} {virtual_ms} ms virtual, {faults} faults, {terms} terms, \
+             {operations} calls, {acknowledged} acknowledged: {}",
+            self.problem.as_deref().unwrap_or("passed")
+        )
+    }
+}
+
+/// Notes the history, which belongs to what must repeat, and sums up.
+pub(super) fn finish(
+    plan: &Plan,
+    ended: Result<Report, String>,
+    world: &World,
+    recorder: &Recorder,
+    trace: &Trace,
+) -> SimReport {
+    for operation in recorder.operations() {
+        let Operation {
+            id,
+            client,
+            key,
+            action,
+            outcome,
+            invoked,
+            returned,
+            ..
+        } = &operation;
+        trace.note(
+            operation.invoked_ns / 1_000_000,
+            format_args!(
+                "call {id} client {} {key} {action:?} -> {outcome:?} ({invoked}..{returned:?})",
+                client.0
+            ),
+        );
+    }
+    let problem = match &ended {
+        Ok(report) => report.violations.first().map(ToString::to_string),
+        Err(problem) => Some(problem.clone()),
+    };
+    if let Some(problem) = &problem {
+        trace.note(world.now_ms(), format_args!("FAILED {problem}"));
+    }
+    SimReport {
+        seed: plan.seed,
+        hash: trace.hash(),
+        virtual_ms: world.now_ms(),
+        faults: plan.steps.len(),
+        terms: world.invariants.terms_led(),
+        report: ended.ok(),
+        problem,
+        lines: trace.take_lines(),
+    }
+}
