@@ -47,7 +47,6 @@ pub(super) enum Record {
     Created,
     Entries(Vec<NewEntry>),
     Vote(Vote),
-    Committed(LogId),
     /// Index of the last entry kept.
     Truncate(Option<u64>),
     Purge(LogId),

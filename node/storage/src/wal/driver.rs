@@ -247,15 +247,21 @@ impl Runner {
 
     /// The last handle is gone.
     fn stop_unasked(&mut self) {
-        if let Err(error) = self.stop() {
-            tracing::error!(%error, "log could not be ended cleanly");
+        self.writer.preparer.end();
+        // Nobody waits, and the directory may be open again: nothing new is written.
+        if let Err(error) = self.writer.sync() {
+            self.writer.shared.poison(&error);
         }
     }
 
     /// The planned end: everything is durable and marked as complete.
     fn stop(&mut self) -> io::Result<()> {
         self.writer.shared.room.close();
-        let result = match self.writer.mark_checked() {
+        let result = match self
+            .writer
+            .put_committed()
+            .and_then(|()| self.writer.mark_checked())
+        {
             Ok(()) => Ok(()),
             Err(WriteError::Full) => self.writer.sync(),
             Err(WriteError::Fatal(error)) => Err(error),

@@ -83,6 +83,7 @@ impl GroupLog {
         let forget = |index: &mut GroupIndex| {
             index.truncate_after(None);
             *index = GroupIndex::default();
+            self.shared.committed.lock().remove(&self.group);
         };
         self.durably(
             |index| {
@@ -147,14 +148,20 @@ impl GroupLog {
         .await
     }
 
-    /// Remembers what is known to be committed. Durable with the next sync that anything asks for.
+    /// Remembers what is known to be committed. Rides to the disk with the next batch that anybody waits for, and only
+    /// when the entry itself is there: so it costs nothing, and may lag after a crash.
     ///
     /// # Errors
     /// `InvalidInput` if the replica was not created; a poisoned or closed log.
     pub async fn save_committed(&self, committed: LogId) -> io::Result<()> {
-        let record = |index: &GroupIndex| existing(index, Record::Committed(committed));
-        self.enqueue(0, None, record, |index| index.facts.committed = Some(committed))
-            .await
+        if self.shared.room.is_closed() {
+            return Err(self.shared.refusal());
+        }
+        let mut index = self.index.lock();
+        existing(&index, Record::Barrier)?;
+        index.facts.committed = Some(committed);
+        self.shared.committed.lock().insert(self.group, committed);
+        Ok(())
     }
 
     /// Forgets the entries after `keep`; all of them if `None`. Durable before anything that is asked later.
@@ -233,22 +240,16 @@ impl GroupLog {
             .or_else(|| group.facts.purged.filter(|purged| purged.index == index))
     }
 
-    /// Entries of `range` in order, as many as fit into `bytes_max` but at least one if there is any.
-    /// What lies behind the last entry is left out.
+    /// The entries of `range` that are there, in order, as many as fit into `bytes_max` but at least one if there is
+    /// any. What was purged (perhaps just now, by another task) and what lies behind the last entry is left out.
     ///
     /// # Errors
-    /// `NotFound` if the range begins in front of the first entry; `InvalidData` (holding a [`super::Damage`]) if an
-    /// entry does not read back as it was written; what the disk says.
+    /// `InvalidData` (holding a [`super::Damage`]) if an entry does not read back as it was written; what the disk
+    /// says.
     pub fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<(LogId, Bytes)>> {
         let group = self.index.lock();
-        let purged = group
-            .facts
-            .purged
-            .is_some_and(|purged| range.start <= purged.index);
-        if range.start < range.end && (purged || group.first_index().is_some_and(|first| range.start < first))
-        {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "log entries were purged"));
-        }
+        let first = group.first_index().unwrap_or(range.end);
+        let range = range.start.max(first)..range.end;
         let mut sources = Vec::new();
         let mut bytes: usize = 0;
         for slot in group.slots(range) {

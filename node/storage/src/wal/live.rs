@@ -51,6 +51,12 @@ impl GroupLive {
         inside.map(|(first, run)| ((*first).max(from), run.last)).next()
     }
 
+    /// The last index written, or purged.
+    pub(super) fn last_index(&self) -> Option<u64> {
+        let last = self.runs.values().next_back().map(|run| run.last);
+        last.max(self.purged.map(|(id, _)| id.index))
+    }
+
     pub(super) fn segments(&self) -> impl Iterator<Item = u64> {
         self.fact_segments()
             .chain(self.runs.values().map(|run| run.segment))

@@ -129,8 +129,10 @@ fn begin(
     for number in &found.segments {
         let path = segment::segment_path(dir, *number);
         let bytes = read_all(disk.open(&path, false)?.as_ref())?;
-        let used = !segment::find_headers(&bytes, Salt::new(store_uuid, *number), HEAD_BYTES).is_empty();
-        if used || *number != FIRST_SEGMENT {
+        let salt = Salt::new(store_uuid, *number);
+        let ours = segment::check_head(&bytes, salt, *number).is_ok();
+        let used = !segment::find_headers(&bytes, salt, HEAD_BYTES).is_empty();
+        if used || !ours || *number != FIRST_SEGMENT {
             return Err(Damage {
                 segment: 0,
                 offset: 0,

@@ -16,6 +16,7 @@ use super::error::{Damage, closed, poisoned};
 use super::index::{GroupIndex, Place, Slot};
 use super::options::WalOptions;
 use crate::disk::DiskFile;
+use crate::ids::LogId;
 
 pub(super) type Group = Arc<Mutex<GroupIndex>>;
 
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     pub(super) segments: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
     pub(super) cache: Mutex<Cache>,
     pub(super) live_bytes: AtomicU64,
+    /// Committed positions not written yet; they ride with the next batch that anybody waits for.
+    pub(super) committed: Mutex<BTreeMap<u64, LogId>>,
     pub(super) tickets: AtomicU64,
     pub(super) counts: Counts,
     /// Room for commands, in bytes. Closed when no more are taken.
@@ -81,6 +84,7 @@ impl Shared {
         let room = usize::try_from(options.queue_bytes).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             options,
+            committed: Mutex::default(),
             groups: Mutex::new(BTreeMap::new()),
             segments: Mutex::new(BTreeMap::new()),
             cache: Mutex::new(Cache::new(options.cache_bytes)),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::command::{Command, NewEntry, Record};
 use super::frame::{self, HEADER_BYTES, Salt, Spot, frame_bytes};
 use super::index::Place;
-use super::live::Live;
+use super::live::{GroupLive, Live};
 use super::prepare::{Prepared, Preparer};
 use super::record::{self, ENTRIES_HEADER_BYTES, ENTRY_HEADER_BYTES, Kind};
 use super::segment::HEAD_BYTES;
@@ -141,6 +141,32 @@ impl Writer {
             self.put_command(command)?;
             batch.next += 1;
         }
+        if batch.needs_sync() {
+            self.put_committed()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes committed positions, those whose entry is written: a position beyond the log would be of no use.
+    pub(super) fn put_committed(&mut self) -> Result<(), WriteError> {
+        let positions = std::mem::take(&mut *self.shared.committed.lock());
+        for (group, id) in positions {
+            let last = self.live.groups.get(&group).and_then(GroupLive::last_index);
+            let put = if last.is_some_and(|last| last >= id.index) {
+                self.put(group, Kind::Committed, 24, |buffer| {
+                    record::put_log_id(buffer, id);
+                })
+            } else {
+                Err(WriteError::Full)
+            };
+            match put {
+                Ok(()) => self.live.committed(group, id, self.active.segment),
+                // It goes with a later batch, unless a newer one has come.
+                Err(WriteError::Full) => drop(self.shared.committed.lock().entry(group).or_insert(id)),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -159,12 +185,6 @@ impl Writer {
             Record::Vote(vote) => {
                 self.put(group, Kind::Vote, 17, |buffer| record::put_vote(buffer, *vote))?;
                 self.live.vote(group, *vote, self.active.segment);
-            }
-            Record::Committed(id) => {
-                self.put(group, Kind::Committed, 24, |buffer| {
-                    record::put_log_id(buffer, *id);
-                })?;
-                self.live.committed(group, *id, self.active.segment);
             }
             Record::Truncate(keep) => {
                 self.put(group, Kind::Truncate, 9, |buffer| record::put_keep(buffer, *keep))?;

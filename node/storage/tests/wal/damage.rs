@@ -226,3 +226,15 @@ async fn an_entry_that_rots_is_not_read() {
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
     assert!(error.get_ref().unwrap().is::<Damage>());
 }
+
+#[test]
+fn a_segment_of_others_is_not_removed() {
+    let disk = SimDisk::new(SEED);
+    let place = Place::simulated(&disk, TASKS);
+    place.disk.create_dir_all(&place.dir).unwrap();
+    let path = place.path("0000000000000001.seg");
+    let file = place.disk.open(&path, true).unwrap();
+    file.write_all_at(&[7; 20_000], 0).unwrap();
+    assert!(matches!(reopen(&disk), Err(WalError::Damaged(_))));
+    assert!(place.disk.exists(&path).unwrap());
+}
