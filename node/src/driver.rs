@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spine_consensus::elections::{Action, ElectionDriver, GroupView, NodesView};
+use spine_consensus::group::GroupStatus;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::announce::Announcer;
 use crate::entropy::Entropy;
 use crate::shard::host::{Host, Shard};
 
@@ -29,6 +31,7 @@ pub struct Driver {
     nodes: Arc<dyn NodesSource>,
     entropy: Arc<Entropy>,
     elections: ElectionDriver,
+    announcer: Announcer,
     started: Instant,
 }
 
@@ -41,6 +44,7 @@ impl Driver {
             nodes,
             entropy,
             elections: ElectionDriver::new(node_id),
+            announcer: Announcer::default(),
             started: Instant::now(),
         }
     }
@@ -107,7 +111,24 @@ impl Driver {
             }
             None => {}
         }
+        self.announce(shard, &status, nodes.alive_for.len()).await;
         status.leading
+    }
+
+    /// Lets followers of an idle group learn what they did not hear.
+    async fn announce(&mut self, shard: &Shard, status: &GroupStatus, voters_heard: usize) {
+        let number = shard.group.identity().shard;
+        if !status.leading {
+            self.announcer.forget(number);
+            return;
+        }
+        let now = self.started.elapsed();
+        if self
+            .announcer
+            .is_due(now, number, status.term, status.committed_index, voters_heard)
+        {
+            shard.group.heartbeat().await;
+        }
     }
 }
 

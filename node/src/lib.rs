@@ -7,6 +7,7 @@
 //! Read path: 1 -> 2 -> 3 -> `consensus: group.rs` (barrier) -> `services: pds/retrieve.rs` on an exact view.
 
 pub mod admin;
+pub mod announce;
 pub mod args;
 pub mod clock;
 pub mod cluster;

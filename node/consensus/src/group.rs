@@ -302,6 +302,12 @@ impl RaftGroup {
         let _ = self.raft.handle_transfer_leader(request).await;
     }
 
+    /// Tells all followers how far this leader has committed; harmless where it does not lead.
+    pub async fn heartbeat(&self) {
+        // A stopped replica shows in its status.
+        let _ = self.raft.trigger().heartbeat().await;
+    }
+
     /// Lets replication try a peer again at once.
     pub async fn reset_backoff(&self, node_id: u64) {
         let replicas: Vec<u64> = self
