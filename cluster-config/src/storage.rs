@@ -35,9 +35,9 @@ pub struct Storage {
     pub checkpoint_bytes: u64,
     /// One file of the log; zero-written in advance and recycled.
     pub segment_bytes: u64,
-    /// The engine's cache, all shards together.
-    pub cache_bytes: u64,
-    /// Below this the node refuses to start, and appends while it runs.
+    /// Newest log entries kept in memory, all groups together.
+    pub log_cache_bytes: u64,
+    /// Below this the node refuses to start.
     pub min_free_bytes: u64,
 }
 
@@ -47,7 +47,7 @@ impl Default for Storage {
             engine: EngineKind::Sled,
             checkpoint_bytes: 64 * MIB,
             segment_bytes: 64 * MIB,
-            cache_bytes: 128 * MIB,
+            log_cache_bytes: 64 * MIB,
             min_free_bytes: GIB,
         }
     }

@@ -209,7 +209,7 @@ fn storage(check: &mut Check, config: &Config) {
         MIB..=4 * GIB,
     );
     check.range("storage.segment_bytes", storage.segment_bytes, 8 * MIB..=GIB);
-    check.range("storage.cache_bytes", storage.cache_bytes, MIB..=TIB);
+    check.range("storage.log_cache_bytes", storage.log_cache_bytes, MIB..=TIB);
     check.range("storage.min_free_bytes", storage.min_free_bytes, 0..=TIB);
 }
 
@@ -217,18 +217,7 @@ fn raft(check: &mut Check, config: &Config) {
     let raft = &config.raft;
     check.range("raft.watch_interval_ms", raft.watch_interval_ms, 5..=1_000);
     check.range("raft.peer_silence_ms", raft.peer_silence_ms, 50..=60_000);
-    check.range("raft.candidate_step_ms", raft.candidate_step_ms, 1..=1_000);
-    check.range("raft.election_min_ms", raft.election_min_ms, 100..=HOUR_MS);
-    check.range("raft.election_max_ms", raft.election_max_ms, 100..=HOUR_MS);
-    check.range("raft.append_timeout_ms", raft.append_timeout_ms, 10..=60_000);
-    check.range("raft.vote_timeout_ms", raft.vote_timeout_ms, 10..=60_000);
-    check.range(
-        "raft.snapshot_chunk_timeout_ms",
-        raft.snapshot_chunk_timeout_ms,
-        100..=HOUR_MS,
-    );
-    check.range("raft.connect_timeout_ms", raft.connect_timeout_ms, 10..=60_000);
-    check.range("raft.reconnect_max_ms", raft.reconnect_max_ms, 10..=60_000);
+    check.range("raft.leader_lease_ms", raft.leader_lease_ms, 100..=60_000);
     check.range("raft.log_keep_entries", raft.log_keep_entries, 0..=100_000_000);
     if raft.peer_silence_ms < raft.watch_interval_ms.saturating_mul(4) {
         let least = raft.watch_interval_ms.saturating_mul(4);
@@ -240,21 +229,12 @@ fn raft(check: &mut Check, config: &Config) {
             ),
         );
     }
-    if raft.election_max_ms <= raft.election_min_ms {
+    if raft.leader_lease_ms <= raft.peer_silence_ms {
         check.fault(
-            "raft.election_max_ms",
-            format!(
-                "{} must be more than raft.election_min_ms, which is {}",
-                raft.election_max_ms, raft.election_min_ms
-            ),
-        );
-    }
-    if raft.election_min_ms <= raft.peer_silence_ms {
-        check.fault(
-            "raft.election_min_ms",
+            "raft.leader_lease_ms",
             format!(
                 "{} must be more than raft.peer_silence_ms, which is {}: it is only a backstop",
-                raft.election_min_ms, raft.peer_silence_ms
+                raft.leader_lease_ms, raft.peer_silence_ms
             ),
         );
     }

@@ -32,6 +32,9 @@ use crate::shard::host::Host;
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
 
+/// However many replicas share the node's memory, each has this much for its changes, bytes.
+const REPLICA_DELTA_BYTES_MIN: usize = 256 * 1024;
+
 /// The edges of a node: everything that a simulator replaces.
 #[derive(Clone)]
 pub struct Parts {
@@ -299,11 +302,13 @@ impl Inner {
             .filter(|shard| shard.members.iter().any(|m| m.node_id == node_id))
             .collect();
         let mut opened = Vec::with_capacity(mine.len());
+        let options = self.replica_options(mine.len());
         for shard in mine {
-            opened.push(
-                self.open_replica(shard, node_id, &wal, store_uuid, create)
-                    .await?,
-            );
+            let options = ReplicaOptions {
+                owner: store_uuid.to_vec(),
+                ..options.clone()
+            };
+            opened.push(self.open_replica(shard, node_id, &wal, options, create).await?);
         }
         if create {
             let member = Membership {
@@ -317,8 +322,8 @@ impl Inner {
             let shard = identity.shard;
             let log = wal.group(identity.replica_id);
             let timings = GroupTimings {
+                leader_lease: self.config.raft.leader_lease(),
                 log_entries_kept: self.config.raft.log_keep_entries,
-                ..GroupTimings::default()
             };
             let peers = Arc::clone(&self.peers);
             let group = RaftGroup::open(identity, timings, log, store, checkpoints.clone(), peers)
@@ -333,6 +338,7 @@ impl Inner {
     async fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
         let options = WalOptions {
             segment_bytes: self.config.storage.segment_bytes,
+            cache_bytes: self.config.storage.log_cache_bytes,
             ..WalOptions::default()
         };
         Wal::open(
@@ -351,7 +357,7 @@ impl Inner {
         shard: &PlanShard,
         node_id: u64,
         wal: &Wal,
-        store_uuid: [u8; 16],
+        mut options: ReplicaOptions,
         create: bool,
     ) -> Result<(GroupIdentity, ReplicaStore), NodeError> {
         let what = || format!("replica of shard {}", shard.shard);
@@ -374,10 +380,7 @@ impl Inner {
             ));
         }
         let dir = self.dir("replicas").join(replica_id.to_string());
-        let options = ReplicaOptions {
-            owner: [store_uuid.as_slice(), &replica_id.to_be_bytes()].concat(),
-            ..self.replica_options()
-        };
+        options.owner.extend(replica_id.to_be_bytes());
         let (disk, engine) = (Arc::clone(&self.parts.disk), Arc::clone(&self.parts.engine));
         let store = if create {
             ReplicaStore::create(disk, &dir, engine, options)
@@ -452,13 +455,14 @@ impl Inner {
         });
     }
 
-    fn replica_options(&self) -> ReplicaOptions {
-        let checkpoint_bytes = usize::try_from(self.config.storage.checkpoint_bytes).unwrap_or(usize::MAX);
-        let defaults = ReplicaOptions::default();
+    /// Each replica's share of the memory that the node may use for changes.
+    fn replica_options(&self, replicas: usize) -> ReplicaOptions {
+        let all = usize::try_from(self.config.storage.checkpoint_bytes).unwrap_or(usize::MAX);
+        let share = (all / replicas.max(1)).max(REPLICA_DELTA_BYTES_MIN);
         ReplicaOptions {
-            delta_checkpoint_bytes: checkpoint_bytes,
-            delta_bytes_max: defaults.delta_bytes_max.max(checkpoint_bytes.saturating_mul(2)),
-            ..defaults
+            delta_checkpoint_bytes: share,
+            delta_bytes_max: share.saturating_mul(4),
+            ..ReplicaOptions::default()
         }
     }
 

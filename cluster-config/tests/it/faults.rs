@@ -26,7 +26,7 @@ min_free_bytes = "1 GiB"
 segment_bytes = 5
 
 [raft]
-election_min_ms = -3
+leader_lease_ms = -3
 
 [telemtry]
 log_level = "info"
@@ -36,7 +36,7 @@ log_level = "info"
         "the configuration has 8 faults:
   colour: unknown key (spine.toml)
   listen.grcp: unknown key; did you mean listen.grpc? (spine.toml)
-  raft.election_min_ms: -3 is negative (spine.toml)
+  raft.leader_lease_ms: -3 is negative (spine.toml)
   storage.engine: \"slead\" is none of \"sled\", \"fjall\"; did you mean \"sled\"? (spine.toml)
   storage.min_free_bytes: expected a whole number, found string (spine.toml)
   telemtry: unknown section; did you mean telemetry? (spine.toml)
@@ -91,11 +91,10 @@ seeds = ["a:1", "a:1", "0.0.0.0:0"]
 #[test]
 fn timings_are_checked_against_each_other() {
     assert_eq!(
-        faults_of("[raft]\nwatch_interval_ms = 100\npeer_silence_ms = 300\nelection_min_ms = 200\nelection_max_ms = 200\n"),
-        "the configuration has 3 faults:
+        faults_of("[raft]\nwatch_interval_ms = 100\npeer_silence_ms = 300\nleader_lease_ms = 200\n"),
+        "the configuration has 2 faults:
   raft.peer_silence_ms: 300 is less than four times raft.watch_interval_ms; use at least 400 (spine.toml)
-  raft.election_max_ms: 200 must be more than raft.election_min_ms, which is 200 (spine.toml)
-  raft.election_min_ms: 200 must be more than raft.peer_silence_ms, which is 300: it is only a backstop (spine.toml)"
+  raft.leader_lease_ms: 200 must be more than raft.peer_silence_ms, which is 300: it is only a backstop (spine.toml)"
     );
 }
 
@@ -107,7 +106,7 @@ fn environment_and_flags_are_named_as_the_origin() {
             ("SPINE_LISTEN__GRCP".into(), "x".into()),
             ("SPINE_LISTEN_GRPC".into(), "127.0.0.1:1".into()),
             ("SPINE_LIMITS__REQUESTS_MAX".into(), "many".into()),
-            ("SPINE_STORAGE__CACHE_BYTES".into(), "7".into()),
+            ("SPINE_STORAGE__LOG_CACHE_BYTES".into(), "7".into()),
         ],
         flags: vec![
             "node.name".into(),
@@ -124,7 +123,7 @@ fn environment_and_flags_are_named_as_the_origin() {
   node.name: write it as section.key=value (--set)
   node.nam: unknown key; did you mean node.name? (--set)
   telemetry.log_level: \"loud\" is none of \"error\", \"warn\", \"info\", \"debug\", \"trace\" (--set)
-  storage.cache_bytes: 7 is out of range; 1048576 to 1099511627776 are allowed (environment variable SPINE_STORAGE__CACHE_BYTES)"
+  storage.log_cache_bytes: 7 is out of range; 1048576 to 1099511627776 are allowed (environment variable SPINE_STORAGE__LOG_CACHE_BYTES)"
     );
 }
 
@@ -156,11 +155,11 @@ fn a_missing_file_is_named() {
 fn a_configuration_built_in_code_is_checked_too() {
     let mut config = Config::default();
     assert_eq!(config.validate(), []);
-    config.raft.candidate_step_ms = 0;
+    config.raft.watch_interval_ms = 0;
     let faults: Vec<String> = config.validate().iter().map(ToString::to_string).collect();
     assert_eq!(
         faults,
-        ["raft.candidate_step_ms: 0 is out of range; 1 to 1000 are allowed (default)"]
+        ["raft.watch_interval_ms: 0 is out of range; 5 to 1000 are allowed (default)"]
     );
 }
 

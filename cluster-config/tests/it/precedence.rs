@@ -45,13 +45,13 @@ fn text_becomes_the_type_of_its_key() {
         "",
         &[
             ("SPINE_CLUSTER__SEEDS", "a:1, b:2"),
-            ("SPINE_STORAGE__CACHE_BYTES", "33_554_432"),
+            ("SPINE_STORAGE__LOG_CACHE_BYTES", "33_554_432"),
         ],
         &["storage.engine=fjall", "raft.log_keep_entries = 5"],
     );
     let config = Config::load(&sources).unwrap();
     assert_eq!(config.cluster.seeds, ["a:1", "b:2"]);
-    assert_eq!(config.storage.cache_bytes, 32 << 20);
+    assert_eq!(config.storage.log_cache_bytes, 32 << 20);
     assert_eq!(config.storage.engine, EngineKind::Fjall);
     assert_eq!(config.raft.log_keep_entries, 5);
 }
