@@ -3,6 +3,7 @@
 mod callers;
 mod report;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use spine_client::SpineClient;
@@ -95,30 +96,31 @@ async fn measure(clients: &[SpineClient], arguments: &Bench) -> Result<(Measured
     Ok((all, start.elapsed().as_secs_f64()))
 }
 
-/// The sum over all nodes; `None` where one does not say.
-async fn fsyncs(context: &Context, client: &SpineClient) -> Option<u64> {
+/// Of each node that says; a node that is down syncs nothing.
+async fn fsyncs(context: &Context, client: &SpineClient) -> Option<BTreeMap<u64, u64>> {
     let status = context
         .ask_any(client, |admin| async move { admin.cluster_status().await })
         .await
         .ok()?;
-    let mut sum = 0;
+    let mut counts = BTreeMap::new();
     for node in &status.nodes {
         let admin = client
             .admin(&node.grpc_address)
             .ok()?
             .with_deadline(context.timeout());
         match admin.node_status().await {
-            Ok(status) => sum += status.fsyncs,
-            Err(error) => {
-                talk(format_args!("{}: fsyncs unknown: {error}", node.grpc_address));
-                return None;
-            }
+            Ok(status) => drop(counts.insert(node.node_id, status.fsyncs)),
+            Err(error) => talk(format_args!("{}: fsyncs unknown: {error}", node.grpc_address)),
         }
     }
-    (!status.nodes.is_empty()).then_some(sum)
+    Some(counts)
 }
 
-/// `None` where unknown; a node that restarted counts from 0 again.
-fn difference(before: Option<u64>, after: Option<u64>) -> Option<u64> {
-    after?.checked_sub(before?)
+/// Over the nodes that said both times; a node that restarted counts from 0 again and is left out.
+fn difference(before: Option<BTreeMap<u64, u64>>, after: Option<BTreeMap<u64, u64>>) -> Option<u64> {
+    let (before, after) = (before?, after?);
+    let grown = before
+        .iter()
+        .filter_map(|(node, count)| after.get(node)?.checked_sub(*count));
+    Some(grown.sum())
 }
