@@ -35,6 +35,14 @@ fn failed(reason: &'static str, message: impl Into<String>) -> SpineError {
     SpineError::new(ErrorKind::Unavailable, reason, message)
 }
 
+fn damaged(message: impl Into<String>) -> SpineError {
+    SpineError::new(ErrorKind::Corrupt, "STORE_DAMAGED", message)
+}
+
+fn not_leader(message: impl Into<String>) -> SpineError {
+    SpineError::new(ErrorKind::NotLeader, "NOT_LEADER", message)
+}
+
 fn invalid(reason: &'static str, message: impl Into<String>) -> SpineError {
     SpineError::new(ErrorKind::Invalid, reason, message)
 }
@@ -57,7 +65,7 @@ impl Inner {
             None => self
                 .plan_files()
                 .proposal()
-                .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?,
+                .map_err(|error| damaged(error.to_string()))?,
         };
         let plan = match known {
             Some(plan) => same_nodes(plan, &request.peer_addresses)?,
@@ -65,7 +73,7 @@ impl Inner {
         };
         self.plan_files()
             .store_proposal(&plan)
-            .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+            .map_err(|error| damaged(error.to_string()))?;
         let mine = self.config.listen.advertised_peer();
         for node in plan.nodes.iter().filter(|node| node.peer_address != mine) {
             let answer = self
@@ -345,13 +353,13 @@ impl Inner {
                 )
             })?;
         if !shard.group.status().leading {
-            return Err(failed("NOT_LEADER", "this node does not lead the shard"));
+            return Err(not_leader("this node does not lead the shard"));
         }
         shard
             .group
             .transfer_to(replica)
             .await
-            .map_err(|error| failed("STOPPED", error.to_string()))
+            .map_err(|error| failed("REPLICA_STOPPED", error.to_string()))
     }
 
     /// What this node's own replica holds, without a barrier.
@@ -382,13 +390,13 @@ impl Inner {
             1,
             &request.suffix,
         );
-        let unreadable = |_| failed("STORE_UNREADABLE", "this replica cannot read its store");
+        let unreadable = |_| damaged("this replica cannot read its store");
         let (applied, record) = shard
             .group
             .store()
             .read(|view| (view.applied(), view.get(&key)))
             .map_err(unreadable)?;
-        let record = record.map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+        let record = record.map_err(|error| damaged(error.to_string()))?;
         let applied_index = applied.map_or(0, |id| id.index);
         let mut answer = pb::ReadReplicaResponse {
             hosted: true,
@@ -398,8 +406,7 @@ impl Inner {
         if let Some(record) = record {
             answer.found = true;
             answer.revision = record.revision;
-            answer.value = frame::decode(&record.value)
-                .map_err(|error| failed("STORE_UNREADABLE", error.to_string()))?;
+            answer.value = frame::decode(&record.value).map_err(|error| damaged(error.to_string()))?;
         }
         Ok(answer)
     }
@@ -411,7 +418,7 @@ impl Inner {
     pub async fn compact_replica(&self, shard: u32) -> Result<pb::CompactReplicaResponse, SpineError> {
         let running = self.running().ok_or_else(not_initialised)?;
         let shard = self.shard_here(shard)?;
-        let stopped = |error: String| failed("STOPPED", error);
+        let stopped = |error: String| failed("REPLICA_STOPPED", error);
         let durable = running
             .checkpoints
             .checkpoint(shard.group.store())

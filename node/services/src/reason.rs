@@ -54,6 +54,7 @@ reasons! {
         INVALID_GENDER: "The gender is male, female, other or unknown.",
         LOAD_TOO_LARGE: "One message of a load has too many lines.",
         MALFORMED_LOAD_ID: "The name of a load has 1 to 40 bytes.",
+        MALFORMED_PLAN: "The cluster asked for cannot be; the message says why.",
         TIME_OUT_OF_RANGE: "Log time moves at most 400 days in one call.",
         INVALID_DECEASED: "The time of death is no time, in the future, or before birth.",
     }
@@ -64,9 +65,11 @@ reasons! {
         FORBIDDEN: "The caller lacks the permission that the message names.",
     }
     NotFound {
+        NO_SUCH_REPLICA: "The node hosts no replica of this shard.",
         PATIENT_NOT_FOUND: "There is no patient with this NHS Number.",
     }
     AlreadyExists {
+        CLUSTER_EXISTS: "The node belongs to a cluster of other nodes.",
         PATIENT_EXISTS: "There is a patient with this NHS Number.",
     }
     Conflict {
@@ -83,6 +86,9 @@ reasons! {
     Unavailable {
         NO_LEADER: "No leader of the shard answers.",
         NOT_INITIALISED: "The cluster has no shape yet.",
+        NODE_UNREACHABLE: "A node of the cluster to be does not answer.",
+        NODE_REFUSED: "A node refused to become part of the cluster; the message says why.",
+        REPLICA_STOPPED: "The replica on this node has stopped.",
     }
     NotLeader {
         NOT_LEADER: "This node does not lead the shard; the detail names who may.",

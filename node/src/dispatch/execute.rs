@@ -293,7 +293,7 @@ fn halted(error: &ReplicaError) -> SpineError {
     tracing::error!(%error, "read replica");
     SpineError::new(
         ErrorKind::Corrupt,
-        "STORE_UNREADABLE",
+        "STORE_DAMAGED",
         "this replica cannot read its store",
     )
 }
@@ -302,7 +302,7 @@ fn damaged(error: &spine_statemachine::store::ReadError) -> SpineError {
     tracing::error!(%error, "read request row");
     SpineError::new(
         ErrorKind::Corrupt,
-        "STORE_UNREADABLE",
+        "STORE_DAMAGED",
         "this replica cannot read its store",
     )
 }
