@@ -29,7 +29,9 @@ const STATUS_DEADLINE: Duration = Duration::from_millis(800);
 /// A node that is told of the plan answers within this; it creates its files meanwhile.
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(30);
 /// A log is purged in the background after a snapshot; a test waits for it this long.
-const COMPACT_WAIT: Duration = Duration::from_secs(10);
+const COMPACT_WAIT: Duration = Duration::from_secs(4);
+/// How often it looks.
+const COMPACT_POLL: Duration = Duration::from_millis(10);
 
 fn failed(reason: &'static str, message: impl Into<String>) -> SpineError {
     SpineError::new(ErrorKind::Unavailable, reason, message)
@@ -432,15 +434,17 @@ impl Inner {
             .map_err(|error| stopped(error.to_string()))?;
         let until = tokio::time::Instant::now() + COMPACT_WAIT;
         while shard.group.snapshot_index() < index && tokio::time::Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(COMPACT_POLL).await;
         }
-        shard
-            .group
-            .purge_to(shard.group.snapshot_index())
-            .await
-            .map_err(|error| stopped(error.to_string()))?;
+        // openraft puts a purge off while a follower is being sent what it would remove, so it is asked for again.
         while shard.group.status().purged_index < index && tokio::time::Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            let upto = shard.group.snapshot_index();
+            shard
+                .group
+                .purge_to(upto)
+                .await
+                .map_err(|error| stopped(error.to_string()))?;
+            tokio::time::sleep(COMPACT_POLL).await;
         }
         Ok(pb::CompactReplicaResponse {
             checkpoint_index: index,
