@@ -18,7 +18,7 @@ use crate::gateway::edge::{DispatcherSource, Edge};
 use crate::gateway::server;
 use crate::node::{Inner, NodeError, Parts};
 use crate::shard::host::count;
-use crate::telemetry::metrics::{Shard as ShardLabel, mirror};
+use crate::telemetry::metrics::{Peer as PeerLabel, Shard as ShardLabel, mirror};
 use crate::telemetry::{self, LevelHandle};
 use crate::version::{self, Version};
 
@@ -288,6 +288,20 @@ impl AdminSource for AdminPort {
             .storage
             .delta_bytes
             .set(shards.iter().map(|s| s.group.store().delta_bytes() as u64).sum());
+        let free = node.parts.disk.free_bytes(&node.config.node.data_dir);
+        metrics.storage.free_bytes.set(free.unwrap_or(0));
+        let links = node.peers.links();
+        for (peer, seen) in &links.liveness().borrow().peers {
+            let up = seen.silent_since.is_none() && seen.evidence.is_none();
+            metrics
+                .peer
+                .connected
+                .get_or_create(&PeerLabel { peer: peer.0 })
+                .set(u64::from(up));
+        }
+        let counters = links.counters();
+        mirror(&metrics.peer.garbage, counters.garbage);
+        mirror(&metrics.peer.refusals, counters.refusals);
         if let Some(running) = node.running() {
             mirror(&metrics.storage.fsyncs, running.wal.stats().fsyncs);
             mirror(&metrics.storage.wal_bytes, running.wal.stats().bytes);

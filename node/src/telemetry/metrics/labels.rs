@@ -23,18 +23,6 @@ pub struct Shard {
     pub shard: u32,
 }
 
-/// Label of a bounded queue.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Queue {
-    pub queue: &'static str,
-}
-
-/// Label of a reason, from a fixed list in the code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
-    pub reason: &'static str,
-}
-
 /// Label of another node: its node id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Peer {

@@ -12,10 +12,8 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-pub use labels::{Operation, Peer, Queue, Reason, Request, Shard};
-pub use parts::{
-    AdminMetrics, DispatchMetrics, GatewayMetrics, NodeMetrics, PeerMetrics, ShardMetrics, StorageMetrics,
-};
+pub use labels::{Operation, Peer, Request, Shard};
+pub use parts::{AdminMetrics, GatewayMetrics, NodeMetrics, PeerMetrics, ShardMetrics, StorageMetrics};
 pub use register::{Described, Level, NewSeconds, Seconds};
 
 use register::Register;
@@ -23,7 +21,6 @@ use register::Register;
 /// Handles to all metrics by module. A handle is cheap to clone and safe to use from any thread.
 pub struct Metrics {
     pub gateway: GatewayMetrics,
-    pub dispatch: DispatchMetrics,
     pub shard: ShardMetrics,
     pub node: NodeMetrics,
     pub storage: StorageMetrics,
@@ -46,7 +43,6 @@ impl Metrics {
         let mut register = Register::default();
         Self {
             gateway: GatewayMetrics::new(&mut register),
-            dispatch: DispatchMetrics::new(&mut register),
             shard: ShardMetrics::new(&mut register),
             node: NodeMetrics::new(&mut register),
             storage: StorageMetrics::new(&mut register),

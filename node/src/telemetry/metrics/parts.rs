@@ -3,8 +3,8 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::labels::{Build, Operation, Peer, Queue, Reason, Request, Shard};
-use super::register::{Level, NewSeconds, Register, Seconds, seconds};
+use super::labels::{Build, Operation, Peer, Request, Shard};
+use super::register::{Level, NewSeconds, Register, Seconds};
 use crate::version;
 
 /// What callers see.
@@ -12,7 +12,6 @@ use crate::version;
 pub struct GatewayMetrics {
     pub requests: Family<Request, Counter>,
     pub request_seconds: Family<Operation, Seconds, NewSeconds>,
-    pub requests_open: Level,
 }
 
 impl GatewayMetrics {
@@ -30,26 +29,6 @@ impl GatewayMetrics {
                 "From request to answer",
                 seconds,
             ),
-            requests_open: to.add("spine_gateway_requests_open", "", "Requests under way"),
-        }
-    }
-}
-
-/// Requests on their way to a leader.
-#[derive(Clone)]
-pub struct DispatchMetrics {
-    /// By what came of it.
-    pub forwards: Family<Reason, Counter>,
-}
-
-impl DispatchMetrics {
-    pub(super) fn new(to: &mut Register) -> Self {
-        Self {
-            forwards: to.add(
-                "spine_dispatch_forwards",
-                "reason",
-                "Requests sent on to another node, by what came of it",
-            ),
         }
     }
 }
@@ -59,8 +38,6 @@ impl DispatchMetrics {
 pub struct ShardMetrics {
     pub leaders: Level,
     pub applied_index: Family<Shard, Level>,
-    pub elections: Counter,
-    pub commit_seconds: Seconds,
 }
 
 impl ShardMetrics {
@@ -68,17 +45,6 @@ impl ShardMetrics {
         Self {
             leaders: to.add("spine_shard_leaders", "", "Groups this node leads"),
             applied_index: to.add("spine_shard_applied_index", "shard", "Last log index applied"),
-            elections: to.add(
-                "spine_shard_elections",
-                "",
-                "Times a group of this node got another leader",
-            ),
-            commit_seconds: to.add_metric(
-                "spine_shard_commit_seconds",
-                "",
-                "From proposal to applied, on the leader",
-                seconds(),
-            ),
         }
     }
 }
@@ -86,8 +52,6 @@ impl ShardMetrics {
 /// The process.
 #[derive(Clone)]
 pub struct NodeMetrics {
-    pub queue_depth: Family<Queue, Level>,
-    pub queue_refusals: Family<Queue, Counter>,
     pub resident_bytes: Level,
     pub uptime_seconds: Level,
 }
@@ -106,16 +70,6 @@ impl NodeMetrics {
             })
             .set(1);
         Self {
-            queue_depth: to.add(
-                "spine_node_queue_depth",
-                "queue",
-                "Items that wait in a bounded queue",
-            ),
-            queue_refusals: to.add(
-                "spine_node_queue_refusals",
-                "queue",
-                "Items refused because a queue was full",
-            ),
             resident_bytes: to.add("spine_node_resident_bytes", "", "Resident memory of the process"),
             uptime_seconds: to.add("spine_node_uptime_seconds", "", "Time since the process started"),
         }
@@ -126,11 +80,8 @@ impl NodeMetrics {
 #[derive(Clone)]
 pub struct StorageMetrics {
     pub fsyncs: Counter,
-    pub fsync_seconds: Seconds,
     pub wal_bytes: Counter,
     pub delta_bytes: Level,
-    pub checkpoints: Counter,
-    pub checkpoint_seconds: Seconds,
     pub free_bytes: Level,
 }
 
@@ -138,24 +89,11 @@ impl StorageMetrics {
     pub(super) fn new(to: &mut Register) -> Self {
         Self {
             fsyncs: to.add("spine_storage_fsyncs", "", "Completed fdatasync calls of the log"),
-            fsync_seconds: to.add_metric(
-                "spine_storage_fsync_seconds",
-                "",
-                "One fdatasync of the log",
-                seconds(),
-            ),
             wal_bytes: to.add("spine_storage_wal_bytes", "", "Bytes written to the log"),
             delta_bytes: to.add(
                 "spine_storage_delta_bytes",
                 "",
                 "Changes in memory that no checkpoint has yet",
-            ),
-            checkpoints: to.add("spine_storage_checkpoints", "", "Checkpoints finished"),
-            checkpoint_seconds: to.add_metric(
-                "spine_storage_checkpoint_seconds",
-                "",
-                "One checkpoint of one shard",
-                seconds(),
             ),
             free_bytes: to.add(
                 "spine_storage_free_bytes",
@@ -171,7 +109,7 @@ impl StorageMetrics {
 pub struct PeerMetrics {
     pub connected: Family<Peer, Level>,
     pub garbage: Counter,
-    pub refusals: Family<Reason, Counter>,
+    pub refusals: Counter,
 }
 
 impl PeerMetrics {
@@ -189,7 +127,7 @@ impl PeerMetrics {
             ),
             refusals: to.add(
                 "spine_peer_refusals",
-                "reason",
+                "",
                 "Connections or messages of peers refused",
             ),
         }
