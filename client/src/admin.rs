@@ -175,6 +175,21 @@ impl Admin {
         .map(drop)
     }
 
+    /// Hands over all leaders of this node and keeps it from leading, or lets it lead again. Returns how many shards
+    /// nobody took over.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn drain_node(&self, undo: bool) -> Result<u32> {
+        let request = wire::DrainNodeRequest { undo };
+        self.call(
+            &request,
+            |link, r| async move { client(link).drain_node(r).await },
+        )
+        .await
+        .map(|answer| answer.shards_left)
+    }
+
     /// Reads this node's own replica, without a barrier.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use crate::address::Address;
 use crate::dial::Link;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hedge::HedgeBudget;
 use crate::options::Options;
 use crate::pool::{Node, Pool};
 use crate::retry::{Backoff, Verdict, judge};
@@ -31,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) entropy: Entropy,
     pub(crate) metadata: MetadataMap,
     pub(crate) in_flight: Semaphore,
+    pub(crate) hedge: HedgeBudget,
 }
 
 /// Whether a lost answer leaves a doubt.
@@ -76,19 +78,70 @@ impl Core {
             let Some((node, link)) = self.connect(&mut run).await else {
                 return Err(run.out_of_time());
             };
-            let until = run.try_until(self.options.try_deadline, self.pool.count());
-            let left = until.saturating_duration_since(Instant::now());
-            run.attempts += 1;
-            let outcome = timeout_at(until, rpc(link, self.request(request.clone(), left))).await;
+            let (node, outcome) = self.attempt(&mut run, node, link, request, &rpc).await;
             match outcome {
-                Ok(Ok(answer)) => return Ok(self.learn(&run, &node, answer)),
-                Ok(Err(status)) => self.step(&mut run, &node, judge(&status)).await?,
-                Err(_) => {
+                Some(Ok(answer)) => return Ok(self.learn(&run, &node, answer)),
+                Some(Err(status)) => self.step(&mut run, &node, judge(&status)).await?,
+                None => {
                     run.slow += 1;
                     let message = "no answer within the deadline of one try";
                     let error = Error::local(ErrorKind::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
                     self.step(&mut run, &node, Verdict::Unanswered(error)).await?;
                 }
+            }
+        }
+    }
+
+    /// One try, and a second one at another node where the first has gone silent. Gives what came first, and from
+    /// whom; `None` where nothing came in time.
+    async fn attempt<Q, A, F, Fut>(
+        &self,
+        run: &mut Run,
+        node: Arc<Node>,
+        link: Link,
+        request: &Q,
+        rpc: &F,
+    ) -> (Arc<Node>, Option<Result<Response<A>, Status>>)
+    where
+        Q: Clone,
+        F: Fn(Link, Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        let until = run.try_until(self.options.try_deadline, self.pool.count());
+        let left = until.saturating_duration_since(Instant::now());
+        run.attempts += 1;
+        let first = timeout_at(until, rpc(link, self.request(request.clone(), left)));
+        tokio::pin!(first);
+        tokio::select! {
+            biased;
+            outcome = &mut first => return (node, outcome.ok()),
+            () = node.silent_for(self.options.hedge_after) => {}
+        }
+        if !self.hedge.spend() {
+            return (node, first.await.ok());
+        }
+        let second = async {
+            let candidates = self.candidates(run.call.slot, None, &run.tried);
+            let connected = self.pool.connect(&candidates, self.options.connect_hedge).await;
+            let Ok((other, link)) = connected.outcome else {
+                // The first one is all that is left.
+                return std::future::pending().await;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            let outcome = timeout_at(until, rpc(link, self.request(request.clone(), left))).await;
+            (other, outcome.ok())
+        };
+        tokio::select! {
+            biased;
+            outcome = &mut first => (node, outcome.ok()),
+            (other, outcome) = second => {
+                // What became of the first is unknown; it counts as any try without an answer.
+                node.suspect();
+                self.routes.forget(run.call.slot, node.address());
+                run.attempts += 1;
+                run.unanswered += 1;
+                run.tried.insert(other.address().clone());
+                (other, outcome)
             }
         }
     }
@@ -259,6 +312,7 @@ impl Core {
 
     fn learn<A: Positioned>(&self, run: &Run, node: &Node, answer: Response<A>) -> A {
         node.trust();
+        self.hedge.earn();
         let shard = answer.get_ref().shard();
         self.routes.learn_shard(run.call.slot, shard);
         let leader = answer

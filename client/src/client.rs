@@ -15,6 +15,7 @@ use crate::call::Core;
 use crate::dial::Connector;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
+use crate::hedge::HedgeBudget;
 use crate::options::Options;
 use crate::pds::Pds;
 use crate::pool::Pool;
@@ -121,6 +122,14 @@ impl Builder {
         self
     }
 
+    /// A node from which nothing came for so long gets company: the same request, under the same request id, goes to
+    /// another node as well, for at most one call in ten over time. Default 150 ms.
+    #[must_use]
+    pub fn hedge_after(mut self, after: Duration) -> Self {
+        self.options.hedge_after = after;
+        self
+    }
+
     /// Without a connection for so long, the next address is tried beside the first. Default 50 ms.
     #[must_use]
     pub fn connect_hedge(mut self, after: Duration) -> Self {
@@ -217,6 +226,7 @@ impl Builder {
             entropy: self.seed.map_or_else(Entropy::from_system, Entropy::from_seed),
             metadata: metadata(&self.metadata)?,
             in_flight: Semaphore::new(self.options.calls_in_flight_max),
+            hedge: HedgeBudget::default(),
             options: self.options,
         };
         Ok(SpineClient {

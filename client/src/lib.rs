@@ -44,6 +44,7 @@ mod commit;
 mod dial;
 mod entropy;
 mod error;
+mod hedge;
 pub mod load;
 mod load_lane;
 #[cfg(feature = "cli")]

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// Time one try may take. Doubles after every round in which no node answered.
 pub const TRY_DEADLINE: Duration = Duration::from_secs(1);
+/// A second try begins beside the first when its node has said nothing to this client for so long.
+pub const HEDGE_AFTER: Duration = Duration::from_millis(150);
 /// A second address is tried when the first has not connected for so long.
 pub const CONNECT_HEDGE: Duration = Duration::from_millis(50);
 /// An attempt to connect is given up after so long. Below the kernel's first SYN repeat, so that
@@ -32,6 +34,7 @@ pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(crate) struct Options {
     pub(crate) deadline: Duration,
     pub(crate) try_deadline: Duration,
+    pub(crate) hedge_after: Duration,
     pub(crate) connect_hedge: Duration,
     pub(crate) connect_limit: Duration,
     pub(crate) keep_alive_interval: Duration,
@@ -44,6 +47,7 @@ impl Default for Options {
         Self {
             deadline: DEADLINE,
             try_deadline: TRY_DEADLINE,
+            hedge_after: HEDGE_AFTER,
             connect_hedge: CONNECT_HEDGE,
             connect_limit: CONNECT_LIMIT,
             keep_alive_interval: KEEP_ALIVE_INTERVAL,

@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::address::Address;
 use crate::dial::{Connector, Link};
@@ -24,6 +24,8 @@ pub(crate) struct Node {
     address: Address,
     state: Mutex<State>,
     suspect_until: Mutex<Option<Instant>>,
+    /// Its last answer to any call.
+    heard: Mutex<Option<Instant>>,
 }
 
 enum State {
@@ -52,6 +54,19 @@ impl Node {
 
     pub(crate) fn trust(&self) {
         *self.suspect_until.lock() = None;
+        *self.heard.lock() = Some(Instant::now());
+    }
+
+    /// Returns once nothing has come from this node for `limit`, counted from now at the earliest.
+    pub(crate) async fn silent_for(&self, limit: Duration) {
+        let began = Instant::now();
+        loop {
+            let heard = self.heard.lock().map_or(began, |heard| heard.max(began));
+            if heard.elapsed() >= limit {
+                return;
+            }
+            sleep_until(heard + limit).await;
+        }
     }
 
     pub(crate) fn is_suspect(&self) -> bool {
@@ -101,6 +116,7 @@ impl Pool {
                 address: address.clone(),
                 state: Mutex::new(State::Idle),
                 suspect_until: Mutex::new(None),
+                heard: Mutex::new(None),
             })
         });
         Some(Arc::clone(node))

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use spine_consensus::elections::{Action, ElectionDriver, GroupView, NodesView};
 use spine_consensus::group::GroupStatus;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use spine_consensus::transport::LivenessSnapshot;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::announce::Announcer;
 use crate::entropy::Entropy;
@@ -14,13 +16,17 @@ use crate::shard::host::{Host, Shard};
 
 /// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
 pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
+/// Before a change is looked at: others often come with it, and a flapping peer must not keep the driver busy.
+const CHANGE_PAUSE: Duration = Duration::from_millis(1);
 /// A follower this many entries behind may take leadership: it catches up within the transfer.
-const CAUGHT_UP_ENTRIES_MAX: u64 = 64;
+pub(crate) const CAUGHT_UP_ENTRIES_MAX: u64 = 64;
 
 /// What the driver learns from the links.
 pub trait NodesSource: Send + Sync + 'static {
     /// What is known of the other nodes now, judged by a group's voters.
     fn nodes(&self, voters: &[u64]) -> NodesView;
+    /// At every change of the peers' liveness.
+    fn changes(&self) -> watch::Receiver<Arc<LivenessSnapshot>>;
     /// Tells the peers which shards this node leads.
     fn publish_leading(&self, shards: Vec<u32>);
 }
@@ -53,8 +59,14 @@ impl Driver {
     pub async fn run(mut self) {
         let mut ticks = interval(DRIVER_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = self.nodes.changes();
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {}
+                Ok(()) = changes.changed() => sleep(CHANGE_PAUSE).await,
+            }
+            changes.mark_unchanged();
             let mut leading = Vec::new();
             for shard in self.host.all() {
                 if self.look_at(&shard).await {

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod data_dir;
 pub mod dispatch;
+pub mod drain;
 pub mod driver;
 pub mod entropy;
 pub mod gateway;

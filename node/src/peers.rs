@@ -15,14 +15,15 @@ use spine_consensus::inbound::SnapshotInflow;
 use spine_consensus::net::Net;
 use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
 use spine_consensus::transport::{
-    Identity, IdentityCell, Links, LinksConfig, PeerError, PeerHandler, ReceivedPart, SnapshotParts,
-    SnapshotReceiver, WatchDriver, WatchTiming,
+    Identity, IdentityCell, Links, LinksConfig, LivenessSnapshot, PeerError, PeerHandler, ReceivedPart,
+    SnapshotParts, SnapshotReceiver, WatchDriver, WatchTiming,
 };
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1 as pb;
 use spine_proto::internal::raft::v1::Lane;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::storage::v1::ClusterPlan;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::driver::NodesSource;
@@ -92,10 +93,29 @@ impl NodePeers {
         });
     }
 
+    /// True while a node is silent or its process is known to be gone.
+    #[must_use]
+    pub fn is_gone(&self, peer: NodeId) -> bool {
+        gone(&self.links.liveness().borrow(), peer)
+    }
+
+    /// Returns once [`Self::is_gone`] is true.
+    pub async fn gone(&self, peer: NodeId) {
+        let mut liveness = self.links.liveness();
+        if liveness.wait_for(|seen| gone(seen, peer)).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Whether this node asks not to be elected.
     pub fn set_unfit(&self, unfit: bool) {
         self.unfit.store(unfit, Ordering::Release);
     }
+}
+
+fn gone(seen: &LivenessSnapshot, peer: NodeId) -> bool {
+    let peer = seen.peers.get(&peer);
+    peer.is_some_and(|peer| peer.silent_since.is_some() || peer.evidence.is_some())
 }
 
 fn call_error(error: &PeerError) -> CallError {
@@ -191,6 +211,10 @@ impl NodesSource for NodePeers {
             }
         }
         view
+    }
+
+    fn changes(&self) -> watch::Receiver<Arc<LivenessSnapshot>> {
+        self.links.liveness()
     }
 
     fn publish_leading(&self, shards: Vec<u32>) {

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,9 +20,6 @@ use crate::shard::host::count;
 use crate::telemetry::metrics::{Peer as PeerLabel, Shard as ShardLabel, mirror};
 use crate::telemetry::{self, LevelHandle};
 use crate::version::{self, Version};
-
-/// A leader that is asked to hand over gets this long before the node stops anyway.
-const HAND_OVER_GRACE: Duration = Duration::from_secs(3);
 
 /// A running node.
 pub struct Node {
@@ -138,9 +134,10 @@ impl Node {
     /// A planned stop: unready, leaders handed over, calls in flight finished, everything flushed. Bounded.
     pub async fn stop(self) {
         let until = Instant::now() + self.inner.config.limits.shutdown_grace();
-        self.inner.draining.store(true, Ordering::Release);
-        self.inner.peers.set_unfit(true);
-        self.hand_over().await;
+        let left = self.inner.drain().await;
+        if left > 0 {
+            tracing::warn!(shards = left, "nobody took over some shards; stopping anyway");
+        }
         self.closing.cancel();
         self.servers.close();
         if tokio::time::timeout_at(until, self.servers.wait()).await.is_err() {
@@ -148,56 +145,6 @@ impl Node {
         }
         self.inner.shutdown(until).await;
     }
-
-    /// Waits until this node leads nothing, or nobody can take it.
-    async fn hand_over(&self) {
-        let until = Instant::now() + HAND_OVER_GRACE;
-        while Instant::now() < until {
-            let led: Vec<_> = self
-                .inner
-                .host
-                .all()
-                .into_iter()
-                .filter(|shard| shard.group.status().leading && shard.group.identity().members.len() > 1)
-                .collect();
-            if led.is_empty() {
-                return;
-            }
-            for shard in led {
-                if let Some(target) = best_successor(&self.inner, &shard)
-                    && let Err(error) = shard.group.transfer_to(target).await
-                {
-                    tracing::warn!(shard = shard.group.identity().shard, %error, "hand over leadership");
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tracing::warn!("still leading some shards; stopping anyway");
-    }
-}
-
-/// The follower with the longest matching log whose node is heard.
-fn best_successor(inner: &Inner, shard: &crate::shard::host::Shard) -> Option<u64> {
-    let identity = shard.group.identity();
-    let liveness = inner.peers.links().liveness().borrow().clone();
-    let is_up = |node: u64| {
-        liveness.peers.iter().any(|(id, peer)| {
-            id.0 == node && peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit
-        })
-    };
-    shard
-        .group
-        .matched()
-        .into_iter()
-        .filter(|(replica, _)| *replica != identity.replica_id)
-        .filter(|(replica, _)| {
-            identity
-                .members
-                .iter()
-                .any(|(id, node)| id == replica && is_up(*node))
-        })
-        .max_by_key(|(_, matched)| *matched)
-        .map(|(replica, _)| replica)
 }
 
 /// In development mode everybody is this principal, with every permission. Loud at every start.

@@ -49,6 +49,18 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start(options: &Options) -> Result<Self, ClusterError> {
+        Self::start_set(options, &SETTINGS).await
+    }
+
+    /// The same with the settings that a node has by itself, for whoever measures.
+    ///
+    /// # Errors
+    /// A node that does not start, or a cluster that does not become healthy in time.
+    pub async fn start_with_defaults(options: &Options) -> Result<Self, ClusterError> {
+        Self::start_set(options, &[]).await
+    }
+
+    async fn start_set(options: &Options, settings: &[&str]) -> Result<Self, ClusterError> {
         let program = options.programs.join("spine-node");
         if !program.is_file() {
             return Err(ClusterError::NotBuilt { program });
@@ -58,7 +70,7 @@ impl Cluster {
             dir: Some(directory.path().to_owned()),
             nodes: options.nodes,
             shards: options.shards,
-            settings: SETTINGS.map(str::to_owned).to_vec(),
+            settings: settings.iter().copied().map(str::to_owned).collect(),
             ..Plan::new(program)
         };
         let local = LocalCluster::launch(plan, START_TIME).await?;
@@ -108,6 +120,25 @@ impl Cluster {
     /// What the kernel says.
     pub fn kill_all(&mut self) -> Result<(), ClusterError> {
         Ok(self.local.kill_all()?)
+    }
+
+    /// Waits for the end of a node that was asked to end.
+    ///
+    /// # Errors
+    /// It goes on beyond `limit`.
+    pub async fn wait_ended(&self, node: usize, limit: Duration) -> Result<(), ClusterError> {
+        let end = Instant::now() + limit;
+        while self.pid(node).is_some_and(signals::is_running) {
+            if Instant::now() >= end {
+                return Err(ClusterError::Waited {
+                    what: format!("the end of node {}", node + 1),
+                    limit,
+                    seen: "it runs".to_owned(),
+                });
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// Starts a node again on its data; does not wait until it serves.

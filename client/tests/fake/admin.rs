@@ -2,11 +2,11 @@
 
 use spine_proto::admin::v1::admin_service_server::AdminService;
 use spine_proto::admin::v1::{
-    AdvanceTimeRequest, AdvanceTimeResponse, CompactReplicaRequest, CompactReplicaResponse,
-    GetClusterStatusRequest, GetClusterStatusResponse, GetNodeStatusRequest, GetNodeStatusResponse,
-    GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse, ListShardsRequest,
-    ListShardsResponse, NodeSummary, ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary, ShardSummary,
-    TransferLeaderRequest, TransferLeaderResponse,
+    AdvanceTimeRequest, AdvanceTimeResponse, CompactReplicaRequest, CompactReplicaResponse, DrainNodeRequest,
+    DrainNodeResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetNodeStatusRequest,
+    GetNodeStatusResponse, GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse,
+    ListShardsRequest, ListShardsResponse, NodeSummary, ReadReplicaRequest, ReadReplicaResponse,
+    ReplicaSummary, ShardSummary, TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -88,6 +88,10 @@ impl AdminService for Seat {
         Ok(Response::new(AdvanceTimeResponse {
             log_time_ms: 1_000 + by_ms,
         }))
+    }
+
+    async fn drain_node(&self, _: Request<DrainNodeRequest>) -> Result<Response<DrainNodeResponse>, Status> {
+        Ok(Response::new(DrainNodeResponse::default()))
     }
 
     async fn transfer_leader(

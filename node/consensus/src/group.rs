@@ -94,6 +94,8 @@ pub struct GroupStatus {
     pub last_log_index: u64,
     /// Index of the newest committed entry known here.
     pub committed_index: u64,
+    /// Its term.
+    pub committed_term: u64,
     /// Everything up to here was purged.
     pub purged_index: u64,
 }
@@ -380,7 +382,24 @@ impl RaftGroup {
             stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
             last_log_index: metrics.last_log_index.unwrap_or(0),
             committed_index: metrics.local_committed.map_or(0, |id| id.index()),
+            committed_term: metrics
+                .local_committed
+                .map_or(0, |id| id.committed_leader_id().term),
             purged_index: metrics.purged.map_or(0, |id| id.index()),
+        }
+    }
+
+    /// Waits until this replica believes that another node than `than` leads, itself included, and names it.
+    /// Never returns where the replica has stopped.
+    pub async fn leader_other_than(&self, than: u64) -> u64 {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let leader = metrics.borrow_watched().current_leader;
+            match leader.and_then(|replica| self.node_of(replica)) {
+                Some(node) if node != than => return node,
+                _ if metrics.changed().await.is_err() => std::future::pending().await,
+                _ => {}
+            }
         }
     }
 

@@ -210,21 +210,41 @@ impl<'a> Attempts<'a> {
         }
         // A fresh hint is followed at once, the first time; after that every try has a pause.
         if self.hint.is_none() || self.tries > 0 {
-            let pause = Instant::now() + forward::retry_pause(self.tries, self.dispatcher.entropy.fraction());
-            if pause >= self.deadline {
-                return Err(match (self.unknown, self.tries) {
-                    (true, _) => outcome_unknown(),
-                    (false, 0) => deadline_exceeded(),
-                    (false, _) => no_leader(self.shard),
-                });
-            }
-            sleep_until(pause).await;
+            self.pause().await?;
         }
         if self.hint.is_none() {
             self.hint = self.dispatcher.believed_leader(self.shard);
         }
         self.tries += 1;
         Ok(())
+    }
+
+    /// Waits a little, and no longer than until this node's own replica hears of another leader.
+    async fn pause(&mut self) -> Result<(), SpineError> {
+        let least = Instant::now() + forward::PAUSE_MIN;
+        let most = Instant::now() + forward::retry_pause(self.tries, self.dispatcher.entropy.fraction());
+        if least >= self.deadline {
+            return Err(match (self.unknown, self.tries) {
+                (true, _) => outcome_unknown(),
+                (false, 0) => deadline_exceeded(),
+                (false, _) => no_leader(self.shard),
+            });
+        }
+        sleep_until(least).await;
+        tokio::select! {
+            biased;
+            leader = self.news() => self.hint = Some(leader),
+            () = sleep_until(most.min(self.deadline)) => {}
+        }
+        Ok(())
+    }
+
+    /// Another leader than the node that was asked last.
+    async fn news(&self) -> u64 {
+        match self.dispatcher.host.shard(self.shard) {
+            Some(shard) => shard.group.leader_other_than(self.current).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -39,12 +39,21 @@ impl Forwarder {
         deadline: Instant,
     ) -> Result<pb::ExecuteResponse, ExecuteError> {
         let left = deadline.saturating_duration_since(Instant::now());
-        match self
+        let peer = NodeId(node);
+        if self.peers.is_gone(peer) {
+            return Err(ExecuteError::NotLeader(None));
+        }
+        let call = self
             .peers
             .links()
-            .call(NodeId(node), Lane::Log, Body::Execute(request), left)
-            .await
-        {
+            .call(peer, Lane::Log, Body::Execute(request), left);
+        let answer = tokio::select! {
+            biased;
+            answer = call => answer,
+            // A frozen node keeps its connections open; whoever waits for it waits for nothing.
+            () = self.peers.gone(peer) => Err(PeerError::Closed),
+        };
+        match answer {
             Ok(Body::Executed(response)) => Ok(response),
             Ok(_) => Err(ExecuteError::Unknown),
             Err(PeerError::Closed | PeerError::Timeout) => Err(ExecuteError::Unknown),
@@ -138,7 +147,10 @@ fn from_failure(failure: &pb::Failure) -> ExecuteError {
     }
 }
 
-/// Pause before a shard without a leader is asked again.
+/// Shortest pause before a call is tried again, so that hints which point at each other make no storm.
+pub const PAUSE_MIN: Duration = Duration::from_millis(2);
+
+/// Longest pause before a shard without a leader is asked again; news of a leader ends it.
 #[must_use]
 pub fn retry_pause(tries: u32, fraction: f64) -> Duration {
     let base = Duration::from_millis(5).saturating_mul(1 << tries.min(4));

@@ -118,6 +118,16 @@ impl pb::admin_service_server::AdminService for Admin {
         reply(done.map(|()| pb::TransferLeaderResponse {}))
     }
 
+    async fn drain_node(&self, request: Request<pb::DrainNodeRequest>) -> Reply<pb::DrainNodeResponse> {
+        self.admin(&request)?;
+        if request.get_ref().undo {
+            self.node.undrain();
+            return reply(Ok(pb::DrainNodeResponse::default()));
+        }
+        let shards_left = u32::try_from(self.node.drain().await).unwrap_or(u32::MAX);
+        reply(Ok(pb::DrainNodeResponse { shards_left }))
+    }
+
     async fn read_replica(&self, request: Request<pb::ReadReplicaRequest>) -> Reply<pb::ReadReplicaResponse> {
         self.admin(&request)?;
         reply(self.node.read_replica(&request.into_inner()))

@@ -108,6 +108,14 @@ fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
     if !first.contains('=') && first.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
         return Err(bad(format!("{first:?} is no level")));
     }
+    // openraft speaks at info of every message and warns of every peer it does not reach, each time anew; what that
+    // means for a shard our own lines say. Whoever asks for debug, or names targets, gets what was asked for.
+    let quiet = matches!(filter.to_ascii_lowercase().as_str(), "info" | "warn");
+    let filter = if quiet {
+        format!("{filter},openraft=error")
+    } else {
+        filter.to_owned()
+    };
     EnvFilter::try_new(filter).map_err(|error| bad(error.to_string()))
 }
 

@@ -4,12 +4,14 @@ mod catch_up_after_purge;
 mod demo;
 mod determinism;
 mod fsync_before_ack;
+mod gap;
 mod garbage;
 mod kill_all;
 mod kill_one;
 mod limits;
 mod load_bad_lines;
 mod powercut_sim;
+mod quiet_under_load;
 mod stale_leader;
 mod start_stop;
 mod support;
@@ -30,4 +32,10 @@ pub const ROWS: &[Row] = &[
     fsync_before_ack::ROW,
     powercut_sim::ROW,
     determinism::ROW,
+    gap::NONE,
+    gap::KILL,
+    gap::PAUSE,
+    gap::DRAIN,
+    gap::ETCD,
+    quiet_under_load::ROW,
 ];

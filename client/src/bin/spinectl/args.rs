@@ -121,6 +121,14 @@ pub(crate) enum Cluster {
 pub(crate) enum Node {
     /// State, memory, disk and shards of every endpoint.
     Status,
+    /// Hands over everything that a node leads and keeps it from leading, until undone or restarted.
+    Drain {
+        /// gRPC address of the node.
+        address: String,
+        /// Let it lead again.
+        #[arg(long)]
+        undo: bool,
+    },
 }
 
 #[derive(Subcommand)]

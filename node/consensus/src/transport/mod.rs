@@ -32,4 +32,5 @@ pub use config::{
 pub use counters::{CounterValues, Counters};
 pub use error::{PeerError, RefusalReason};
 pub use links::Links;
+pub use liveness::LivenessSnapshot;
 pub use snapshot::{ReceivedPart, SnapshotError, SnapshotParts, SnapshotReceiver};

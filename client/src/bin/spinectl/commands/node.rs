@@ -1,4 +1,4 @@
-//! `spinectl node status`.
+//! `spinectl node status|drain`.
 
 use serde_json::{Value, json};
 use spine_client::{Address, Error};
@@ -12,7 +12,27 @@ use crate::output::{emit, table};
 const MIB: u64 = 1024 * 1024;
 
 pub(crate) async fn run(context: &Context, command: &Node) -> Result<Exit, Failure> {
-    let Node::Status = command;
+    match command {
+        Node::Status => status(context).await,
+        Node::Drain { address, undo } => drain(context, address, *undo).await,
+    }
+}
+
+async fn drain(context: &Context, address: &str, undo: bool) -> Result<Exit, Failure> {
+    let left = context.client()?.admin(address)?.drain_node(undo).await?;
+    emit(
+        context.format,
+        &json!({"address": address, "draining": !undo, "shards_left": left}),
+        || match (undo, left) {
+            (true, _) => format!("{address} may lead again"),
+            (false, 0) => format!("{address} leads nothing and will not be elected"),
+            (false, left) => format!("{address} still leads {left} shards: nobody took them over"),
+        },
+    )?;
+    Ok(if left == 0 { Exit::Ok } else { Exit::Partial })
+}
+
+async fn status(context: &Context) -> Result<Exit, Failure> {
     let client = context.client()?;
     let asked = context
         .ask_each(&client, |admin| async move { admin.node_status().await })

@@ -1,0 +1,12 @@
+//! What clients notice of a fault: 64 closed-loop clients, one fault after another, and for each the longest call
+//! that it fell into or came before.
+
+pub mod etcd;
+mod load;
+mod rounds;
+mod spine;
+mod summary;
+
+pub use load::{Client, Load, Tally};
+pub use rounds::{Fault, Gap, Rounds, etcd_rounds, spine_rounds};
+pub use summary::Summary;

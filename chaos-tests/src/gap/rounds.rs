@@ -1,0 +1,341 @@
+//! Fault after fault, with the same clients all the time.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::etcd::EtcdCluster;
+use super::load::{Client, Load};
+use super::spine;
+use super::summary::Summary;
+use crate::processes::{Cluster, ClusterError, signals};
+use crate::workload::seeded;
+
+/// Calls of one client may take so long before they count as failed.
+const CALL_DEADLINE: Duration = Duration::from_secs(20);
+/// Before a fault, at least; up to [`CALM_JITTER_MS`] more, so that faults are not in step with anything.
+const CALM: Duration = Duration::from_millis(700);
+const CALM_JITTER_MS: u64 = 300;
+/// How long a fault lasts before the node comes back.
+const LASTS: Duration = Duration::from_millis(1_500);
+/// The cluster is whole again within this.
+const SETTLE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is done to one node, in turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: what the machine itself does to a call.
+    None,
+    /// SIGKILL, then a restart.
+    Kill,
+    /// SIGSTOP, then SIGCONT.
+    Pause,
+    /// In turns SIGTERM, then a restart, and `node drain`, then its undoing.
+    Planned,
+}
+
+/// How many, and how hard.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    pub clients: usize,
+    pub faults: u32,
+    pub fault: Fault,
+    pub seed: u64,
+}
+
+/// What clients noticed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gap {
+    #[serde(flatten)]
+    pub summary: Summary,
+    pub calls: u64,
+    pub calls_per_second: u64,
+    pub failed: u64,
+    pub first_failure: Option<String>,
+    pub lost: u64,
+    /// New terms over all shards.
+    pub elections: u64,
+    /// The same for calls to shards that the hurt node did not lead.
+    pub others: Summary,
+    /// From the kill to the end of a connection to the node, as its peers see it, ms.
+    pub closed: Summary,
+    /// Each gap, and how long after the fault it ended.
+    pub gaps_ms: Vec<(u64, u64)>,
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Summary {
+            faults,
+            p50_ms,
+            p99_ms,
+            max_ms,
+        } = self.summary;
+        write!(
+            f,
+            "{faults} faults, gap p50 {p50_ms} p99 {p99_ms} max {max_ms} ms, {} calls ({}/s), {} failed",
+            self.calls, self.calls_per_second, self.failed
+        )?;
+        if let Some(first) = &self.first_failure {
+            write!(f, " (first: {first})")?;
+        }
+        write!(f, ", {} lost, {} elections", self.lost, self.elections)?;
+        let Summary { p50_ms, p99_ms, .. } = self.others;
+        write!(f, ", keys led elsewhere p50 {p50_ms} p99 {p99_ms} ms")?;
+        if self.closed.faults > 0 {
+            let Summary { p50_ms, max_ms, .. } = self.closed;
+            write!(f, ", kill to closed socket p50 {p50_ms} max {max_ms} ms")?;
+        }
+        Ok(())
+    }
+}
+
+/// A store that can be hurt.
+trait Patient {
+    /// The shards that are led by the node whose turn it is.
+    async fn led(&mut self, turn: u32) -> Result<BTreeSet<u32>, ClusterError>;
+    /// Hurts the node whose turn it is. Gives how long its sockets took to close, if they do.
+    async fn hurt(&mut self, fault: Fault, turn: u32) -> Result<Option<Duration>, ClusterError>;
+    /// Undoes it and waits until the store is as it was.
+    async fn mend(&mut self, fault: Fault) -> Result<(), ClusterError>;
+    /// Terms so far, over all groups.
+    async fn terms(&mut self) -> Result<u64, ClusterError>;
+}
+
+async fn play(
+    patient: &mut impl Patient,
+    clients: Vec<Box<dyn Client>>,
+    rounds: Rounds,
+) -> Result<Gap, ClusterError> {
+    let mut random = seeded(rounds.seed, "gap");
+    let terms = patient.terms().await?;
+    let load = Load::start(clients);
+    let began = Instant::now();
+    sleep(CALM).await;
+    let (mut gaps, mut others, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..rounds.faults {
+        load.forget();
+        sleep(CALM + Duration::from_millis(random.random_range(0..CALM_JITTER_MS))).await;
+        let led = patient.led(turn).await?;
+        let fault = Instant::now();
+        closed.extend(patient.hurt(rounds.fault, turn).await?);
+        sleep(LASTS).await;
+        patient.mend(rounds.fault).await?;
+        gaps.push(load.longest_since(fault, |_| true));
+        others.push(load.longest_since(fault, |shard| !led.contains(&shard)).0);
+    }
+    let elapsed = began.elapsed();
+    let elections = patient.terms().await?.saturating_sub(terms);
+    let tally = load.stop().await;
+    Ok(Gap {
+        summary: Summary::of(&gaps.iter().map(|(gap, _)| *gap).collect::<Vec<_>>()),
+        calls: tally.calls,
+        calls_per_second: tally.calls / elapsed.as_secs().max(1),
+        failed: tally.failed,
+        first_failure: tally.first_failure,
+        lost: tally.lost,
+        elections,
+        others: Summary::of(&others),
+        closed: Summary::of(&closed),
+        gaps_ms: gaps.iter().map(|(gap, ended)| (ms(*gap), ms(*ended))).collect(),
+    })
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Faults of Spine's nodes in turn; each leads its share of the shards when it is hurt.
+///
+/// # Errors
+/// A node that does not come back.
+pub async fn spine_rounds(cluster: &mut Cluster, rounds: Rounds) -> Result<Gap, ClusterError> {
+    let clients = spine::clients(cluster, rounds.clients, CALL_DEADLINE)?;
+    let mut patient = SpinePatient {
+        cluster,
+        hurt: None,
+        drained: false,
+    };
+    patient.wait_spread().await?;
+    play(&mut patient, clients, rounds).await
+}
+
+struct SpinePatient<'a> {
+    cluster: &'a mut Cluster,
+    hurt: Option<usize>,
+    /// The hurt node was drained, not stopped.
+    drained: bool,
+}
+
+impl SpinePatient<'_> {
+    /// Every node leads its share, so that each fault meets the same cluster.
+    async fn wait_spread(&self) -> Result<(), ClusterError> {
+        let end = Instant::now() + SETTLE;
+        loop {
+            let status = self.cluster.status(0).await?;
+            let mut led = vec![0_usize; self.cluster.nodes() + 1];
+            for shard in &status.shards {
+                let leader = usize::try_from(shard.leader_node_id).unwrap_or(0);
+                if let Some(count) = led.get_mut(leader) {
+                    *count += 1;
+                }
+            }
+            let share = status.shards.len() / self.cluster.nodes();
+            if led.iter().skip(1).all(|count| *count >= share) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(ClusterError::Waited {
+                    what: "leaders spread evenly".to_owned(),
+                    limit: SETTLE,
+                    seen: format!("{led:?}"),
+                });
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+impl Patient for SpinePatient<'_> {
+    async fn led(&mut self, turn: u32) -> Result<BTreeSet<u32>, ClusterError> {
+        let victim = usize::try_from(turn).unwrap_or(0) % self.cluster.nodes();
+        let status = self.cluster.status(victim).await?;
+        let address = self.cluster.grpc(victim);
+        let node = status.nodes.iter().find(|node| node.grpc_address == address);
+        let id = node.map_or(0, |node| node.node_id);
+        let led = status.shards.iter().filter(|shard| shard.leader_node_id == id);
+        Ok(led.map(|shard| shard.shard).collect())
+    }
+
+    async fn hurt(&mut self, fault: Fault, turn: u32) -> Result<Option<Duration>, ClusterError> {
+        let victim = usize::try_from(turn).unwrap_or(0) % self.cluster.nodes();
+        let Some(pid) = self.cluster.pid(victim) else {
+            return Ok(None);
+        };
+        self.hurt = Some(victim);
+        match fault {
+            Fault::None => Ok(None),
+            Fault::Kill => {
+                let closing = Closing::watch(self.cluster.grpc(victim)).await?;
+                signals::kill(pid)?;
+                Ok(Some(closing.closed().await))
+            }
+            Fault::Pause => Ok(signals::pause(pid).map(|()| None)?),
+            Fault::Planned if turn % 2 == 1 => {
+                self.cluster.admin(victim)?.drain_node(false).await?;
+                self.drained = true;
+                Ok(None)
+            }
+            Fault::Planned => Ok(signals::terminate(pid).map(|()| None)?),
+        }
+    }
+
+    async fn mend(&mut self, fault: Fault) -> Result<(), ClusterError> {
+        let Some(victim) = self.hurt.take() else {
+            return Ok(());
+        };
+        match fault {
+            Fault::None => return Ok(()),
+            Fault::Kill => {
+                self.cluster.kill(victim)?;
+                self.cluster.restart(victim)?;
+            }
+            Fault::Pause => self.cluster.resume(victim)?,
+            Fault::Planned if std::mem::take(&mut self.drained) => {
+                self.cluster.admin(victim)?.drain_node(true).await?;
+            }
+            Fault::Planned => {
+                self.cluster.wait_ended(victim, SETTLE).await?;
+                self.cluster.restart(victim)?;
+            }
+        }
+        self.cluster.wait_healthy(SETTLE).await?;
+        self.wait_spread().await
+    }
+
+    async fn terms(&mut self) -> Result<u64, ClusterError> {
+        let status = self.cluster.status(0).await?;
+        Ok(status.shards.iter().map(|shard| shard.term).sum())
+    }
+}
+
+/// Kills of etcd's leader, each in its turn.
+///
+/// # Errors
+/// A node that does not come back.
+pub async fn etcd_rounds(
+    cluster: &mut EtcdCluster,
+    rounds: Rounds,
+    try_deadline: Duration,
+) -> Result<Gap, ClusterError> {
+    let clients = cluster.clients(rounds.clients, try_deadline, CALL_DEADLINE)?;
+    play(&mut EtcdPatient { cluster, hurt: None }, clients, rounds).await
+}
+
+struct EtcdPatient<'a> {
+    cluster: &'a mut EtcdCluster,
+    hurt: Option<usize>,
+}
+
+impl Patient for EtcdPatient<'_> {
+    async fn led(&mut self, _turn: u32) -> Result<BTreeSet<u32>, ClusterError> {
+        Ok(BTreeSet::from([0]))
+    }
+
+    async fn hurt(&mut self, fault: Fault, _turn: u32) -> Result<Option<Duration>, ClusterError> {
+        let (leader, _) = self.cluster.leader(SETTLE).await?;
+        self.hurt = Some(leader);
+        match fault {
+            Fault::None => Ok(None),
+            Fault::Kill => {
+                let closing = Closing::watch(self.cluster.address(leader)).await?;
+                self.cluster.kill(leader)?;
+                Ok(Some(closing.closed().await))
+            }
+            Fault::Pause | Fault::Planned => Err(ClusterError::from(std::io::Error::other(
+                "only kills are compared with etcd",
+            ))),
+        }
+    }
+
+    async fn mend(&mut self, fault: Fault) -> Result<(), ClusterError> {
+        let Some(victim) = self.hurt.take().filter(|_| fault == Fault::Kill) else {
+            return Ok(());
+        };
+        self.cluster.restart(victim)?;
+        self.cluster.wait_member(victim, SETTLE).await
+    }
+
+    async fn terms(&mut self) -> Result<u64, ClusterError> {
+        Ok(self.cluster.leader(SETTLE).await?.1)
+    }
+}
+
+/// An idle connection to a node, to see when the kernel closes it.
+struct Closing {
+    stream: tokio::net::TcpStream,
+}
+
+impl Closing {
+    async fn watch(address: &str) -> Result<Self, ClusterError> {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        Ok(Self { stream })
+    }
+
+    /// From now until the other side is gone.
+    async fn closed(mut self) -> Duration {
+        let began = Instant::now();
+        let mut bytes = [0; 1_024];
+        // A server may greet; that is not the end.
+        while let Ok(read) = tokio::io::AsyncReadExt::read(&mut self.stream, &mut bytes).await {
+            if read == 0 {
+                break;
+            }
+        }
+        began.elapsed()
+    }
+}

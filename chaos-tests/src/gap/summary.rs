@@ -1,0 +1,51 @@
+//! The gaps of many faults in a few numbers.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Milliseconds; the 99th percentile of 100 faults is the second largest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    pub faults: usize,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+}
+
+impl Summary {
+    #[must_use]
+    pub fn of(gaps: &[Duration]) -> Self {
+        let mut sorted = gaps.to_vec();
+        sorted.sort_unstable();
+        let at = |from_top: usize| {
+            let index = sorted.len().checked_sub(1 + from_top);
+            let gap = index.and_then(|index| sorted.get(index)).copied();
+            (gap.unwrap_or_default().as_secs_f64() * 10_000.0).round() / 10.0
+        };
+        Self {
+            faults: sorted.len(),
+            p50_ms: at(sorted.len() / 2),
+            p99_ms: at(sorted.len() / 100),
+            max_ms: at(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p99_of_a_hundred_is_the_second_largest() {
+        let gaps: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
+        let summary = Summary::of(&gaps);
+        assert_eq!(
+            (summary.p50_ms, summary.p99_ms, summary.max_ms),
+            (50.0, 99.0, 100.0)
+        );
+        let few = Summary::of(&gaps[..8]);
+        assert_eq!((few.p99_ms, few.max_ms, few.faults), (8.0, 8.0, 8));
+        assert_eq!(Summary::of(&[]), Summary::default());
+    }
+}

@@ -1,0 +1,150 @@
+//! What clients notice of a fault: the longest call, over 64 closed-loop clients and one fault after another.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::support::{SHARDS, block_on};
+use crate::gap::{Fault, Gap, Rounds, etcd, etcd_rounds, spine_rounds};
+use crate::processes::{Cluster, Options};
+use crate::prove::{Context, Finding, Measurement, Row, RowError};
+
+const CLIENTS: usize = 64;
+const FAULTS: u32 = 100;
+const FAULTS_QUICK: u32 = 6;
+/// Kills of etcd take seconds each.
+const ETCD_FAULTS: u32 = 20;
+const ETCD_FAULTS_QUICK: u32 = 2;
+const ETCD_START: Duration = Duration::from_secs(30);
+
+/// The share of a goal that is the gate of a time.
+const GATE: f64 = 1.7;
+
+pub(super) const NONE: Row = Row {
+    id: "gap-none",
+    issue: 3,
+    claim: "what the same clients notice where nothing goes wrong: the machine's own share of every gap",
+    target: "0 failed calls, 0 lost",
+    run: |context| run(context, Fault::None, None),
+};
+
+pub(super) const KILL: Row = Row {
+    id: "gap-kill",
+    issue: 3,
+    claim: "kill -9 of a node: the longest call of 64 clients",
+    target: "p99 <= 150 ms (gate 255), 0 failed calls, 0 lost",
+    run: |context| run(context, Fault::Kill, Some(150.0)),
+};
+
+pub(super) const PAUSE: Row = Row {
+    id: "gap-pause",
+    issue: 3,
+    claim: "a node freezes (SIGSTOP) with all connections open: the longest call of 64 clients",
+    target: "p99 <= 500 ms (gate 850), 0 failed calls, 0 lost",
+    run: |context| run(context, Fault::Pause, Some(500.0)),
+};
+
+pub(super) const DRAIN: Row = Row {
+    id: "gap-drain",
+    issue: 3,
+    claim: "a planned stop, in turns SIGTERM with a restart and spinectl node drain: the longest call of 64 clients",
+    target: "p99 <= 50 ms (gate 85), 0 failed calls, 0 lost",
+    run: |context| run(context, Fault::Planned, Some(50.0)),
+};
+
+pub(super) const ETCD: Row = Row {
+    id: "gap-etcd",
+    issue: 3,
+    claim: "for comparison: kill -9 of the leader of etcd (3 nodes, its defaults) under the same clients",
+    target: "measured, 0 failed calls",
+    run: run_etcd,
+};
+
+#[derive(Serialize)]
+struct Measured {
+    goal_ms: Option<f64>,
+    #[serde(flatten)]
+    gap: Gap,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.gap.fmt(f)?;
+        match self.goal_ms {
+            Some(goal) if self.gap.summary.p99_ms > goal && self.met() => write!(f, " (gate met, goal not)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Measurement for Measured {
+    fn met(&self) -> bool {
+        let in_time = self
+            .goal_ms
+            .is_none_or(|goal| self.gap.summary.p99_ms <= goal * GATE);
+        in_time && self.gap.failed == 0 && self.gap.lost == 0
+    }
+}
+
+fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding, RowError> {
+    let rounds = Rounds {
+        clients: CLIENTS,
+        faults: context.rounds(FAULTS, FAULTS_QUICK),
+        fault,
+        seed: 3,
+    };
+    block_on(async move {
+        let options = Options {
+            nodes: 3,
+            shards: SHARDS,
+            programs: context.programs.clone(),
+        };
+        let mut cluster = Cluster::start_with_defaults(&options).await?;
+        let gap = spine_rounds(&mut cluster, rounds).await?;
+        Finding::of(&Measured { goal_ms, gap })
+    })
+}
+
+#[derive(Serialize)]
+struct Etcd {
+    tries_of_1000_ms: Gap,
+    tries_of_200_ms: Gap,
+}
+
+impl fmt::Display for Etcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "tries of 1 s: {}; tries of 200 ms: {}",
+            self.tries_of_1000_ms, self.tries_of_200_ms
+        )
+    }
+}
+
+impl Measurement for Etcd {
+    fn met(&self) -> bool {
+        self.tries_of_1000_ms.failed == 0 && self.tries_of_200_ms.failed == 0
+    }
+}
+
+fn run_etcd(context: &Context) -> Result<Finding, RowError> {
+    let Some(program) = etcd::program() else {
+        return Ok(Finding::Skipped {
+            reason: "etcd is not on the PATH (Debian: apt-get install etcd-server)".to_owned(),
+        });
+    };
+    let rounds = Rounds {
+        clients: CLIENTS,
+        faults: context.rounds(ETCD_FAULTS, ETCD_FAULTS_QUICK),
+        fault: Fault::Kill,
+        seed: 3,
+    };
+    block_on(async move {
+        let mut cluster = etcd::EtcdCluster::start(program, ETCD_START).await?;
+        Finding::of(&Etcd {
+            tries_of_1000_ms: etcd_rounds(&mut cluster, rounds, Duration::from_secs(1)).await?,
+            tries_of_200_ms: etcd_rounds(&mut cluster, rounds, Duration::from_millis(200)).await?,
+        })
+    })
+}

@@ -1,0 +1,125 @@
+//! A node that is to stop, or to rest: it leads nothing and asks not to be elected, and goes on to answer whoever still
+//! calls it, by way of the new leaders.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use spine_consensus::elections::preference;
+use spine_consensus::group::GroupStatus;
+use tokio::time::{Instant, sleep};
+
+use crate::driver::CAUGHT_UP_ENTRIES_MAX;
+use crate::node::Inner;
+use crate::shard::host::Shard;
+
+/// Leaders that are asked to hand over get this long together.
+const HAND_OVER_GRACE: Duration = Duration::from_secs(3);
+/// Pause between two looks at what is left.
+const HAND_OVER_POLL: Duration = Duration::from_millis(5);
+/// An offer that nobody has taken is made again after this long.
+const OFFER_AGAIN: Duration = Duration::from_millis(100);
+
+impl Inner {
+    /// Makes this node unready and unelectable and hands its leaders over. Returns how many shards nobody took.
+    pub async fn drain(&self) -> usize {
+        self.draining.store(true, Ordering::Release);
+        self.peers.set_unfit(true);
+        self.hand_over().await
+    }
+
+    /// Takes [`Inner::drain`] back; leaders return as after an absence.
+    pub fn undrain(&self) {
+        self.peers.set_unfit(false);
+        self.draining.store(false, Ordering::Release);
+    }
+
+    /// Waits until another node leads each shard that this one led and has committed an entry of its own, or nobody
+    /// can take it.
+    async fn hand_over(&self) -> usize {
+        let until = Instant::now() + HAND_OVER_GRACE;
+        let mut left: Vec<Arc<Shard>> = self.host.all();
+        left.retain(|shard| shard.group.status().leading && shard.group.identity().members.len() > 1);
+        let mut again = Instant::now();
+        while !left.is_empty() && Instant::now() < until {
+            if Instant::now() >= again {
+                self.offer(&left).await;
+                again = Instant::now() + OFFER_AGAIN;
+            }
+            sleep(HAND_OVER_POLL).await;
+            left.retain(|shard| !is_handed_over(&shard.group.status(), shard.group.identity().replica_id));
+        }
+        left.len()
+    }
+
+    async fn offer(&self, shards: &[Arc<Shard>]) {
+        for shard in shards.iter().filter(|shard| shard.group.status().leading) {
+            if let Some(target) = self.best_successor(shard)
+                && let Err(error) = shard.group.transfer_to(target).await
+            {
+                tracing::warn!(shard = shard.group.identity().shard, %error, "hand over leadership");
+            }
+        }
+    }
+
+    /// Of the followers that are heard and nearly level, the one that is preferred among those left: any other would
+    /// hand the shard on again. Where none is level, the furthest.
+    fn best_successor(&self, shard: &Shard) -> Option<u64> {
+        let identity = shard.group.identity();
+        let last = shard.group.status().last_log_index;
+        let liveness = self.peers.links().liveness().borrow().clone();
+        let is_up = |node: u64| {
+            liveness.peers.iter().any(|(id, peer)| {
+                id.0 == node && peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit
+            })
+        };
+        let matched = shard.group.matched();
+        let order = preference(identity.shard, &identity.members);
+        let candidates = order.iter().filter(|node| is_up(**node)).filter_map(|node| {
+            let (replica, _) = identity.members.iter().find(|(_, at)| at == node)?;
+            let (_, index) = matched.iter().find(|(id, _)| id == replica)?;
+            (*replica != identity.replica_id).then_some((*replica, *index))
+        });
+        let candidates: Vec<(u64, u64)> = candidates.collect();
+        let level = candidates
+            .iter()
+            .find(|(_, index)| index.saturating_add(CAUGHT_UP_ENTRIES_MAX) >= last);
+        level
+            .or_else(|| candidates.iter().max_by_key(|(_, index)| *index))
+            .map(|(replica, _)| *replica)
+    }
+}
+
+fn is_handed_over(status: &GroupStatus, own_replica: u64) -> bool {
+    let led_elsewhere = status.leader.is_some_and(|(replica, _)| replica != own_replica);
+    status.stopped.is_some() || (led_elsewhere && status.committed_term == status.term)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(leader: Option<u64>, term: u64, committed_term: u64) -> GroupStatus {
+        GroupStatus {
+            term,
+            leader: leader.map(|replica| (replica, 1)),
+            leading: leader == Some(7),
+            stopped: None,
+            last_log_index: 10,
+            committed_index: 10,
+            committed_term,
+            purged_index: 0,
+        }
+    }
+
+    #[test]
+    fn handed_over_is_led_elsewhere_with_a_commit_of_the_new_term() {
+        assert!(!is_handed_over(&status(Some(7), 3, 3), 7), "led here");
+        assert!(!is_handed_over(&status(None, 4, 3), 7), "led by nobody");
+        assert!(
+            !is_handed_over(&status(Some(8), 4, 3), 7),
+            "nothing committed yet"
+        );
+        assert!(is_handed_over(&status(Some(8), 4, 4), 7));
+    }
+}
