@@ -171,6 +171,6 @@ mod tests {
         assert!(removed.record.is_none());
         record.value = Bytes::from_static(b"no frame of ours");
         let damaged = event(&subjects, 9, [(&one, Some(&record))].into_iter());
-        assert_eq!(damaged.unwrap_err().reason, "STORE_DAMAGED");
+        assert_eq!(damaged.err().unwrap().reason, "STORE_DAMAGED");
     }
 }
