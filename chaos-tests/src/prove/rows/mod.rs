@@ -13,6 +13,7 @@ mod powercut_sim;
 mod stale_leader;
 mod start_stop;
 mod support;
+mod watch;
 
 use super::Row;
 
@@ -22,6 +23,7 @@ pub const ROWS: &[Row] = &[
     demo::ROW,
     kill_one::ROW,
     kill_all::ROW,
+    watch::ROW,
     stale_leader::ROW,
     catch_up_after_purge::ROW,
     garbage::ROW,
