@@ -187,6 +187,37 @@ async fn a_slow_caller_is_overtaken_and_told_where_to_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_watch_hears_how_far_it_is_and_a_node_cut_off_lets_go_of_it() {
+    let mut cluster = cluster(1, &[]).await;
+    let records = cluster.client().records();
+    let address = cluster.nodes()[0].grpc_address().to_owned();
+    let mut quiet = Raw::open(&address, 0).await.unwrap();
+    let now = quiet.next().await.unwrap().index;
+    for _ in 0..5 {
+        records
+            .put(&Key::new("other", "s"), "of no interest")
+            .await
+            .unwrap();
+    }
+    let mark = tokio::time::timeout(SOON, quiet.next()).await.unwrap().unwrap();
+    assert!(mark.changes.is_empty() && mark.index > now);
+
+    // Two nodes that stand still are silent: the third cannot learn of changes.
+    for number in [2, 3] {
+        cluster.pause(number).unwrap();
+    }
+    let end = loop {
+        if let Err(end) = tokio::time::timeout(SOON, quiet.next()).await.unwrap() {
+            break end;
+        }
+    };
+    assert_eq!(end.reason, "WATCH_OUT_OF_TOUCH");
+    for number in [2, 3] {
+        cluster.resume(number).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cannot_go_on_sends_its_watches_elsewhere() {
     let mut cluster = cluster(1, &[]).await;
     let records = cluster.client().records();

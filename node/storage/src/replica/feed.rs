@@ -20,10 +20,10 @@ pub const FEED_ENTRIES_MAX: usize = 65_536;
 pub const FEED_SCAN_ENTRIES_MAX: usize = 2_048;
 /// Bytes handed out by one read; a larger entry is handed out alone.
 pub const FEED_PAGE_BYTES_MAX: usize = 64 * 1024;
-/// What an entry costs beside its changes, roughly.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
-/// What a change costs beside its key and value, roughly.
-const CHANGE_OVERHEAD_BYTES: usize = 128;
+/// What an entry costs beside its changes: the two figures together are what small entries were measured to take.
+const ENTRY_OVERHEAD_BYTES: usize = 96;
+/// What a change costs beside its key and value, with what the allocator adds.
+const CHANGE_OVERHEAD_BYTES: usize = 224;
 
 /// One change of one key.
 #[derive(Clone)]
