@@ -225,7 +225,7 @@ mod tests {
             };
             feed.push(index, vec![change(key, index, len)]);
         }
-        for prefix in [&b"k"[..], b"ka", b"kb", b"none"] {
+        for prefix in [&b""[..], b"k", b"ka", b"kb", b"none"] {
             let (mut seen, mut from, mut pages) = (Vec::new(), 1, 0);
             while from <= last {
                 let page = feed.read(from, prefix, Some(last)).expect("kept");
@@ -235,6 +235,7 @@ mod tests {
             }
             let expected: Vec<u64> = (1..=last)
                 .filter(|index| match prefix {
+                    b"" => true,
                     b"k" => index % 3 != 2,
                     b"ka" => index % 3 == 0,
                     b"kb" => index % 3 == 1,
