@@ -50,6 +50,7 @@ pub struct Watch {
     core: Arc<Core>,
     slot: Slot,
     routing_key: String,
+    whole_shard: bool,
     next_index: u64,
     stream: Option<(Arc<Node>, Streaming<wire::WatchResponse>)>,
     hint: Option<Address>,
@@ -71,12 +72,20 @@ impl Watch {
             core,
             slot,
             routing_key,
+            whole_shard: false,
             next_index: from_index,
             stream: None,
             hint: None,
             tried: BTreeSet::new(),
             backoff: Backoff::default(),
         }
+    }
+
+    /// Watches all routing keys in the shard of this one.
+    #[must_use]
+    pub fn whole_shard(mut self) -> Self {
+        self.whole_shard = true;
+        self
     }
 
     /// The next changes; waits until there are some. Safe to cancel: nothing is skipped.
@@ -101,7 +110,10 @@ impl Watch {
                     // A resumed stream may begin with what was already given out.
                     if message.index >= self.next_index {
                         self.next_index = message.index + 1;
-                        return event(message);
+                        // Without changes it is a mark of progress: a broken stream goes on behind it.
+                        if !message.changes.is_empty() {
+                            return event(message);
+                        }
                     }
                 }
                 Ok(None) => self.stream = None,
@@ -142,6 +154,7 @@ impl Watch {
         let request = wire::WatchRequest {
             routing_key: self.routing_key.clone(),
             from_index: self.next_index,
+            whole_shard: self.whole_shard,
         };
         // The headers come at once even where no change does; the stream itself has no deadline.
         let mut request = core.request(request, core.options.deadline);

@@ -91,6 +91,19 @@ async fn a_watch_goes_on_where_its_stream_broke_without_gap_or_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mark_of_progress_shows_nothing_and_moves_the_watch_on() {
+    let fake = Fake::new(&["a:1"]);
+    let client = fake.builder().connect().unwrap();
+    let mut watch = client
+        .records()
+        .watch("QUIET", WatchFrom::Index(1))
+        .await
+        .unwrap();
+    let event = watch.next().await.unwrap();
+    assert_eq!((event.index, event.changes.len()), (11, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_ends_with_a_final_error() {
     let fake = Fake::new(&["a:1"]);
     let refusal = Reply::Refuse(

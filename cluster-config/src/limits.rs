@@ -14,6 +14,8 @@ pub struct Limits {
     pub admin_connections_max: u64,
     /// Client requests under way at once, over all connections.
     pub requests_max: u64,
+    /// Watches served at once.
+    pub watches_max: u64,
     /// Proposals that wait in one shard.
     pub proposals_max: u64,
     /// Calls that wait for one routing key.
@@ -43,6 +45,7 @@ impl Default for Limits {
             grpc_connections_max: 4_096,
             admin_connections_max: 64,
             requests_max: 8_192,
+            watches_max: 1_024,
             proposals_max: 4_096,
             key_waiters_max: 256,
             deadline_max_ms: 30_000,

@@ -33,6 +33,8 @@ pub struct Storage {
     pub engine: EngineKind,
     /// Changes of all shards held in memory before a checkpoint writes them to the engine.
     pub checkpoint_bytes: u64,
+    /// Newest changes of all shards kept in memory for watches; it says how far back a watch can begin.
+    pub feed_bytes: u64,
     /// One file of the log; zero-written in advance and recycled.
     pub segment_bytes: u64,
     /// Newest log entries kept in memory, all groups together.
@@ -46,6 +48,7 @@ impl Default for Storage {
         Self {
             engine: EngineKind::Sled,
             checkpoint_bytes: 64 * MIB,
+            feed_bytes: 64 * MIB,
             segment_bytes: 64 * MIB,
             log_cache_bytes: 64 * MIB,
             min_free_bytes: GIB,

@@ -208,6 +208,7 @@ fn storage(check: &mut Check, config: &Config) {
         storage.checkpoint_bytes,
         MIB..=4 * GIB,
     );
+    check.range("storage.feed_bytes", storage.feed_bytes, MIB..=64 * GIB);
     check.range("storage.segment_bytes", storage.segment_bytes, 8 * MIB..=GIB);
     check.range("storage.log_cache_bytes", storage.log_cache_bytes, MIB..=TIB);
     check.range("storage.min_free_bytes", storage.min_free_bytes, 0..=TIB);
@@ -253,6 +254,7 @@ fn limits(check: &mut Check, config: &Config) {
         1..=10_000,
     );
     check.range("limits.requests_max", limits.requests_max, 1..=1_000_000);
+    check.range("limits.watches_max", limits.watches_max, 1..=100_000);
     check.range("limits.proposals_max", limits.proposals_max, 1..=1_000_000);
     check.range("limits.key_waiters_max", limits.key_waiters_max, 1..=100_000);
     check.range("limits.deadline_max_ms", limits.deadline_max_ms, 100..=HOUR_MS);

@@ -32,6 +32,8 @@ use crate::shard::host::Host;
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
 
+/// However many replicas share the node's memory, each keeps this much of its changes for watches, bytes.
+const REPLICA_FEED_BYTES_MIN: usize = 256 * 1024;
 /// However many replicas share the node's memory, each has this much for its changes, bytes.
 const REPLICA_DELTA_BYTES_MIN: usize = 256 * 1024;
 
@@ -458,10 +460,12 @@ impl Inner {
     /// Each replica's share of the memory that the node may use for changes.
     fn replica_options(&self, replicas: usize) -> ReplicaOptions {
         let all = usize::try_from(self.config.storage.checkpoint_bytes).unwrap_or(usize::MAX);
+        let feeds = usize::try_from(self.config.storage.feed_bytes).unwrap_or(usize::MAX);
         let share = (all / replicas.max(1)).max(REPLICA_DELTA_BYTES_MIN);
         ReplicaOptions {
             delta_checkpoint_bytes: share,
             delta_bytes_max: share.saturating_mul(4),
+            feed_bytes_max: (feeds / replicas.max(1)).max(REPLICA_FEED_BYTES_MIN),
             ..ReplicaOptions::default()
         }
     }

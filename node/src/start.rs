@@ -26,6 +26,8 @@ pub struct Node {
     inner: Arc<Inner>,
     /// Ends the servers that take connections.
     closing: CancellationToken,
+    /// Ends watches, as the first thing of a stop.
+    draining: CancellationToken,
     servers: tokio_util::task::TaskTracker,
 }
 
@@ -62,6 +64,7 @@ impl Node {
         let node = Self {
             inner,
             closing: CancellationToken::new(),
+            draining: CancellationToken::new(),
             servers: tokio_util::task::TaskTracker::new(),
         };
         node.serve_admin(admin, level);
@@ -86,6 +89,8 @@ impl Node {
             development_principal: development_principal(&self.inner),
             metrics: Arc::clone(&self.inner.metrics),
             calls: Arc::new(Semaphore::new(count(self.inner.config.limits.requests_max))),
+            watches: Arc::new(Semaphore::new(count(self.inner.config.limits.watches_max))),
+            draining: self.draining.clone(),
             deadline_max: self.inner.config.limits.deadline_max(),
             slow: Duration::from_millis(self.inner.config.telemetry.slow_request_ms),
         };
@@ -134,6 +139,7 @@ impl Node {
     /// A planned stop: unready, leaders handed over, calls in flight finished, everything flushed. Bounded.
     pub async fn stop(self) {
         let until = Instant::now() + self.inner.config.limits.shutdown_grace();
+        self.draining.cancel();
         let left = self.inner.drain().await;
         if left > 0 {
             tracing::warn!(shards = left, "nobody took over some shards; stopping anyway");
@@ -235,6 +241,12 @@ impl AdminSource for AdminPort {
             .storage
             .delta_bytes
             .set(shards.iter().map(|s| s.group.store().delta_bytes() as u64).sum());
+        metrics.storage.feed_bytes.set(
+            shards
+                .iter()
+                .map(|s| s.group.store().status().feed_bytes as u64)
+                .sum(),
+        );
         let free = node.parts.disk.free_bytes(&node.config.node.data_dir);
         metrics.storage.free_bytes.set(free.unwrap_or(0));
         let links = node.peers.links();

@@ -42,6 +42,7 @@ pub fn shard_summary(shard: &Shard, node_id: u64, slots: (u32, u32)) -> pb::Shar
                 (None, true) => "leading".to_string(),
                 (None, false) => "following".to_string(),
             },
+            watch_floor: store.feed_floor,
         }],
     }
 }

@@ -8,6 +8,7 @@ pub mod linearizability;
 mod suite;
 pub mod version_order;
 mod violation;
+pub mod watch;
 
 pub use suite::{FinalState, Report, check};
 pub use violation::{Rule, Violation};

@@ -36,6 +36,10 @@ pub enum Rule {
     NotDurable,
     /// Two replicas hold different records at the end.
     ReplicasDiffer,
+    /// A watch showed an index again, or one before the last.
+    WatchOutOfOrder,
+    /// A watch did not show an acknowledged change.
+    WatchMissed,
     /// Two replicas at one applied index have different digests.
     DigestDiffers,
 }

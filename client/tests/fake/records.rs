@@ -59,10 +59,11 @@ impl RecordsService for Seat {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
-    /// Gives two changes and breaks, for ever: index, index + 1.
+    /// Gives two changes and breaks, for ever: index, index + 1. Of `QUIET` first a mark of progress alone, at 10.
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
         let reply = self.before(&format!("watch {}", request.from_index)).await?;
+        let (from, request_is_quiet) = (request.from_index, request.routing_key == "QUIET");
         let change = move |index: u64| {
             let key = RecordKey {
                 routing_key: request.routing_key.clone(),
@@ -81,9 +82,17 @@ impl RecordsService for Seat {
                 }],
             })
         };
-        let from = request.from_index;
         // An overlap, as a server that resumes from a batch boundary would give.
         let first = from.saturating_sub(1).max(1);
+        if request_is_quiet && from == 1 {
+            let mark = WatchResponse {
+                index: 10,
+                changes: Vec::new(),
+            };
+            let events = vec![Ok(mark), Err(Status::unavailable("cut"))];
+            let stream: Self::WatchStream = Box::pin(futures_util::stream::iter(events));
+            return self.after(reply, stream).await;
+        }
         let events = vec![
             change(first),
             change(from),

@@ -10,6 +10,7 @@ use crate::reason;
 use crate::records::commit::Commit;
 use crate::records::get::Get;
 use crate::records::list::List;
+use crate::records::watch::Watch;
 
 /// Every operation, in the order of their names.
 pub const OPERATIONS: &[OperationSpec] = &[
@@ -20,6 +21,7 @@ pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<Commit>(),
     OperationSpec::of::<Get>(),
     OperationSpec::of::<List>(),
+    OperationSpec::of::<Watch>(),
 ];
 
 /// The operation of this name.

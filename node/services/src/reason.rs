@@ -74,6 +74,7 @@ reasons! {
     }
     Conflict {
         GUARD_FAILED: "A guard of the commit does not hold; the message says which.",
+        COMPACTED: "Changes from this index on are no longer kept by any replica asked; list, then watch from there.",
         VERSION_MISMATCH: "The version named is not the current one, which the message names.",
     }
     RequestIdReused {
@@ -82,6 +83,7 @@ reasons! {
     RateLimited {
         CONTENDED: "Others changed the same records at every try.",
         BUSY: "Too many calls wait for the same record or node.",
+        TOO_MANY_WATCHES: "The node serves as many watches as it may.",
     }
     Unavailable {
         NO_LEADER: "No leader of the shard answers.",
@@ -89,8 +91,12 @@ reasons! {
         NODE_UNREACHABLE: "A node of the cluster to be does not answer.",
         NODE_REFUSED: "A node refused to become part of the cluster; the message says why.",
         REPLICA_STOPPED: "The replica on this node has stopped.",
+        DRAINING: "The node is stopping; another one goes on.",
+        WATCH_FELL_BEHIND: "Changes that the watch was still to show are no longer in this replica's feed; watch again from the index in the message.",
+        WATCH_OUT_OF_TOUCH: "This replica does not hear its leader; watch again from the index in the message, at another node.",
     }
     NotLeader {
+        WATCH_ELSEWHERE: "This node cannot show the changes from this index on; the detail names one that can.",
         NOT_LEADER: "This node does not lead the shard; the detail names who may.",
     }
     OutcomeUnknown {

@@ -23,7 +23,7 @@ pub struct Dispatcher {
     pub(super) forwarder: Forwarder,
     pub(super) entropy: Arc<Entropy>,
     /// Where clients reach each node.
-    grpc_addresses: BTreeMap<u64, String>,
+    pub(super) grpc_addresses: BTreeMap<u64, String>,
 }
 
 /// What a call gave.

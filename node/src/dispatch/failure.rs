@@ -76,6 +76,24 @@ pub fn not_initialised() -> SpineError {
     )
 }
 
+/// The node is about to stop.
+#[must_use]
+pub fn draining() -> SpineError {
+    SpineError::new(ErrorKind::Unavailable, "DRAINING", "the node is stopping")
+}
+
+/// The node serves as many watches as it may; others may have room.
+#[must_use]
+pub fn too_many_watches() -> SpineError {
+    let mut error = SpineError::new(
+        ErrorKind::RateLimited,
+        "TOO_MANY_WATCHES",
+        "this node serves as many watches as it may",
+    );
+    error.retry_after_ms = 100;
+    error
+}
+
 /// Too much is going on, on this node or for one routing key.
 #[must_use]
 pub fn busy() -> SpineError {

@@ -6,15 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use spine_consensus::transport::PeerError;
+use spine_proto::admin::v1::GetNodeStatusResponse;
 use spine_proto::ids::NodeId;
-use spine_proto::internal::raft::v1::Lane;
 use spine_proto::internal::raft::v1::peer_frame::Body;
+use spine_proto::internal::raft::v1::{Lane, StatusRequest};
 use spine_proto::internal::shard::v1 as pb;
 use spine_services::{Principal, SpineError};
 use tokio::time::Instant;
 
 use super::failure::{ExecuteError, outcome_unknown};
+use crate::driver::NodesSource as _;
 use crate::peers::NodePeers;
+
+/// A node that is asked how far its feed reaches back answers within this.
+const FLOOR_DEADLINE: Duration = Duration::from_millis(800);
 
 /// Sends executions to other nodes.
 pub struct Forwarder {
@@ -26,6 +31,26 @@ impl Forwarder {
     #[must_use]
     pub fn new(peers: Arc<NodePeers>) -> Self {
         Self { peers }
+    }
+
+    /// The first index whose changes another node's replica can show, as far as it answers.
+    pub async fn watch_floor(&self, node: u64, shard: u32) -> Option<u64> {
+        let asked = Body::Status(StatusRequest {});
+        let links = self.peers.links();
+        let answer = links.call(NodeId(node), Lane::Log, asked, FLOOR_DEADLINE).await;
+        let Ok(Body::StatusIs(answer)) = answer else {
+            return None;
+        };
+        let status = GetNodeStatusResponse::decode(answer.node_status).ok()?;
+        let summary = status.shards.iter().find(|summary| summary.shard == shard)?;
+        Some(summary.replicas.first()?.watch_floor)
+    }
+
+    /// Which of these nodes are heard.
+    #[must_use]
+    pub fn alive(&self, voters: &[u64]) -> Vec<u64> {
+        let seen = self.peers.nodes(voters);
+        seen.alive_for.into_keys().collect()
     }
 
     /// Sends one execution and waits for its answer.

@@ -5,3 +5,4 @@ pub mod call;
 pub mod execute;
 pub mod failure;
 pub mod forward;
+pub mod watch;

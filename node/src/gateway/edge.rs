@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use spine_proto::records::v1::WatchRequest;
 use spine_services::Principal;
 use spine_services::{ErrorKind, SpineError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::status::to_status;
+use super::watch::{Place, Watching};
 use crate::dispatch::call::{Answer, Dispatcher};
-use crate::dispatch::failure::{busy, not_initialised};
+use crate::dispatch::failure::{busy, draining, not_initialised, too_many_watches};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Operation, Request as RequestLabel};
 
@@ -44,6 +47,10 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     /// Calls in progress on this node; one more is refused.
     pub calls: Arc<Semaphore>,
+    /// Watches served by this node; one more is refused.
+    pub watches: Arc<Semaphore>,
+    /// Ends all watches, so that their callers go on elsewhere.
+    pub draining: CancellationToken,
     /// Nobody waits longer than this.
     pub deadline_max: Duration,
     /// A call that takes longer is worth a line in the log.
@@ -100,6 +107,38 @@ impl Edge {
         self.dispatcher()?
             .call(operation, body, &principal, deadline)
             .await
+    }
+
+    /// Begins a watch.
+    ///
+    /// # Errors
+    /// A status with details.
+    pub async fn watch(&self, request: &Request<WatchRequest>) -> Result<Watching, Status> {
+        let result = self.open_watch(request).await;
+        let label = RequestLabel {
+            operation: "records.watch",
+            outcome: result.as_ref().err().map_or("ok", |error| error.kind.as_str()),
+        };
+        self.metrics.gateway.requests.get_or_create(&label).inc();
+        result.map_err(|error| to_status(&error))
+    }
+
+    async fn open_watch(&self, request: &Request<WatchRequest>) -> Result<Watching, SpineError> {
+        let principal = self.principal(request.metadata())?;
+        let _call = self.admit()?;
+        if self.draining.is_cancelled() {
+            return Err(draining());
+        }
+        let permit = Arc::clone(&self.watches)
+            .try_acquire_owned()
+            .map_err(|_| too_many_watches())?;
+        let place = Place::new(Arc::clone(&self.metrics), permit);
+        let deadline = Instant::now() + deadline_of(request.metadata()).min(self.deadline_max);
+        let dispatcher = self.dispatcher()?;
+        let opened = dispatcher
+            .open_watch(request.get_ref(), &principal, deadline)
+            .await?;
+        Ok(Watching::new(dispatcher, opened, self.draining.clone(), place))
     }
 
     /// Takes a call in, or says at once that too many are in progress.

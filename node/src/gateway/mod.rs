@@ -7,3 +7,4 @@ pub mod pds;
 pub mod records;
 pub mod server;
 pub mod status;
+pub mod watch;

@@ -27,10 +27,8 @@ impl pb::records_service_server::RecordsService for Records {
     ) -> Result<Response<pb::CommitResponse>, Status> {
         self.0.unary("records.commit", request).await
     }
-    async fn watch(
-        &self,
-        _request: Request<pb::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("watch is not served yet"))
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let watching = self.0.watch(&request).await?;
+        Ok(Response::new(Box::pin(watching.into_stream())))
     }
 }

@@ -15,6 +15,7 @@ mod quiet_under_load;
 mod stale_leader;
 mod start_stop;
 mod support;
+mod watch;
 
 use super::Row;
 
@@ -24,6 +25,7 @@ pub const ROWS: &[Row] = &[
     demo::ROW,
     kill_one::ROW,
     kill_all::ROW,
+    watch::ROW,
     stale_leader::ROW,
     catch_up_after_purge::ROW,
     garbage::ROW,

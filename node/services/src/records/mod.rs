@@ -4,6 +4,7 @@ pub mod commit;
 pub mod get;
 pub mod list;
 mod page_token;
+pub mod watch;
 
 use bytes::Bytes;
 use spine_proto::ids::RoutingKey;

@@ -12,6 +12,7 @@ use crate::version;
 pub struct GatewayMetrics {
     pub requests: Family<Request, Counter>,
     pub request_seconds: Family<Operation, Seconds, NewSeconds>,
+    pub watches_open: Level,
 }
 
 impl GatewayMetrics {
@@ -29,6 +30,7 @@ impl GatewayMetrics {
                 "From request to answer",
                 seconds,
             ),
+            watches_open: to.add("spine_gateway_watches_open", "", "Watches being served"),
         }
     }
 }
@@ -82,6 +84,7 @@ pub struct StorageMetrics {
     pub fsyncs: Counter,
     pub wal_bytes: Counter,
     pub delta_bytes: Level,
+    pub feed_bytes: Level,
     pub free_bytes: Level,
 }
 
@@ -94,6 +97,11 @@ impl StorageMetrics {
                 "spine_storage_delta_bytes",
                 "",
                 "Changes in memory that no checkpoint has yet",
+            ),
+            feed_bytes: to.add(
+                "spine_storage_feed_bytes",
+                "",
+                "Changes kept in memory for watches, partly the same memory",
             ),
             free_bytes: to.add(
                 "spine_storage_free_bytes",

@@ -45,6 +45,12 @@ pub enum ReplicaError {
     /// A checkpoint is under way; ask again when it is done.
     #[error("a checkpoint is under way")]
     Busy,
+    /// Changes from the index asked for are no longer kept for watchers.
+    #[error("changes are kept from index {floor} on")]
+    Compacted {
+        /// The first index that is.
+        floor: u64,
+    },
     /// The snapshot held its checkpoint too long, or the delta met its hard limit meanwhile. Begin anew.
     #[error("the snapshot lost its checkpoint")]
     PinLost,

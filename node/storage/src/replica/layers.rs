@@ -8,6 +8,7 @@ use spine_statemachine::store::{Key, OrderedRead, OrderedWrite, ReadError, Recor
 use super::codec::decode_record;
 use super::delta::Delta;
 use super::effects::FIRST_RECORD_KEY;
+use super::feed::{FeedChange, is_fed};
 use crate::engine::Engine;
 
 /// Pairs asked of the engine at once, at most.
@@ -159,14 +160,24 @@ impl<'a> EngineCursor<'a> {
     }
 }
 
-/// What apply writes through: reads see the layers, writes go to the live delta.
+/// What apply writes through: reads see the layers, writes go to the live delta and are noted for the feed.
 pub(crate) struct DeltaWriter<'a> {
+    /// What watchers will be shown, if the entry can be applied.
+    pub(crate) changes: &'a mut Vec<FeedChange>,
     pub(crate) live: &'a mut Delta,
     pub(crate) frozen: Option<&'a Delta>,
     pub(crate) engine: &'a dyn Engine,
 }
 
 impl DeltaWriter<'_> {
+    fn set(&mut self, key: Key, record: Option<Record>) {
+        if is_fed(&key) {
+            let (key, record) = (key.clone(), record.clone());
+            self.changes.push(FeedChange { key, record });
+        }
+        self.live.set(key, record);
+    }
+
     fn layers(&self) -> Layers<'_> {
         Layers {
             live: self.live,
@@ -188,11 +199,11 @@ impl OrderedRead for DeltaWriter<'_> {
 
 impl OrderedWrite for DeltaWriter<'_> {
     fn put(&mut self, key: Key, record: Record) {
-        self.live.set(key, Some(record));
+        self.set(key, Some(record));
     }
 
     fn delete(&mut self, key: &[u8]) {
-        self.live.set(Bytes::copy_from_slice(key), None);
+        self.set(Bytes::copy_from_slice(key), None);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::feed::FEED_BYTES_MAX;
+
 const MIB: usize = 1024 * 1024;
 
 /// The delta asks for a checkpoint at this size, in bytes.
@@ -24,6 +26,8 @@ pub struct ReplicaOptions {
     pub delta_checkpoint_bytes: usize,
     /// See [`DELTA_BYTES_MAX`].
     pub delta_bytes_max: usize,
+    /// See [`FEED_BYTES_MAX`].
+    pub feed_bytes_max: usize,
     /// See [`PIN_TIME_MAX`].
     pub pin_time_max: Duration,
     /// See [`ENGINE_MEMORY_BYTES_MAX`].
@@ -38,6 +42,7 @@ impl Default for ReplicaOptions {
         Self {
             delta_checkpoint_bytes: DELTA_CHECKPOINT_BYTES,
             delta_bytes_max: DELTA_BYTES_MAX,
+            feed_bytes_max: FEED_BYTES_MAX,
             pin_time_max: PIN_TIME_MAX,
             engine_memory_bytes_max: ENGINE_MEMORY_BYTES_MAX,
             owner: Vec::new(),

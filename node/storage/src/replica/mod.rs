@@ -8,6 +8,7 @@ pub(crate) mod codec;
 mod delta;
 pub(crate) mod effects;
 mod error;
+mod feed;
 mod generation;
 mod layers;
 mod limits;
@@ -35,6 +36,10 @@ use crate::snapshot::Installed;
 
 pub use checkpoint::{Checkpoint, Progress};
 pub use error::ReplicaError;
+pub use feed::{
+    FEED_BYTES_MAX, FEED_ENTRIES_MAX, FEED_PAGE_BYTES_MAX, FEED_SCAN_ENTRIES_MAX, FeedChange, FeedEntry,
+    FeedPage,
+};
 pub use limits::{
     DELTA_BYTES_MAX, DELTA_CHECKPOINT_BYTES, ENGINE_MEMORY_BYTES_MAX, OWNER_BYTES_MAX, PIN_TIME_MAX,
     ReplicaOptions,
@@ -70,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) state: RwLock<State>,
     /// Wakes who waits for room in the delta.
     room: Notify,
+    /// Wakes who waits for the feed.
+    fed: Notify,
     /// Number of the next generation.
     pub(crate) next_generation: AtomicU64,
     /// A checkpoint is under way.
@@ -87,6 +94,10 @@ pub struct ReplicaStatus {
     pub checkpoint: Option<LogId>,
     /// Bytes in the live and the frozen delta.
     pub delta_bytes: usize,
+    /// Bytes of changes kept for watchers, shared with the delta as long as that holds them.
+    pub feed_bytes: usize,
+    /// Every change from this index on is kept for watchers.
+    pub feed_floor: u64,
     /// Records at the applied index.
     pub record_count: u64,
     /// Digest at the applied index.
@@ -163,10 +174,50 @@ impl ReplicaStore {
             return Err(ReplicaError::DeltaFull { bytes, limit });
         }
         state.check_order(&batch)?;
-        batch
+        let applied = batch
             .into_iter()
             .map(|(id, payload)| state.apply_one(id, payload))
-            .collect()
+            .collect();
+        drop(state);
+        self.inner.fed.notify_waiters();
+        applied
+    }
+
+    /// Committed changes of keys with this prefix, from log index `from` on, as far as they are applied here: some of
+    /// them, and where to read on.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Compacted`] where `from` is no longer kept; [`ReplicaError::Halted`].
+    pub fn feed(&self, from: u64, prefix: &[u8]) -> Result<FeedPage, ReplicaError> {
+        let state = self.inner.state.read();
+        state.check_running()?;
+        state
+            .feed
+            .read(from, prefix, state.applied.map(|applied| applied.index))
+    }
+
+    /// The first index whose changes are kept, with all that follow.
+    #[must_use]
+    pub fn feed_floor(&self) -> u64 {
+        self.inner.state.read().feed.floor()
+    }
+
+    /// Returns once [`ReplicaStore::feed`] from this index has news: an applied entry, or an error.
+    pub async fn fed(&self, from: u64) {
+        loop {
+            let notified = self.inner.fed.notified();
+            if self.has_news(from) {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn has_news(&self, from: u64) -> bool {
+        let state = self.inner.state.read();
+        state.halted.is_some()
+            || from < state.feed.floor()
+            || state.applied.is_some_and(|applied| applied.index >= from)
     }
 
     /// Waits until the delta is below its hard limit. A checkpoint makes room, so one must have been requested.
@@ -232,6 +283,8 @@ impl ReplicaStore {
             applied: state.applied,
             checkpoint: state.durable(),
             delta_bytes: state.delta_bytes(),
+            feed_bytes: state.feed.bytes(),
+            feed_floor: state.feed.floor(),
             record_count: state.system.record_count,
             digest: state.system.digest,
             level: state.system.level,
@@ -257,7 +310,12 @@ impl ReplicaStore {
         drop(present);
         let (generation, mark) = installed.keep();
         let number = generation.number;
-        let new = State::at_mark(generation, mark, checkpoint_bytes)?;
+        let new = State::at_mark(
+            generation,
+            mark,
+            checkpoint_bytes,
+            self.inner.options.feed_bytes_max,
+        )?;
         open::switch(
             self.inner.disk.as_ref(),
             &self.inner.dir,
@@ -268,6 +326,8 @@ impl ReplicaStore {
         old.generation.retire();
         drop(old);
         self.inner.room.notify_waiters();
+        // The changes that the snapshot stands for are not in the feed: who waited for them is told.
+        self.inner.fed.notify_waiters();
         Ok(())
     }
 

@@ -110,7 +110,12 @@ impl ReplicaStore {
         mark: v1::ReplicaState,
     ) -> Result<Self, ReplicaError> {
         let checkpoint_bytes = staggered(options.delta_checkpoint_bytes, dir);
-        let state = State::at_mark(Arc::new(generation), mark, checkpoint_bytes)?;
+        let state = State::at_mark(
+            Arc::new(generation),
+            mark,
+            checkpoint_bytes,
+            options.feed_bytes_max,
+        )?;
         let next = state.generation.number + 1;
         let inner = Inner {
             disk,
@@ -119,6 +124,7 @@ impl ReplicaStore {
             options,
             state: RwLock::new(state),
             room: Notify::new(),
+            fed: Notify::new(),
             next_generation: AtomicU64::new(next),
             checkpointing: AtomicBool::new(false),
             queued: AtomicBool::new(false),

@@ -7,6 +7,7 @@ use spine_statemachine::{Applied, SystemState};
 
 use super::codec::{log_id_from_proto, log_id_to_proto};
 use super::delta::Delta;
+use super::feed::Feed;
 use super::generation::Generation;
 use super::layers::{DeltaWriter, Layers};
 use super::pins::Pins;
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub(crate) membership_log_id: Option<LogId>,
     pub(crate) membership: v1::Membership,
     pub(crate) ring: DigestRing,
+    pub(crate) feed: Feed,
     pub(crate) pins: Pins,
     pub(crate) halted: Option<String>,
     /// This replica's share of the staggered checkpoint size.
@@ -43,9 +45,11 @@ impl State {
         generation: Arc<Generation>,
         mark: v1::ReplicaState,
         checkpoint_bytes: usize,
+        feed_bytes_max: usize,
     ) -> Result<Self, ReplicaError> {
         let system =
             SystemState::load_from(&mark).map_err(|error| ReplicaError::Damaged(error.to_string()))?;
+        let feed_floor = mark.applied.as_ref().map_or(0, |applied| applied.index + 1);
         let mut state = Self {
             live: Delta::default(),
             frozen: None,
@@ -56,6 +60,7 @@ impl State {
             mark,
             system,
             ring: DigestRing::default(),
+            feed: Feed::new(feed_floor, feed_bytes_max),
             pins: Pins::default(),
             halted: None,
             checkpoint_bytes,
@@ -118,17 +123,22 @@ impl State {
     }
 
     fn apply_entry(&mut self, index: u64, entry: &[u8]) -> Result<Applied, ReplicaError> {
+        let mut changes = Vec::new();
         let mut writer = DeltaWriter {
+            changes: &mut changes,
             live: &mut self.live,
             frozen: self.frozen.as_ref().map(|frozen| &frozen.delta),
             engine: self.generation.engine(),
         };
-        spine_statemachine::apply(&mut writer, &mut self.system, index, entry).map_err(|halt| {
-            // The delta may hold a part of the entry: nothing of it may be read or checkpointed any more.
-            let why = format!("at index {index}: {halt}");
-            self.halted = Some(why.clone());
-            ReplicaError::Halted(why)
-        })
+        let applied =
+            spine_statemachine::apply(&mut writer, &mut self.system, index, entry).map_err(|halt| {
+                // The delta may hold a part of the entry: nothing of it may be read or checkpointed any more.
+                let why = format!("at index {index}: {halt}");
+                self.halted = Some(why.clone());
+                ReplicaError::Halted(why)
+            })?;
+        self.feed.push(index, changes);
+        Ok(applied)
     }
 
     fn remember_digest(&mut self) {
