@@ -9,5 +9,6 @@ pub mod history;
 pub mod oracle;
 pub mod processes;
 pub mod prove;
+pub mod proxy;
 pub mod sim;
 pub mod workload;

@@ -9,10 +9,11 @@ use spine_proto::admin::v1::GetClusterStatusResponse;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::{ClusterError, signals};
+use super::{ClusterError, links, signals};
 use crate::checkers::durability::Replica;
 use crate::history::Value;
 use crate::oracle::Oracle;
+use crate::proxy::Mesh;
 use crate::workload::{Register, library_key};
 
 /// Pause between two looks at something that is waited for.
@@ -41,6 +42,10 @@ pub struct Cluster {
     /// After the processes, so that they are dead when it goes.
     directory: TempDir,
     nodes: usize,
+    /// The links between the nodes and from the clients; none where they are the kernel's own.
+    mesh: Option<Mesh>,
+    /// Where clients are sent: the nodes themselves or the proxies before them.
+    grpc: Vec<String>,
 }
 
 impl Cluster {
@@ -49,24 +54,62 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start(options: &Options) -> Result<Self, ClusterError> {
+        Self::launch(options, None).await
+    }
+
+    /// The same with a proxy for every link, see [`Self::mesh`]; `seed` draws what they draw.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_linked(options: &Options, seed: u64) -> Result<Self, ClusterError> {
+        Self::launch(options, Some(seed)).await
+    }
+
+    async fn launch(options: &Options, links: Option<u64>) -> Result<Self, ClusterError> {
         let program = options.programs.join("spine-node");
         if !program.is_file() {
             return Err(ClusterError::NotBuilt { program });
         }
         let directory = tempfile::Builder::new().prefix("spine-chaos-").tempdir()?;
-        let plan = Plan {
+        let mut plan = Plan {
             dir: Some(directory.path().to_owned()),
             nodes: options.nodes,
             shards: options.shards,
             settings: SETTINGS.map(str::to_owned).to_vec(),
             ..Plan::new(program)
         };
+        let mesh = match links {
+            Some(seed) => Some(links::put_between(&mut plan, seed).await?),
+            None => None,
+        };
         let local = LocalCluster::launch(plan, START_TIME).await?;
+        let own = local.nodes().iter().map(|node| node.grpc_address().to_owned());
+        let grpc = match &mesh {
+            Some(mesh) => (0..options.nodes)
+                .map(|node| mesh.front(node).address().to_string())
+                .collect(),
+            None => own.collect(),
+        };
         Ok(Self {
             local,
             directory,
             nodes: options.nodes,
+            mesh,
+            grpc,
         })
+    }
+
+    /// The links, where the cluster was started with proxies.
+    #[must_use]
+    pub fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.as_ref()
+    }
+
+    /// What the kernel would do at a node's ports; a proxy accepts for a dead process otherwise.
+    fn set_listening(&self, node: usize, listening: bool) {
+        if let Some(mesh) = &self.mesh {
+            mesh.set_listening(node, listening);
+        }
     }
 
     /// How many nodes there are.
@@ -78,7 +121,7 @@ impl Cluster {
     /// Where clients reach a node.
     #[must_use]
     pub fn grpc(&self, node: usize) -> &str {
-        self.local.nodes()[node].grpc_address()
+        &self.grpc[node]
     }
 
     /// All ports of a node: clients, peers, administration.
@@ -99,6 +142,7 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn kill(&mut self, node: usize) -> Result<(), ClusterError> {
+        self.set_listening(node, false);
         Ok(self.local.kill(node + 1)?)
     }
 
@@ -107,6 +151,7 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn kill_all(&mut self) -> Result<(), ClusterError> {
+        (0..self.nodes).for_each(|node| self.set_listening(node, false));
         Ok(self.local.kill_all()?)
     }
 
@@ -115,7 +160,9 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn restart(&mut self, node: usize) -> Result<(), ClusterError> {
-        Ok(self.local.restart(node + 1)?)
+        self.local.restart(node + 1)?;
+        self.set_listening(node, true);
+        Ok(())
     }
 
     /// Stops a node where it is; its connections stay open.
@@ -222,8 +269,13 @@ impl Cluster {
     /// # Errors
     /// Never with addresses of this cluster.
     pub fn admin(&self, node: usize) -> Result<Admin, ClusterError> {
-        let client = self.client_of([node], ADMIN_DEADLINE)?;
-        Ok(client.admin(self.grpc(node))?.with_deadline(ADMIN_DEADLINE))
+        // Never through a proxy: what is looked at must not depend on what is done to the links.
+        let address = self.local.nodes()[node].grpc_address();
+        let client = SpineClient::builder()
+            .endpoints([address])
+            .principal("chaos")
+            .connect()?;
+        Ok(client.admin(address)?.with_deadline(ADMIN_DEADLINE))
     }
 
     /// The node that leads a shard, as node `ask` believes.

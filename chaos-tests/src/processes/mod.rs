@@ -3,6 +3,7 @@
 mod cluster;
 mod error;
 pub mod garbage;
+mod links;
 mod run;
 pub mod signals;
 pub mod strace;
