@@ -10,5 +10,6 @@ pub mod oracle;
 pub mod processes;
 pub mod prove;
 pub mod proxy;
+pub mod report;
 pub mod sim;
 pub mod workload;

@@ -11,14 +11,14 @@ use crate::workload::seeded;
 
 /// Carries one accepted connection to its end.
 pub(super) async fn carry(near: TcpStream, target: SocketAddr, mut rules: watch::Receiver<Rules>, seed: u64) {
-    let Some(far) = reach(target, &mut rules).await else {
+    let Some((far, now)) = reach(target, &mut rules).await else {
         let _ = near.set_zero_linger();
         return;
     };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (mut near_read, mut near_write) = near.into_split();
     let (mut far_read, mut far_write) = far.into_split();
-    let pump = |direction, part| Pump::new(direction, rules.clone(), seeded(seed, part));
+    let pump = |direction, part| Pump::new(direction, rules.clone(), now, seeded(seed, part));
     let forward = pump(Direction::Forward, "forward");
     let backward = pump(Direction::Backward, "backward");
     let ended = tokio::try_join!(
@@ -34,8 +34,9 @@ pub(super) async fn carry(near: TcpStream, target: SocketAddr, mut rules: watch:
     }
 }
 
-/// Connects once the link lets the handshake of TCP through. None = nobody there, or the link was reset.
-async fn reach(target: SocketAddr, rules: &mut watch::Receiver<Rules>) -> Option<TcpStream> {
+/// Connects once the link lets the handshake of TCP through, under the rules it gives; whatever changed since is
+/// still to be acted on. None = nobody there, or the link was reset.
+async fn reach(target: SocketAddr, rules: &mut watch::Receiver<Rules>) -> Option<(TcpStream, Rules)> {
     let resets = rules.borrow().resets;
     loop {
         let now = *rules.borrow_and_update();
@@ -43,9 +44,8 @@ async fn reach(target: SocketAddr, rules: &mut watch::Receiver<Rules>) -> Option
             return None;
         }
         if !now.forward.is_blocked() && !now.backward.is_blocked() {
-            break;
+            return Some((TcpStream::connect(target).await.ok()?, now));
         }
         rules.changed().await.ok()?;
     }
-    TcpStream::connect(target).await.ok()
 }

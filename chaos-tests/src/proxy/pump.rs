@@ -44,8 +44,13 @@ struct Piece {
 }
 
 impl Pump {
-    pub(super) fn new(direction: Direction, rules: watch::Receiver<Rules>, random: ChaCha8Rng) -> Self {
-        let now = *rules.borrow();
+    /// `now`: the newest rules that `rules` has shown.
+    pub(super) fn new(
+        direction: Direction,
+        rules: watch::Receiver<Rules>,
+        now: Rules,
+        random: ChaCha8Rng,
+    ) -> Self {
         Self {
             direction,
             rules,
@@ -86,6 +91,8 @@ impl Pump {
             let writes = due.is_some() && waits.is_none() && !way.is_blocked();
             let reads = !self.ended && !way.frozen && self.on_the_way < ON_THE_WAY_BYTES_MAX;
             tokio::select! {
+                // Rules first: bytes sent after a change are under it.
+                biased;
                 changed = self.rules.changed() => {
                     if changed.is_err() {
                         return Err(Broken);
