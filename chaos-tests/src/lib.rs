@@ -5,6 +5,7 @@
 //! have answered so. [`prove`] turns such runs into rows of one table.
 
 pub mod checkers;
+pub mod domain;
 pub mod history;
 pub mod oracle;
 pub mod processes;

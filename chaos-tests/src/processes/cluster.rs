@@ -14,6 +14,7 @@ use crate::checkers::durability::Replica;
 use crate::history::Value;
 use crate::oracle::Oracle;
 use crate::proxy::Mesh;
+use crate::report::{Journal, Ongoing};
 use crate::workload::{Register, library_key};
 
 /// Pause between two looks at something that is waited for.
@@ -46,6 +47,9 @@ pub struct Cluster {
     mesh: Option<Mesh>,
     /// Where clients are sent: the nodes themselves or the proxies before them.
     grpc: Vec<String>,
+    journal: Journal,
+    /// What was done to each node and goes on.
+    ongoing: Vec<Option<Ongoing>>,
 }
 
 impl Cluster {
@@ -96,7 +100,33 @@ impl Cluster {
             nodes: options.nodes,
             mesh,
             grpc,
+            journal: Journal::default(),
+            ongoing: vec![None; options.nodes],
         })
+    }
+
+    /// What is noted of this run.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Notes everything there from now on.
+    #[must_use]
+    pub fn noted_in(mut self, journal: Journal) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    fn began(&mut self, node: usize, what: &str) {
+        self.ended(node);
+        self.ongoing[node] = Some(self.journal.begin(format!("n{} {what}", node + 1)));
+    }
+
+    fn ended(&mut self, node: usize) {
+        if let Some(ongoing) = self.ongoing[node].take() {
+            self.journal.end(ongoing);
+        }
     }
 
     /// The links, where the cluster was started with proxies.
@@ -143,6 +173,7 @@ impl Cluster {
     /// What the kernel says.
     pub fn kill(&mut self, node: usize) -> Result<(), ClusterError> {
         self.set_listening(node, false);
+        self.began(node, "killed");
         Ok(self.local.kill(node + 1)?)
     }
 
@@ -151,7 +182,10 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn kill_all(&mut self) -> Result<(), ClusterError> {
-        (0..self.nodes).for_each(|node| self.set_listening(node, false));
+        for node in 0..self.nodes {
+            self.set_listening(node, false);
+            self.began(node, "killed");
+        }
         Ok(self.local.kill_all()?)
     }
 
@@ -162,6 +196,7 @@ impl Cluster {
     pub fn restart(&mut self, node: usize) -> Result<(), ClusterError> {
         self.local.restart(node + 1)?;
         self.set_listening(node, true);
+        self.ended(node);
         Ok(())
     }
 
@@ -170,6 +205,7 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn pause(&mut self, node: usize) -> Result<(), ClusterError> {
+        self.began(node, "paused");
         Ok(self.local.pause(node + 1)?)
     }
 
@@ -178,6 +214,7 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn resume(&mut self, node: usize) -> Result<(), ClusterError> {
+        self.ended(node);
         Ok(self.local.resume(node + 1)?)
     }
 

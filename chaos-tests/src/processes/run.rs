@@ -53,7 +53,15 @@ impl Run {
     /// # Errors
     /// Never with addresses of a cluster.
     pub fn start(cluster: &Cluster, options: &RunOptions) -> Result<Self, ClusterError> {
-        let recorder = Recorder::on_real_time();
+        let recorder = Recorder::new(cluster.journal().clock());
+        Self::with(cluster, options, recorder)
+    }
+
+    /// The same on a recorder that is there already.
+    ///
+    /// # Errors
+    /// Never with addresses of a cluster.
+    pub fn with(cluster: &Cluster, options: &RunOptions, recorder: Recorder) -> Result<Self, ClusterError> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = Vec::new();
         for _ in 0..options.clients {
@@ -126,6 +134,8 @@ pub async fn settle_and_check(
     operations: &[Operation],
     limit: Duration,
 ) -> Result<Report, ClusterError> {
+    // Also for a report of a cluster that does not settle.
+    cluster.journal().keep_history(operations, &[]);
     cluster.wait_healthy(limit).await?;
     cluster.wait_equal(limit).await?;
     let replicas = cluster.replicas(&Oracle::of(operations)).await?;
@@ -135,6 +145,7 @@ pub async fn settle_and_check(
         &Digests::default(),
         Limits::default(),
     );
+    cluster.journal().keep_history(operations, &report.violations);
     if !report.is_clean() {
         cluster.keep_files();
     }
