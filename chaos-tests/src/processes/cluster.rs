@@ -43,6 +43,7 @@ pub struct Cluster {
     /// After the processes, so that they are dead when it goes.
     directory: TempDir,
     nodes: usize,
+    shards: u32,
     /// The links between the nodes and from the clients; none where they are the kernel's own.
     mesh: Option<Mesh>,
     /// Where clients are sent: the nodes themselves or the proxies before them.
@@ -98,6 +99,7 @@ impl Cluster {
             local,
             directory,
             nodes: options.nodes,
+            shards: options.shards,
             mesh,
             grpc,
             journal: Journal::default(),
@@ -146,6 +148,32 @@ impl Cluster {
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.nodes
+    }
+
+    /// How many shards hold records; they have the numbers from 1.
+    #[must_use]
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// Waits until every process answers, whatever it says.
+    ///
+    /// # Errors
+    /// One does not within `limit`, or ended.
+    pub async fn wait_answering(&self, limit: Duration) -> Result<(), ClusterError> {
+        let end = Instant::now() + limit;
+        for node in 0..self.nodes {
+            while let Err(error) = self.admin(node)?.node_status().await {
+                self.check_alive()?;
+                if Instant::now() > end {
+                    let what = format!("an answer of node {}", node + 1);
+                    let seen = error.to_string();
+                    return Err(ClusterError::Waited { what, limit, seen });
+                }
+                sleep(POLL).await;
+            }
+        }
+        Ok(())
     }
 
     /// Where clients reach a node.

@@ -10,6 +10,7 @@ mod kill_one;
 mod limits;
 mod load_bad_lines;
 mod powercut_sim;
+mod soak_10m;
 mod stale_leader;
 mod start_stop;
 mod support;
@@ -30,4 +31,5 @@ pub const ROWS: &[Row] = &[
     fsync_before_ack::ROW,
     powercut_sim::ROW,
     determinism::ROW,
+    soak_10m::ROW,
 ];
