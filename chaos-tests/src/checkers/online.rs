@@ -33,14 +33,20 @@ struct Register {
     read: BTreeMap<u64, Value>,
     /// Reads told that nothing changed above the first and up to the second.
     quiet: BTreeSet<(u64, u64)>,
-    /// A deletion ended unknown: absence proves nothing any more.
-    open_delete: bool,
+    /// Deletions under way or of unknown outcome: while there is one, absence proves nothing.
+    open_deletes: u64,
 }
 
 impl Online {
     /// A call was made.
     pub fn started(&mut self, operation: &Operation) {
         self.open.insert(operation.id, self.newest.clone());
+        if operation.action == Action::Delete {
+            self.registers
+                .entry(operation.key.clone())
+                .or_default()
+                .open_deletes += 1;
+        }
     }
 
     /// It was answered, or given up.
