@@ -5,10 +5,13 @@
 //! have answered so. [`prove`] turns such runs into rows of one table.
 
 pub mod checkers;
+pub mod domain;
 pub mod gap;
 pub mod history;
 pub mod oracle;
 pub mod processes;
 pub mod prove;
+pub mod proxy;
+pub mod report;
 pub mod sim;
 pub mod workload;

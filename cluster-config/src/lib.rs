@@ -6,6 +6,7 @@
 
 mod address;
 mod cluster;
+mod development;
 mod environment;
 mod error;
 mod example;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use address::split_host_port;
 pub use cluster::Cluster;
+pub use development::Development;
 pub use error::{ConfigError, Fault, Origin};
 pub use example::example;
 pub use limits::Limits;
@@ -47,6 +49,7 @@ pub struct Config {
     pub limits: Limits,
     pub security: Security,
     pub telemetry: Telemetry,
+    pub development: Development,
 }
 
 impl Config {

@@ -23,6 +23,7 @@ pub(crate) fn faults(config: &Config) -> Vec<(String, String)> {
     raft(&mut check, config);
     limits(&mut check, config);
     security(&mut check, config);
+    development(&mut check, config);
     check.range(
         "telemetry.slow_request_ms",
         config.telemetry.slow_request_ms,
@@ -83,6 +84,9 @@ impl Config {
         let mut warnings = vec![format!(
             "DEVELOPMENT MODE: plain text, {who}, synthetic data only"
         )];
+        if !self.development.dial.is_empty() {
+            warnings.push("DEVELOPMENT MODE: peers are dialled at other addresses than their own".to_owned());
+        }
         let listen = &self.listen;
         for (name, address) in [
             ("grpc", &listen.grpc),
@@ -279,5 +283,24 @@ fn security(check: &mut Check, config: &Config) {
             "security.development_principal",
             format!("use at most {NAME_BYTES_MAX} visible ASCII characters"),
         );
+    }
+}
+
+fn development(check: &mut Check, config: &Config) {
+    let dial = &config.development.dial;
+    if !dial.is_empty() && !config.security.is_development() {
+        check.fault("development.dial", "is refused in production mode; remove it");
+    }
+    for (at, pair) in dial.iter().enumerate() {
+        let Some((peer, instead)) = pair.split_once('=') else {
+            check.fault("development.dial", format!("{pair:?}: write it as peer=instead"));
+            continue;
+        };
+        check.reachable("development.dial", peer);
+        check.reachable("development.dial", instead);
+        let before = dial[..at].iter().filter_map(|pair| pair.split_once('='));
+        if before.map(|(peer, _)| peer).any(|other| other == peer) {
+            check.fault("development.dial", format!("{peer:?} stands there twice"));
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod args;
 pub mod clock;
 pub mod cluster;
 pub mod data_dir;
+mod dial_map;
 pub mod dispatch;
 pub mod drain;
 pub mod driver;

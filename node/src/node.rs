@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{AdvancedClock, Clock};
 use crate::cluster::bootstrap::{BootstrapError, PlanFiles, node_id_in};
 use crate::data_dir::{self, DataDirError, Membership};
+use crate::dial_map::dialled_at;
 use crate::dispatch::call::Dispatcher;
 use crate::dispatch::execute::Executor;
 use crate::dispatch::forward::Forwarder;
@@ -149,7 +150,7 @@ impl Inner {
         Arc::new_cyclic(|node| {
             let peers = NodePeers::new(
                 node.clone(),
-                Arc::clone(&parts.net),
+                dialled_at(Arc::clone(&parts.net), config.development.dial_map()),
                 &config.raft,
                 config.listen.advertised_peer().to_string(),
                 parts.watch_driver,

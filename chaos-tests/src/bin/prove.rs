@@ -8,6 +8,7 @@ use clap::Parser;
 use spine_chaos_tests::prove::{
     Context, Format, Total, list, print_header, print_result, print_total, rows, run, select,
 };
+use spine_chaos_tests::report::Journal;
 
 /// One row for each claim that a machine can check. Exit code 0: none failed; 1: some failed; 2: wrong use.
 #[derive(Parser)]
@@ -58,6 +59,9 @@ fn prove(arguments: &Arguments) -> Result<ExitCode, String> {
         let result = run(row, &context);
         total.add(result.verdict);
         print_result(out, &result, arguments.output).map_err(told)?;
+        if let Some(report) = &result.report {
+            let _ = writeln!(io::stderr(), "report: {report}");
+        }
     }
     print_total(out, total, arguments.output).map_err(told)?;
     Ok(if total.failed == 0 {
@@ -83,5 +87,6 @@ fn context(arguments: &Arguments) -> Result<Context, String> {
         quick: arguments.quick,
         programs,
         root,
+        journal: Journal::default(),
     })
 }

@@ -5,10 +5,12 @@ pub mod digest;
 pub mod durability;
 pub mod exactly_once;
 pub mod linearizability;
+pub mod online;
+pub mod sessions;
 mod suite;
 pub mod version_order;
 mod violation;
 pub mod watch;
 
-pub use suite::{FinalState, Report, check};
+pub use suite::{FinalState, Report, Searched, check, check_with};
 pub use violation::{Rule, Violation};

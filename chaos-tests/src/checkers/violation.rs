@@ -12,6 +12,10 @@ pub enum Rule {
     RealTimeOrder,
     /// One client saw a shard at an older index than before.
     WentBackwards,
+    /// One client's reads of a register went back to an older revision.
+    MonotonicReads,
+    /// A client did not see its own acknowledged write.
+    ReadYourWrites,
     /// A read missed a write that the index it claims includes.
     StaleRead,
     /// A read saw nothing where an acknowledged write must be.
@@ -42,6 +46,10 @@ pub enum Rule {
     WatchMissed,
     /// Two replicas at one applied index have different digests.
     DigestDiffers,
+    /// A rule of one of the domain workloads.
+    Domain,
+    /// After the faults were over, the cluster did not serve in time.
+    NotLive,
 }
 
 /// One broken promise.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::{FileError, read_lines, write_lines};
 pub use merge::merge_resent;
-pub use recorder::{ClientId, Clock, Recorder, Started};
+pub use recorder::{ClientId, Clock, Observer, Recorder, Started};
 pub use value::{VALUE_BYTES_MIN, Value};
 
 /// One call of one client. A client has at most one call open; one whose write ended unknown goes on under a

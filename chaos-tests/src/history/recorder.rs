@@ -22,6 +22,14 @@ pub struct Recorder {
     clock: Clock,
 }
 
+/// Sees every event of a history as it happens, in order.
+pub trait Observer: Send {
+    /// A call is about to be made.
+    fn started(&mut self, operation: &Operation);
+    /// Its outcome is known, or known to be unknown.
+    fn finished(&mut self, operation: &Operation);
+}
+
 #[derive(Default)]
 struct Inner {
     event: u64,
@@ -29,6 +37,7 @@ struct Inner {
     next_client: u64,
     answered: usize,
     operations: Vec<Operation>,
+    observer: Option<Box<dyn Observer>>,
 }
 
 /// A call that was made and has no answer yet.
@@ -54,6 +63,11 @@ impl Recorder {
         Self::new(Arc::new(move || {
             u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
         }))
+    }
+
+    /// Shows all events from now on.
+    pub fn show_to(&self, observer: Box<dyn Observer>) {
+        self.inner.lock().observer = Some(observer);
     }
 
     /// A value no other call of this run writes.
@@ -91,6 +105,9 @@ impl Recorder {
                 reason: "no answer before the run ended".to_owned(),
             },
         };
+        if let Some(observer) = &mut inner.observer {
+            observer.started(&operation);
+        }
         inner.operations.push(operation);
         Started {
             recorder: self.clone(),
@@ -129,15 +146,21 @@ impl Started {
         inner.event += 1;
         let event = inner.event;
         inner.answered += usize::from(matches!(outcome, Outcome::Ok(_)));
+        let Inner {
+            operations, observer, ..
+        } = &mut *inner;
         let slot = usize::try_from(self.id)
             .ok()
-            .and_then(|id| inner.operations.get_mut(id));
+            .and_then(|id| operations.get_mut(id));
         if let Some(operation) = slot {
             if !matches!(outcome, Outcome::Unknown { .. }) {
                 operation.returned = Some(event);
             }
             operation.returned_ns = Some(now);
             operation.outcome = outcome;
+            if let Some(observer) = observer {
+                observer.finished(operation);
+            }
         }
     }
 }

@@ -9,10 +9,12 @@ use spine_proto::admin::v1::GetClusterStatusResponse;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::{ClusterError, signals};
+use super::{ClusterError, links, signals};
 use crate::checkers::durability::Replica;
 use crate::history::Value;
 use crate::oracle::Oracle;
+use crate::proxy::Mesh;
+use crate::report::{Journal, Ongoing};
 use crate::workload::{Register, library_key};
 
 /// Pause between two looks at something that is waited for.
@@ -41,6 +43,14 @@ pub struct Cluster {
     /// After the processes, so that they are dead when it goes.
     directory: TempDir,
     nodes: usize,
+    shards: u32,
+    /// The links between the nodes and from the clients; none where they are the kernel's own.
+    mesh: Option<Mesh>,
+    /// Where clients are sent: the nodes themselves or the proxies before them.
+    grpc: Vec<String>,
+    journal: Journal,
+    /// What was done to each node and goes on.
+    ongoing: Vec<Option<Ongoing>>,
 }
 
 impl Cluster {
@@ -49,7 +59,7 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start(options: &Options) -> Result<Self, ClusterError> {
-        Self::start_set(options, &SETTINGS).await
+        Self::launch(options, &SETTINGS, None).await
     }
 
     /// The same with the settings that a node has by itself, for whoever measures.
@@ -57,28 +67,97 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start_with_defaults(options: &Options) -> Result<Self, ClusterError> {
-        Self::start_set(options, &[]).await
+        Self::launch(options, &[], None).await
     }
 
-    async fn start_set(options: &Options, settings: &[&str]) -> Result<Self, ClusterError> {
+    /// The same with the nodes' own settings and a proxy for every link.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_linked_with_defaults(options: &Options, seed: u64) -> Result<Self, ClusterError> {
+        Self::launch(options, &[], Some(seed)).await
+    }
+
+    /// The same with a proxy for every link, see [`Self::mesh`]; `seed` draws what they draw.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_linked(options: &Options, seed: u64) -> Result<Self, ClusterError> {
+        Self::launch(options, &SETTINGS, Some(seed)).await
+    }
+
+    async fn launch(options: &Options, settings: &[&str], links: Option<u64>) -> Result<Self, ClusterError> {
         let program = options.programs.join("spine-node");
         if !program.is_file() {
             return Err(ClusterError::NotBuilt { program });
         }
         let directory = tempfile::Builder::new().prefix("spine-chaos-").tempdir()?;
-        let plan = Plan {
+        let mut plan = Plan {
             dir: Some(directory.path().to_owned()),
             nodes: options.nodes,
             shards: options.shards,
             settings: settings.iter().copied().map(str::to_owned).collect(),
             ..Plan::new(program)
         };
+        let mesh = match links {
+            Some(seed) => Some(links::put_between(&mut plan, seed).await?),
+            None => None,
+        };
         let local = LocalCluster::launch(plan, START_TIME).await?;
+        let own = local.nodes().iter().map(|node| node.grpc_address().to_owned());
+        let grpc = match &mesh {
+            Some(mesh) => (0..options.nodes)
+                .map(|node| mesh.front(node).address().to_string())
+                .collect(),
+            None => own.collect(),
+        };
         Ok(Self {
             local,
             directory,
             nodes: options.nodes,
+            shards: options.shards,
+            mesh,
+            grpc,
+            journal: Journal::default(),
+            ongoing: vec![None; options.nodes],
         })
+    }
+
+    /// What is noted of this run.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Notes everything there from now on.
+    #[must_use]
+    pub fn noted_in(mut self, journal: Journal) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    fn began(&mut self, node: usize, what: &str) {
+        self.ended(node);
+        self.ongoing[node] = Some(self.journal.begin(format!("n{} {what}", node + 1)));
+    }
+
+    fn ended(&mut self, node: usize) {
+        if let Some(ongoing) = self.ongoing[node].take() {
+            self.journal.end(ongoing);
+        }
+    }
+
+    /// The links, where the cluster was started with proxies.
+    #[must_use]
+    pub fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.as_ref()
+    }
+
+    /// What the kernel would do at a node's ports; a proxy accepts for a dead process otherwise.
+    fn set_listening(&self, node: usize, listening: bool) {
+        if let Some(mesh) = &self.mesh {
+            mesh.set_listening(node, listening);
+        }
     }
 
     /// How many nodes there are.
@@ -87,10 +166,36 @@ impl Cluster {
         self.nodes
     }
 
+    /// How many shards hold records; they have the numbers from 1.
+    #[must_use]
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// Waits until every process answers, whatever it says.
+    ///
+    /// # Errors
+    /// One does not within `limit`, or ended.
+    pub async fn wait_answering(&self, limit: Duration) -> Result<(), ClusterError> {
+        let end = Instant::now() + limit;
+        for node in 0..self.nodes {
+            while let Err(error) = self.admin(node)?.node_status().await {
+                self.check_alive()?;
+                if Instant::now() > end {
+                    let what = format!("an answer of node {}", node + 1);
+                    let seen = error.to_string();
+                    return Err(ClusterError::Waited { what, limit, seen });
+                }
+                sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Where clients reach a node.
     #[must_use]
     pub fn grpc(&self, node: usize) -> &str {
-        self.local.nodes()[node].grpc_address()
+        &self.grpc[node]
     }
 
     /// All ports of a node: clients, peers, administration.
@@ -111,6 +216,8 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn kill(&mut self, node: usize) -> Result<(), ClusterError> {
+        self.set_listening(node, false);
+        self.began(node, "killed");
         Ok(self.local.kill(node + 1)?)
     }
 
@@ -119,6 +226,10 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn kill_all(&mut self) -> Result<(), ClusterError> {
+        for node in 0..self.nodes {
+            self.set_listening(node, false);
+            self.began(node, "killed");
+        }
         Ok(self.local.kill_all()?)
     }
 
@@ -146,7 +257,10 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn restart(&mut self, node: usize) -> Result<(), ClusterError> {
-        Ok(self.local.restart(node + 1)?)
+        self.local.restart(node + 1)?;
+        self.set_listening(node, true);
+        self.ended(node);
+        Ok(())
     }
 
     /// Stops a node where it is; its connections stay open.
@@ -154,6 +268,7 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn pause(&mut self, node: usize) -> Result<(), ClusterError> {
+        self.began(node, "paused");
         Ok(self.local.pause(node + 1)?)
     }
 
@@ -162,6 +277,7 @@ impl Cluster {
     /// # Errors
     /// What the kernel says.
     pub fn resume(&mut self, node: usize) -> Result<(), ClusterError> {
+        self.ended(node);
         Ok(self.local.resume(node + 1)?)
     }
 
@@ -253,8 +369,13 @@ impl Cluster {
     /// # Errors
     /// Never with addresses of this cluster.
     pub fn admin(&self, node: usize) -> Result<Admin, ClusterError> {
-        let client = self.client_of([node], ADMIN_DEADLINE)?;
-        Ok(client.admin(self.grpc(node))?.with_deadline(ADMIN_DEADLINE))
+        // Never through a proxy: what is looked at must not depend on what is done to the links.
+        let address = self.local.nodes()[node].grpc_address();
+        let client = SpineClient::builder()
+            .endpoints([address])
+            .principal("chaos")
+            .connect()?;
+        Ok(client.admin(address)?.with_deadline(ADMIN_DEADLINE))
     }
 
     /// The node that leads a shard, as node `ask` believes.

@@ -18,6 +18,8 @@ pub enum ClusterError {
         limit: Duration,
         seen: String,
     },
+    #[error("this cluster was started without proxies, so its links cannot be touched")]
+    NoProxies,
     #[error("{0}")]
     Client(#[from] spine_client::Error),
     #[error("{0}")]

@@ -1,13 +1,16 @@
 //! Clusters of real processes on loopback, and what can be done to them.
 
+pub mod alter;
 mod cluster;
 mod error;
 pub mod garbage;
+mod links;
 mod run;
+pub mod scenario;
 pub mod signals;
 pub mod strace;
 
 pub(crate) use cluster::read_replica;
 pub use cluster::{Cluster, Options};
 pub use error::ClusterError;
-pub use run::{Calls, Run, RunOptions, first_failures, settle_and_check};
+pub use run::{Calls, Run, RunOptions, Storm, first_failures, settle_and_check};

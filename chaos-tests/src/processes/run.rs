@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::{Cluster, ClusterError};
@@ -42,9 +43,12 @@ impl Default for RunOptions {
 
 /// Clients that are calling.
 pub struct Run {
+    options: RunOptions,
     recorder: Recorder,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
+    /// Those of storms that are over; each still ends its last call.
+    leaving: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Run {
@@ -53,30 +57,41 @@ impl Run {
     /// # Errors
     /// Never with addresses of a cluster.
     pub fn start(cluster: &Cluster, options: &RunOptions) -> Result<Self, ClusterError> {
-        let recorder = Recorder::on_real_time();
+        let recorder = Recorder::new(cluster.journal().clock());
+        Self::with(cluster, options, recorder)
+    }
+
+    /// The same on a recorder that is there already.
+    ///
+    /// # Errors
+    /// Never with addresses of a cluster.
+    pub fn with(cluster: &Cluster, options: &RunOptions, recorder: Recorder) -> Result<Self, ClusterError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = Vec::new();
-        for _ in 0..options.clients {
-            let caller = Arc::new(LibraryCaller::new(&cluster.client(options.deadline)?));
-            let client = Client::new(
-                options.seed,
-                recorder.clone(),
-                caller,
-                options.mix,
-                options.registers,
-            );
-            let pace = Pace {
-                think: options.think,
-                stop: stop.clone(),
-                value_len: options.value_len,
-            };
-            clients.push(tokio::spawn(client.run(pace)));
-        }
+        let clients = spawn(cluster, options, &recorder, &stop, options.clients)?;
         Ok(Self {
+            options: options.clone(),
             recorder,
             stop,
             clients,
+            leaving: Mutex::default(),
         })
+    }
+
+    /// So many further clients, at once; they are part of the same history.
+    ///
+    /// # Errors
+    /// Never with addresses of a cluster.
+    pub fn storm(&self, cluster: &Cluster, clients: u32) -> Result<Storm, ClusterError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let count = usize::try_from(clients).unwrap_or(usize::MAX);
+        let clients = spawn(cluster, &self.options, &self.recorder, &stop, count)?;
+        Ok(Storm { stop, clients })
+    }
+
+    /// Tells a storm's clients to go; [`Self::stop`] waits for them.
+    pub fn calm(&self, storm: Storm) {
+        storm.stop.store(true, Ordering::Relaxed);
+        self.leaving.lock().extend(storm.clients);
     }
 
     /// Answered and open calls so far.
@@ -109,12 +124,45 @@ impl Run {
     /// Lets every client finish its call and gives the history.
     pub async fn stop(self) -> Vec<Operation> {
         self.stop.store(true, Ordering::Relaxed);
-        for client in self.clients {
+        for client in self.clients.into_iter().chain(self.leaving.into_inner()) {
             // A client that panicked leaves its call open, which is what it was.
             let _ = client.await;
         }
         self.recorder.operations()
     }
+}
+
+/// Clients that came at once and will go again.
+pub struct Storm {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+fn spawn(
+    cluster: &Cluster,
+    options: &RunOptions,
+    recorder: &Recorder,
+    stop: &Arc<AtomicBool>,
+    count: usize,
+) -> Result<Vec<JoinHandle<()>>, ClusterError> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let caller = Arc::new(LibraryCaller::new(&cluster.client(options.deadline)?));
+        let client = Client::new(
+            options.seed,
+            recorder.clone(),
+            caller,
+            options.mix,
+            options.registers,
+        );
+        let pace = Pace {
+            think: options.think,
+            stop: stop.clone(),
+            value_len: options.value_len,
+        };
+        clients.push(tokio::spawn(client.run(pace)));
+    }
+    Ok(clients)
 }
 
 /// Everything that can be checked of a history and the cluster it ended with.
@@ -126,6 +174,8 @@ pub async fn settle_and_check(
     operations: &[Operation],
     limit: Duration,
 ) -> Result<Report, ClusterError> {
+    // Also for a report of a cluster that does not settle.
+    cluster.journal().keep_history(operations, &[]);
     cluster.wait_healthy(limit).await?;
     cluster.wait_equal(limit).await?;
     let replicas = cluster.replicas(&Oracle::of(operations)).await?;
@@ -135,6 +185,7 @@ pub async fn settle_and_check(
         &Digests::default(),
         Limits::default(),
     );
+    cluster.journal().keep_history(operations, &report.violations);
     if !report.is_clean() {
         cluster.keep_files();
     }

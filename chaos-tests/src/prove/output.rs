@@ -111,6 +111,7 @@ mod tests {
             facts: serde_json::Value::Null,
             verdict: Verdict::Pass,
             seconds: 1.25,
+            report: None,
             command: "x".to_owned(),
         };
         let mut out = Vec::new();

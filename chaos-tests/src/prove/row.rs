@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::report::Journal;
+
 /// One claim of one issue.
 pub struct Row {
     /// Lower case with hyphens; what `--only` takes.
@@ -33,6 +35,8 @@ pub struct Context {
     pub programs: PathBuf,
     /// The repository's root, where scripts are.
     pub root: PathBuf,
+    /// What the row's run leaves for the report if it fails.
+    pub journal: Journal,
 }
 
 impl Context {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Context, Finding, Row};
+use crate::report::{self, Page};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -38,6 +39,9 @@ pub struct RowResult {
     pub verdict: Verdict,
     pub seconds: f64,
     pub command: String,
+    /// The HTML report of a failed row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
 }
 
 /// The last line.
@@ -94,6 +98,7 @@ pub fn select<'a>(rows: &'a [Row], issue: Option<u32>, only: &[String]) -> Resul
 #[must_use]
 pub fn run(row: &Row, context: &Context) -> RowResult {
     let began = Instant::now();
+    context.journal.clear();
     let found = catch_unwind(AssertUnwindSafe(|| (row.run)(context)));
     let nothing = serde_json::Value::Null;
     let (verdict, measured, facts) = match found {
@@ -108,7 +113,10 @@ pub fn run(row: &Row, context: &Context) -> RowResult {
             nothing,
         ),
     };
+    let command = row.command(context.quick);
+    let report = (verdict == Verdict::Fail).then(|| report(row, &measured, &command, context));
     RowResult {
+        report,
         id: row.id,
         issue: row.issue,
         claim: row.claim,
@@ -117,7 +125,25 @@ pub fn run(row: &Row, context: &Context) -> RowResult {
         facts,
         verdict,
         seconds: began.elapsed().as_secs_f64(),
-        command: row.command(context.quick),
+        command,
+    }
+}
+
+/// Writes the report of a failed row and gives its path, or why there is none.
+fn report(row: &Row, measured: &str, command: &str, context: &Context) -> String {
+    let page = Page {
+        title: &format!("prove {}", row.id),
+        problem: &format!("{}: target {}, measured {measured}", row.claim, row.target),
+        command,
+        lines: &[],
+    };
+    match report::write(
+        &context.root.join("target").join("reports"),
+        &page,
+        &context.journal,
+    ) {
+        Ok(path) => path.display().to_string(),
+        Err(error) => format!("not written: {error}"),
     }
 }
 
@@ -127,6 +153,7 @@ mod tests {
 
     use super::*;
     use crate::prove::{Measurement, RowError};
+    use crate::report::Journal;
 
     #[derive(Serialize)]
     struct Lost(u32);
@@ -169,7 +196,8 @@ mod tests {
         Context {
             quick: true,
             programs: PathBuf::new(),
-            root: PathBuf::new(),
+            root: std::env::temp_dir().join("spine-prove-tests"),
+            journal: Journal::default(),
         }
     }
 
@@ -183,6 +211,9 @@ mod tests {
             measured.push(result.measured);
         }
         assert_eq!(total.to_string(), "1 passed, 3 failed, 1 skipped");
+        let failed = run(&rows()[1], &context());
+        let html = std::fs::read_to_string(failed.report.unwrap()).unwrap();
+        assert!(html.contains("3 lost") && html.contains("cargo prove --only bad --quick"));
         assert_eq!(&measured[..3], ["0 lost", "3 lost", "not measured: no such port"]);
     }
 

@@ -77,6 +77,11 @@ pub struct Plan {
     pub shards: u32,
     /// Further settings of every node, as `section.key=value`.
     pub settings: Vec<String>,
+    /// Further settings of single nodes, in their order; nodes beyond have none.
+    pub node_settings: Vec<Vec<String>>,
+    /// Ports of loopback for clients, peers and administration of each node, for a caller who must know them
+    /// first. Empty: free ones.
+    pub ports: Vec<[u16; 3]>,
 }
 
 impl Plan {
@@ -88,8 +93,18 @@ impl Plan {
             nodes: 3,
             shards: 0,
             settings: Vec::new(),
+            node_settings: Vec::new(),
+            ports: Vec::new(),
         }
     }
+}
+
+/// So many ports of loopback that nobody listens on now.
+///
+/// # Errors
+/// `AddrNotAvailable` where there are not so many.
+pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    ports::free(count)
 }
 
 /// Where `spine-node` is expected: beside the running program, or one directory above it, where
@@ -102,6 +117,17 @@ pub fn find_node_binary() -> Option<PathBuf> {
         .take(2)
         .map(|dir| dir.join("spine-node"))
         .find(|path| path.is_file())
+}
+
+fn ports_of(plan: &Plan) -> io::Result<Vec<[u16; 3]>> {
+    if !plan.ports.is_empty() {
+        return Ok(plan.ports.clone());
+    }
+    let free = ports::free(plan.nodes * 3)?;
+    Ok(free
+        .chunks_exact(3)
+        .map(|three| [three[0], three[1], three[2]])
+        .collect())
 }
 
 /// Running processes. Dropping it kills them all and removes a temporary directory.
@@ -136,16 +162,24 @@ impl LocalCluster {
                 (made.path().to_path_buf(), Some(made))
             }
         };
-        let ports = ports::free(plan.nodes * 3).map_err(LocalClusterError::io("find free ports"))?;
+        let ports = ports_of(&plan).map_err(LocalClusterError::io("find free ports"))?;
         let mut nodes = Vec::new();
-        for (number, ports) in (1..).zip(ports.chunks_exact(3)) {
-            let [grpc, peer, admin] = [0, 1, 2].map(|i| format!("127.0.0.1:{}", ports[i]));
+        for (number, ports) in (1..).zip(ports.into_iter().take(plan.nodes)) {
+            let [grpc, peer, admin] = ports.map(|port| format!("127.0.0.1:{port}"));
             nodes.push(LocalNode::new(number, &plan.node_binary, &dir, grpc, peer, admin));
         }
         let peers: Vec<String> = nodes.iter().map(|node| node.peer_address().to_owned()).collect();
         let endpoints: Vec<String> = nodes.iter().map(|node| node.grpc_address().to_owned()).collect();
         for node in &mut nodes {
-            config::write(node, &peers, &plan.settings)?;
+            let mut settings = plan.settings.clone();
+            settings.extend(
+                plan.node_settings
+                    .get(node.number() - 1)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
+            config::write(node, &peers, &settings)?;
             node.spawn()?;
         }
         let client = SpineClient::builder()

@@ -67,6 +67,33 @@ fn production_refuses_the_development_principal() {
 }
 
 #[test]
+fn production_refuses_a_dial_map() {
+    let dial = "[development]\ndial = [\"127.0.0.1:1=127.0.0.1:2\"]\n";
+    assert_eq!(
+        faults_of(dial),
+        "the configuration has 1 fault:
+  development.dial: is refused in production mode; remove it (spine.toml)"
+    );
+    let development = format!("{dial}[security]\nmode = \"development\"\n");
+    let config = Config::parse(Path::new("spine.toml"), &development).unwrap();
+    assert_eq!(config.development.dial_map()["127.0.0.1:1"], "127.0.0.1:2");
+    assert!(config.warnings()[1].contains("other addresses"));
+}
+
+#[test]
+fn a_dial_map_is_explained() {
+    let text = "[security]\nmode = \"development\"\n[development]\n\
+                dial = [\"a:1\", \"a:1=b:0\", \"a:1=b:2\"]\n";
+    assert_eq!(
+        faults_of(text),
+        "the configuration has 3 faults:
+  development.dial: \"a:1\": write it as peer=instead (spine.toml)
+  development.dial: \"b:0\": nobody can connect to port 0 (spine.toml)
+  development.dial: \"a:1\" stands there twice (spine.toml)"
+    );
+}
+
+#[test]
 fn addresses_are_explained() {
     let text = r#"
 [listen]

@@ -33,9 +33,15 @@ impl Default for Limits {
 /// Searches every register of a history.
 #[must_use]
 pub fn check(operations: &[Operation], limits: Limits) -> Vec<Violation> {
+    check_some(operations, limits, |_| true)
+}
+
+/// Searches the chosen registers of a history.
+#[must_use]
+pub fn check_some(operations: &[Operation], limits: Limits, chosen: impl Fn(&str) -> bool) -> Vec<Violation> {
     let merged = merge_resent(operations);
     let mut registers: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-    for operation in &merged {
+    for operation in merged.iter().filter(|operation| chosen(&operation.key)) {
         registers.entry(&operation.key).or_default().push(operation);
     }
     registers

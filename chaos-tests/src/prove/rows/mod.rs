@@ -3,6 +3,7 @@
 mod catch_up_after_purge;
 mod demo;
 mod determinism;
+mod digest;
 mod fsync_before_ack;
 mod gap;
 mod garbage;
@@ -12,6 +13,7 @@ mod limits;
 mod load_bad_lines;
 mod powercut_sim;
 mod quiet_under_load;
+mod soak_10m;
 mod stale_leader;
 mod start_stop;
 mod support;
@@ -40,4 +42,6 @@ pub const ROWS: &[Row] = &[
     gap::DRAIN,
     gap::ETCD,
     quiet_under_load::ROW,
+    digest::ROW,
+    soak_10m::ROW,
 ];

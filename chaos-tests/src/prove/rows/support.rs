@@ -41,7 +41,18 @@ pub(super) async fn cluster(context: &Context) -> Result<Cluster, RowError> {
         shards: SHARDS,
         programs: context.programs.clone(),
     };
-    Ok(Cluster::start(&options).await?)
+    Ok(Cluster::start(&options).await?.noted_in(context.journal.clone()))
+}
+
+/// The same with a proxy for every link.
+pub(super) async fn linked_cluster(context: &Context, seed: u64) -> Result<Cluster, RowError> {
+    let options = Options {
+        nodes: 3,
+        shards: SHARDS,
+        programs: context.programs.clone(),
+    };
+    let cluster = Cluster::start_linked(&options, seed).await?;
+    Ok(cluster.noted_in(context.journal.clone()))
 }
 
 /// A history's end in a row's text.

@@ -1,0 +1,25 @@
+//! `[development]`: what only tests of whole clusters need. Refused in production mode.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Nothing here changes what a cluster stores or shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Development {
+    /// `peer=instead` each, both `host:port`: where this node connects to when it wants `peer`. Membership
+    /// keeps the true addresses, so that a test can put a bad link between two nodes.
+    pub dial: Vec<String>,
+}
+
+impl Development {
+    /// Peer address -> address to connect to. Entries that are no pair are passed over; validation names them.
+    #[must_use]
+    pub fn dial_map(&self) -> BTreeMap<String, String> {
+        let pairs = self.dial.iter().filter_map(|pair| pair.split_once('='));
+        pairs
+            .map(|(peer, instead)| (peer.to_owned(), instead.to_owned()))
+            .collect()
+    }
+}
