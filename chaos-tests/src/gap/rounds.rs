@@ -34,6 +34,9 @@ pub enum Fault {
     Kill,
     /// SIGSTOP, then SIGCONT.
     Pause,
+    /// Bytes between the node and its peers are lost, in turns those that it sends, those that it gets, and both;
+    /// clients reach it all the time. Needs a cluster with proxies.
+    Silence,
     /// In turns SIGTERM, then a restart, and `node drain`, then its undoing.
     Planned,
 }
@@ -172,6 +175,22 @@ struct SpinePatient<'a> {
 }
 
 impl SpinePatient<'_> {
+    fn silence(&self, victim: usize, turn: u32) {
+        let Some(mesh) = self.cluster.mesh() else {
+            return;
+        };
+        // Every shape meets every node: the shape changes when each node had its turn.
+        let shape = usize::try_from(turn).unwrap_or(0) / self.cluster.nodes() % 3;
+        for peer in (0..self.cluster.nodes()).filter(|peer| *peer != victim) {
+            if shape != 1 {
+                mesh.change_way(victim, peer, |way| way.swallows = true);
+            }
+            if shape != 0 {
+                mesh.change_way(peer, victim, |way| way.swallows = true);
+            }
+        }
+    }
+
     /// Every node leads its share, so that each fault meets the same cluster.
     async fn wait_spread(&self) -> Result<(), ClusterError> {
         let end = Instant::now() + SETTLE;
@@ -225,6 +244,10 @@ impl Patient for SpinePatient<'_> {
                 Ok(Some(closing.closed().await))
             }
             Fault::Pause => Ok(signals::pause(pid).map(|()| None)?),
+            Fault::Silence => {
+                self.silence(victim, turn);
+                Ok(None)
+            }
             Fault::Planned if turn % 2 == 1 => {
                 self.cluster.admin(victim)?.drain_node(false).await?;
                 self.drained = true;
@@ -245,6 +268,11 @@ impl Patient for SpinePatient<'_> {
                 self.cluster.restart(victim)?;
             }
             Fault::Pause => self.cluster.resume(victim)?,
+            Fault::Silence => {
+                if let Some(mesh) = self.cluster.mesh() {
+                    mesh.heal();
+                }
+            }
             Fault::Planned if std::mem::take(&mut self.drained) => {
                 self.cluster.admin(victim)?.drain_node(true).await?;
             }
@@ -296,7 +324,7 @@ impl Patient for EtcdPatient<'_> {
                 self.cluster.kill(leader)?;
                 Ok(Some(closing.closed().await))
             }
-            Fault::Pause | Fault::Planned => Err(ClusterError::from(std::io::Error::other(
+            Fault::Pause | Fault::Silence | Fault::Planned => Err(ClusterError::from(std::io::Error::other(
                 "only kills are compared with etcd",
             ))),
         }

@@ -12,7 +12,8 @@ use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
 const CLIENTS: usize = 64;
 const FAULTS: u32 = 100;
-const FAULTS_QUICK: u32 = 6;
+/// Every kind of a fault meets some node.
+const FAULTS_QUICK: u32 = 9;
 /// Kills of etcd take seconds each.
 const ETCD_FAULTS: u32 = 20;
 const ETCD_FAULTS_QUICK: u32 = 2;
@@ -43,6 +44,14 @@ pub(super) const PAUSE: Row = Row {
     claim: "a node freezes (SIGSTOP) with all connections open: the longest call of 64 clients",
     target: "p99 <= 500 ms (gate 850), 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Pause, Some(500.0)),
+};
+
+pub(super) const ONE_WAY: Row = Row {
+    id: "gap-one-way",
+    issue: 3,
+    claim: "a node loses what it sends to its peers, what they send to it, or both, in turns: the longest call of 64 clients",
+    target: "p99 <= 500 ms (gate 850), 0 failed calls, 0 lost",
+    run: |context| run(context, Fault::Silence, Some(500.0)),
 };
 
 pub(super) const DRAIN: Row = Row {
@@ -100,7 +109,10 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
             shards: SHARDS,
             programs: context.programs.clone(),
         };
-        let mut cluster = Cluster::start_with_defaults(&options).await?;
+        let mut cluster = match fault {
+            Fault::Silence => Cluster::start_linked_with_defaults(&options, 3).await?,
+            _ => Cluster::start_with_defaults(&options).await?,
+        };
         let gap = spine_rounds(&mut cluster, rounds).await?;
         Finding::of(&Measured { goal_ms, gap })
     })

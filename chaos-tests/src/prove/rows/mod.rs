@@ -39,6 +39,7 @@ pub const ROWS: &[Row] = &[
     gap::NONE,
     gap::KILL,
     gap::PAUSE,
+    gap::ONE_WAY,
     gap::DRAIN,
     gap::ETCD,
     quiet_under_load::ROW,
