@@ -127,12 +127,9 @@ impl Dispatcher {
     /// # Errors
     /// `STORE_DAMAGED`
     pub fn shown(&self, entry: &FeedEntry, prefix: &[u8]) -> Result<WatchResponse, SpineError> {
-        let asked_for = entry
-            .changes
-            .iter()
-            .filter(|change| change.key.starts_with(prefix));
-        let changes = asked_for.map(|change| (&change.key, change.record.as_ref()));
-        watch::event(&self.executor.subject_key, entry.index, changes)
+        let changes = entry.changes.iter();
+        let changes = changes.map(|change| (&change.key, change.record.as_ref()));
+        watch::event(&self.executor.subject_key, prefix, entry.index, changes)
     }
 }
 

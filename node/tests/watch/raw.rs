@@ -7,7 +7,11 @@ use spine_proto::records::v1::{WatchRequest, WatchResponse};
 use tonic::{Status, Streaming};
 
 /// A running watch of `watched`.
-pub(crate) struct Raw(Streaming<WatchResponse>);
+pub(crate) struct Raw {
+    stream: Streaming<WatchResponse>,
+    /// Highest index answered so far.
+    last: Option<u64>,
+}
 
 /// How it ended.
 #[derive(Debug)]
@@ -39,14 +43,24 @@ impl Raw {
             whole_shard: false,
         };
         match client.watch(request).await {
-            Ok(answer) => Ok(Self(answer.into_inner())),
+            Ok(answer) => Ok(Self {
+                stream: answer.into_inner(),
+                last: None,
+            }),
             Err(status) => Err(End::of(&status)),
         }
     }
 
     pub(crate) async fn next(&mut self) -> Result<WatchResponse, End> {
-        match self.0.message().await {
-            Ok(Some(message)) => Ok(message),
+        match self.stream.message().await {
+            Ok(Some(message)) => {
+                assert!(
+                    self.last.is_none_or(|last| message.index > last),
+                    "indexes rise, of marks too"
+                );
+                self.last = Some(message.index);
+                Ok(message)
+            }
             Ok(None) => panic!("a watch ends with a status"),
             Err(status) => Err(End::of(&status)),
         }

@@ -72,16 +72,18 @@ pub fn prefix(subject_key: &SubjectKey, request: &WatchRequest) -> Result<Bytes,
     })
 }
 
-/// The changes of one log entry as callers see them.
+/// The changes of one log entry as callers see them: of the keys with this prefix, whatever else it changed.
 ///
 /// # Errors
 /// `STORE_DAMAGED` where a key or a record is not what was written.
 pub fn event<'a>(
     subject_key: &SubjectKey,
+    prefix: &[u8],
     index: u64,
     changes: impl Iterator<Item = (&'a Key, Option<&'a Record>)>,
 ) -> Result<WatchResponse, SpineError> {
-    let changes = changes.map(|(key, record)| change(subject_key, key, record));
+    let asked_for = changes.filter(|(key, _)| key.starts_with(prefix));
+    let changes = asked_for.map(|(key, record)| change(subject_key, key, record));
     Ok(WatchResponse {
         index,
         changes: changes.collect::<Result<_, Failure>>()?,
@@ -157,7 +159,14 @@ mod tests {
             revision: 9,
             value: frame::encode(b"value"),
         };
-        let shown = event(&subjects, 9, [(&one, Some(&record)), (&two, None)].into_iter()).unwrap();
+        let all = prefix(&subjects, &request(true)).unwrap();
+        let shown = event(
+            &subjects,
+            &all,
+            9,
+            [(&one, Some(&record)), (&two, None)].into_iter(),
+        )
+        .unwrap();
         let [put, removed] = &shown.changes[..] else {
             panic!()
         };
@@ -169,8 +178,11 @@ mod tests {
         assert_eq!((value.revision, &value.value[..]), (9, &b"value"[..]));
         assert_eq!(removed.key.as_ref().unwrap().routing_key, "abd");
         assert!(removed.record.is_none());
+        let own = prefix(&subjects, &request(false)).unwrap();
+        let shown = event(&subjects, &own, 9, [(&one, None), (&two, None)].into_iter()).unwrap();
+        assert_eq!(shown.changes.len(), 1, "one entry may change keys of others too");
         record.value = Bytes::from_static(b"no frame of ours");
-        let damaged = event(&subjects, 9, [(&one, Some(&record))].into_iter());
+        let damaged = event(&subjects, &all, 9, [(&one, Some(&record))].into_iter());
         assert_eq!(damaged.err().unwrap().reason, "STORE_DAMAGED");
     }
 }
