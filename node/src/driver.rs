@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use spine_consensus::elections::{Action, ElectionDriver, GroupView, NodesView};
 use spine_consensus::group::GroupStatus;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::announce::Announcer;
 use crate::entropy::Entropy;
+use crate::fitness::Fitness;
 use crate::shard::host::{Host, Shard};
 
 /// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
 pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
+/// A group that waits for its disk must not hold up the others.
+const LOOK_TIME: Duration = Duration::from_millis(100);
 /// A follower this many entries behind may take leadership: it catches up within the transfer.
 const CAUGHT_UP_ENTRIES_MAX: u64 = 64;
 
@@ -30,6 +33,7 @@ pub struct Driver {
     host: Arc<Host>,
     nodes: Arc<dyn NodesSource>,
     entropy: Arc<Entropy>,
+    fitness: Fitness,
     elections: ElectionDriver,
     announcer: Announcer,
     started: Instant,
@@ -38,11 +42,18 @@ pub struct Driver {
 impl Driver {
     /// A driver for this node.
     #[must_use]
-    pub fn new(node_id: u64, host: Arc<Host>, nodes: Arc<dyn NodesSource>, entropy: Arc<Entropy>) -> Self {
+    pub fn new(
+        node_id: u64,
+        host: Arc<Host>,
+        nodes: Arc<dyn NodesSource>,
+        entropy: Arc<Entropy>,
+        fitness: Fitness,
+    ) -> Self {
         Self {
             host,
             nodes,
             entropy,
+            fitness,
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
             started: Instant::now(),
@@ -57,9 +68,14 @@ impl Driver {
             ticks.tick().await;
             let mut leading = Vec::new();
             for shard in self.host.all() {
-                if self.look_at(&shard).await {
+                let looked = timeout(LOOK_TIME, self.look_at(&shard));
+                if looked.await.unwrap_or_else(|_| shard.group.status().leading) {
                     leading.push(shard.group.identity().shard);
                 }
+            }
+            if self.fitness.is_stalled() {
+                // A group whose vote cannot be saved believes that it leads, whoever was elected meanwhile.
+                leading.clear();
             }
             self.nodes.publish_leading(leading);
         }

@@ -20,11 +20,14 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{AdvancedClock, Clock};
 use crate::cluster::bootstrap::{BootstrapError, PlanFiles, node_id_in};
 use crate::data_dir::{self, DataDirError, Membership};
+use crate::disk_guard::DiskGuard;
 use crate::dispatch::call::Dispatcher;
 use crate::dispatch::execute::Executor;
 use crate::dispatch::forward::Forwarder;
 use crate::driver::Driver;
 use crate::entropy::Entropy;
+use crate::events::{Event, EventKind, Events};
+use crate::fitness::Fitness;
 use crate::gateway::edge::DispatcherSource;
 use crate::housekeeping::Housekeeper;
 use crate::peers::NodePeers;
@@ -120,6 +123,10 @@ pub struct Inner {
     pub peers: Arc<NodePeers>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Whether the disk lets this node lead and write.
+    pub fitness: Fitness,
+    /// What happened here of late.
+    pub events: Arc<Events>,
     /// When the process started.
     pub started: Instant,
     /// Set while stopping.
@@ -161,6 +168,8 @@ impl Inner {
                 host: Arc::new(Host::new(limits)),
                 peers: Arc::new(peers),
                 metrics: Arc::new(Metrics::new()),
+                fitness: Fitness::default(),
+                events: Arc::default(),
                 started: Instant::now(),
                 draining: AtomicBool::new(false),
                 running: Mutex::new(None),
@@ -287,6 +296,10 @@ impl Inner {
         let wal = self.open_wal(store_uuid).await?;
         let fatal = self.fatal.clone();
         let on_failure: spine_storage::replica::OnFailure = Arc::new(move |_, error| {
+            if matches!(error, ReplicaError::Full) {
+                tracing::warn!(%error, "put a checkpoint off");
+                return;
+            }
             tracing::error!(%error, "write checkpoint");
             // A replica that halted says so in its status; others go on. After a failed write or sync nobody knows
             // what the disk holds: the process ends, and the log replays it after a restart.
@@ -412,6 +425,7 @@ impl Inner {
         let executor = Executor {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&self.entropy),
+            fitness: self.fitness.clone(),
             subject_key: spine_statemachine::key::SubjectKey::new(subject_key),
         };
         let dispatcher = Arc::new(Dispatcher::new(
@@ -438,11 +452,24 @@ impl Inner {
             Arc::clone(&self.host),
             Arc::clone(&self.peers) as _,
             Arc::clone(&self.entropy),
+            self.fitness.clone(),
         );
         self.spawn(driver.run());
         self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), clock).run());
         self.watch_log();
+        if let Some(running) = self.running() {
+            self.spawn(DiskGuard::new(Arc::clone(self), running.wal.clone()).run());
+        }
         Ok(())
+    }
+
+    /// Remembers what happened, for operators.
+    pub fn note(&self, kind: EventKind, shard: Option<u32>) {
+        self.events.note(Event {
+            at_ms: self.clock.now_ms(),
+            kind,
+            shard,
+        });
     }
 
     /// A log that cannot be written ends the process: what is on the disk is no longer known.

@@ -253,6 +253,7 @@ impl Inner {
         if self.is_draining() {
             reasons.push("draining".to_string());
         }
+        reasons.extend(self.fitness.trouble().map(|trouble| trouble.to_string()));
         for shard in self.host.all() {
             let number = shard.group.identity().shard;
             if let Some(stopped) = shard.group.status().stopped {

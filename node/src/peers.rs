@@ -26,6 +26,7 @@ use spine_proto::storage::v1::ClusterPlan;
 use tokio::time::Instant;
 
 use crate::driver::NodesSource;
+use crate::fitness::Trouble;
 use crate::node::Inner;
 
 /// A snapshot whose receiver is silent for this long is given up.
@@ -207,6 +208,10 @@ fn unavailable(reason: &str) -> pb::GroupResponse {
     }
 }
 
+fn brings_entries(request: &pb::GroupRequest) -> bool {
+    matches!(&request.kind, Some(pb::group_request::Kind::Append(append)) if !append.entries.is_empty())
+}
+
 #[async_trait]
 impl PeerHandler for Inbound {
     async fn handle(&self, _from: NodeId, body: Body) -> Body {
@@ -214,6 +219,12 @@ impl PeerHandler for Inbound {
             return Body::Response(unavailable("stopped"));
         };
         match body {
+            Body::Request(request)
+                if brings_entries(&request) && node.fitness.trouble() == Some(Trouble::DiskFull) =>
+            {
+                // Consensus would take them and end at the first failed write.
+                Body::Response(unavailable("the disk of this node is full"))
+            }
             Body::Request(request) => Body::Response(match node.host.shard(request.shard) {
                 Some(shard) => shard.group.handle(request).await,
                 None => unavailable("no replica of this shard here"),
@@ -239,6 +250,9 @@ impl PeerHandler for Inbound {
         let Some(node) = self.0.upgrade() else {
             return unavailable("stopped");
         };
+        if node.fitness.trouble() == Some(Trouble::DiskFull) {
+            return unavailable("the disk of this node is full");
+        }
         match node.host.shard(start.shard) {
             Some(shard) => shard.group.receive_snapshot(start, &mut Inflow(parts)).await,
             None => unavailable("no replica of this shard here"),

@@ -177,7 +177,7 @@ impl Node {
 }
 
 /// The follower with the longest matching log whose node is heard.
-fn best_successor(inner: &Inner, shard: &crate::shard::host::Shard) -> Option<u64> {
+pub(crate) fn best_successor(inner: &Inner, shard: &crate::shard::host::Shard) -> Option<u64> {
     let identity = shard.group.identity();
     let liveness = inner.peers.links().liveness().borrow().clone();
     let is_up = |node: u64| {

@@ -88,6 +88,8 @@ reasons! {
         NOT_INITIALISED: "The cluster has no shape yet.",
         NODE_UNREACHABLE: "A node of the cluster to be does not answer.",
         NODE_REFUSED: "A node refused to become part of the cluster; the message says why.",
+        DISK_STALLED: "The disk of the node that would write does not answer; another node takes over.",
+        DISK_FULL: "The disk of the node that would write is full; another node takes over, if one has room.",
         REPLICA_STOPPED: "The replica on this node has stopped.",
     }
     NotLeader {

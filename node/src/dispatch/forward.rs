@@ -14,6 +14,7 @@ use spine_services::{Principal, SpineError};
 use tokio::time::Instant;
 
 use super::failure::{ExecuteError, outcome_unknown};
+use crate::fitness::Trouble;
 use crate::peers::NodePeers;
 
 /// Sends executions to other nodes.
@@ -119,6 +120,7 @@ fn to_failure(error: ExecuteError) -> pb::Failure {
             message: String::new(),
             detail: Bytes::new(),
         },
+        ExecuteError::Unfit(trouble) => trouble.error().to_failure(),
         ExecuteError::Unknown => outcome_unknown().to_failure(),
         ExecuteError::Final(error) => error.to_failure(),
     }
@@ -133,7 +135,10 @@ fn from_failure(failure: &pb::Failure) -> ExecuteError {
         KIND_NO_QUORUM => ExecuteError::NoQuorum,
         _ => match SpineError::from_failure(failure) {
             error if error.reason == "OUTCOME_UNKNOWN" => ExecuteError::Unknown,
-            error => ExecuteError::Final(error),
+            error => match Trouble::of_reason(&error.reason) {
+                Some(trouble) => ExecuteError::Unfit(trouble),
+                None => ExecuteError::Final(error),
+            },
         },
     }
 }

@@ -23,6 +23,12 @@ pub struct Shard {
     pub shard: u32,
 }
 
+/// Label of what is wrong with the disk: `disk_stalled` or `disk_full`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DiskTrouble {
+    pub trouble: &'static str,
+}
+
 /// Label of another node: its node id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Peer {

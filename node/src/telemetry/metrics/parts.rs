@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::labels::{Build, Operation, Peer, Request, Shard};
+use super::labels::{Build, DiskTrouble, Operation, Peer, Request, Shard};
 use super::register::{Level, NewSeconds, Register, Seconds};
 use crate::version;
 
@@ -83,6 +83,8 @@ pub struct StorageMetrics {
     pub wal_bytes: Counter,
     pub delta_bytes: Level,
     pub free_bytes: Level,
+    pub disk_trouble: Family<DiskTrouble, Level>,
+    pub disk_troubles: Family<DiskTrouble, Counter>,
 }
 
 impl StorageMetrics {
@@ -99,6 +101,16 @@ impl StorageMetrics {
                 "spine_storage_free_bytes",
                 "",
                 "Free space where the data directory is",
+            ),
+            disk_trouble: to.add(
+                "spine_storage_disk_trouble",
+                "trouble",
+                "1 while the disk keeps this node from leading and writing",
+            ),
+            disk_troubles: to.add(
+                "spine_storage_disk_troubles",
+                "trouble",
+                "Times that the disk began to keep this node from leading and writing",
             ),
         }
     }
