@@ -24,6 +24,7 @@ pub mod housekeeping;
 pub mod node;
 pub mod operate;
 pub mod peers;
+pub mod repair;
 pub mod shard;
 pub mod start;
 pub mod status;

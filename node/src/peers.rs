@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use crate::driver::NodesSource;
 use crate::fitness::Trouble;
 use crate::node::Inner;
+use crate::repair;
 
 /// A snapshot whose receiver is silent for this long is given up.
 const SNAPSHOT_IDLE: Duration = Duration::from_secs(10);
@@ -151,7 +152,7 @@ impl SnapshotParts for Outflow {
     }
 }
 
-struct Inflow(SnapshotReceiver);
+pub(crate) struct Inflow(pub(crate) SnapshotReceiver);
 
 #[async_trait]
 impl SnapshotInflow for Inflow {
@@ -202,7 +203,7 @@ impl NodesSource for NodePeers {
 /// Answers what other nodes ask.
 struct Inbound(Weak<Inner>);
 
-fn unavailable(reason: &str) -> pb::GroupResponse {
+pub(crate) fn unavailable(reason: &str) -> pb::GroupResponse {
     pb::GroupResponse {
         kind: Some(pb::group_response::Kind::Unavailable(reason.to_string())),
     }
@@ -214,7 +215,7 @@ fn brings_entries(request: &pb::GroupRequest) -> bool {
 
 #[async_trait]
 impl PeerHandler for Inbound {
-    async fn handle(&self, _from: NodeId, body: Body) -> Body {
+    async fn handle(&self, from: NodeId, body: Body) -> Body {
         let Some(node) = self.0.upgrade() else {
             return Body::Response(unavailable("stopped"));
         };
@@ -225,6 +226,11 @@ impl PeerHandler for Inbound {
                 // Consensus would take them and end at the first failed write.
                 Body::Response(unavailable("the disk of this node is full"))
             }
+            Body::Request(pb::GroupRequest {
+                shard,
+                kind: Some(pb::group_request::Kind::PullSnapshot(request)),
+                ..
+            }) => Body::Response(repair::offered(&node, from, shard, request).await),
             Body::Request(request) => Body::Response(match node.host.shard(request.shard) {
                 Some(shard) => shard.group.handle(request).await,
                 None => unavailable("no replica of this shard here"),
@@ -255,7 +261,7 @@ impl PeerHandler for Inbound {
         }
         match node.host.shard(start.shard) {
             Some(shard) => shard.group.receive_snapshot(start, &mut Inflow(parts)).await,
-            None => unavailable("no replica of this shard here"),
+            None => node.deliveries.take(start, parts).await,
         }
     }
 }

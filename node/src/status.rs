@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use spine_proto::admin::v1 as pb;
 use spine_proto::storage::v1::ClusterPlan;
 
-use crate::shard::host::Shard;
+use crate::shard::host::{Absent, Shard};
 use crate::shard::map::META_SHARD;
 
 /// Replicas whose applied index is this far behind keep a cluster from being healthy.
@@ -43,6 +43,23 @@ pub fn shard_summary(shard: &Shard, node_id: u64, slots: (u32, u32)) -> pb::Shar
                 (None, false) => "following".to_string(),
             },
         }],
+    }
+}
+
+/// A replica that does not run.
+#[must_use]
+pub fn absent_summary(shard: u32, node_id: u64, absent: &Absent) -> pb::ShardSummary {
+    let state = if absent.repairing { "repairing" } else { "stopped" };
+    pb::ShardSummary {
+        shard,
+        replicas: vec![pb::ReplicaSummary {
+            node_id,
+            replica_id: absent.replica_id,
+            reachable: true,
+            state: state.to_string(),
+            ..pb::ReplicaSummary::default()
+        }],
+        ..pb::ShardSummary::default()
     }
 }
 

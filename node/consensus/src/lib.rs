@@ -8,6 +8,7 @@ mod log_adapter;
 pub mod net;
 mod network_adapter;
 pub mod peers;
+pub mod repair;
 mod runtime;
 mod snapshot;
 mod state_adapter;

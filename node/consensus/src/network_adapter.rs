@@ -192,7 +192,7 @@ impl RaftNetworkV2<SpineRaft> for Network {
         let sending = pin!(self.peers.send_snapshot(
             self.node_id,
             start,
-            Box::new(Feed { source, ended: false })
+            Box::new(Feed::new(source))
         ));
         let response = match select(sending, pin!(cancel)).await {
             Either::Left((response, _)) => {
@@ -239,9 +239,15 @@ impl RaftNetworkV2<SpineRaft> for Network {
 }
 
 /// Pulls a snapshot out of the store as fast as the connection takes it.
-struct Feed {
+pub(crate) struct Feed {
     source: SnapshotSource,
     ended: bool,
+}
+
+impl Feed {
+    pub(crate) fn new(source: SnapshotSource) -> Self {
+        Self { source, ended: false }
+    }
 }
 
 #[async_trait]

@@ -29,6 +29,12 @@ pub struct DiskTrouble {
     pub trouble: &'static str,
 }
 
+/// Label of a try to run a stopped replica again: `done` or `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Repair {
+    pub outcome: &'static str,
+}
+
 /// Label of another node: its node id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Peer {

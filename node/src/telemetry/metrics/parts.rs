@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::labels::{Build, DiskTrouble, Operation, Peer, Request, Shard};
+use super::labels::{Build, DiskTrouble, Operation, Peer, Repair, Request, Shard};
 use super::register::{Level, NewSeconds, Register, Seconds};
 use crate::version;
 
@@ -38,6 +38,8 @@ impl GatewayMetrics {
 pub struct ShardMetrics {
     pub leaders: Level,
     pub applied_index: Family<Shard, Level>,
+    pub repairs: Family<Repair, Counter>,
+    pub stopped: Level,
 }
 
 impl ShardMetrics {
@@ -45,6 +47,16 @@ impl ShardMetrics {
         Self {
             leaders: to.add("spine_shard_leaders", "", "Groups this node leads"),
             applied_index: to.add("spine_shard_applied_index", "shard", "Last log index applied"),
+            repairs: to.add(
+                "spine_shard_repairs",
+                "outcome",
+                "Tries to run a stopped replica again",
+            ),
+            stopped: to.add(
+                "spine_shard_stopped",
+                "",
+                "Replicas of this node that do not run",
+            ),
         }
     }
 }

@@ -260,10 +260,22 @@ impl GroupLog {
             sources.push((slot.id, self.shared.source(slot)?));
         }
         drop(group);
-        sources
+        let read: io::Result<Vec<_>> = sources
             .into_iter()
             .map(|(id, source)| Ok((id, source.read()?)))
-            .collect()
+            .collect();
+        if let Err(error) = &read
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            self.index.lock().damage = Some(error.to_string());
+        }
+        read
+    }
+
+    /// What a reader of this log found that is not as it was written, if anything.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.index.lock().damage.clone()
     }
 
     /// Bytes of the largest entry that can be appended.
