@@ -70,6 +70,7 @@ impl DiskGuard {
             let before = self.node.fitness.trouble();
             let trouble = self.health.look(self.started.elapsed(), &seen);
             self.node.fitness.set(trouble);
+            self.node.fitness.set_exhausted(self.health.is_exhausted());
             if before != trouble {
                 self.tell(before, trouble);
             }

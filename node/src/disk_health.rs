@@ -31,6 +31,8 @@ pub struct Seen {
 pub struct DiskHealth {
     watermark_bytes: u64,
     full: bool,
+    /// Not even what consensus itself needs is written any more.
+    exhausted: bool,
     stalled: bool,
     /// Since when nothing slow was seen of a disk that had stalled.
     calm_since: Option<Duration>,
@@ -45,6 +47,7 @@ impl DiskHealth {
         Self {
             watermark_bytes,
             full: false,
+            exhausted: false,
             stalled: false,
             calm_since: None,
             probed: false,
@@ -71,6 +74,16 @@ impl DiskHealth {
         };
         let low = seen.free_bytes.map_or(self.full, |free| free < wanted);
         self.full = low || seen.log_waits;
+        let reserve = self.watermark_bytes / 2;
+        let used_up = seen.free_bytes.map_or(self.exhausted, |free| free < reserve);
+        self.exhausted = used_up || seen.log_waits;
+    }
+
+    /// Whether the log takes no more entries of leaders elsewhere. The upper half of the room below the watermark is
+    /// for entries under way and for the first ones of new leaders, without which nobody could read.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted
     }
 
     fn look_for_stalls(&mut self, now: Duration, seen: &Seen) {
@@ -163,7 +176,11 @@ mod tests {
         let mut disk = DiskHealth::new(100 * MIB);
         assert_eq!(disk.look(ms(0), &free(100 * MIB)), None);
         assert_eq!(disk.look(ms(1), &free(100 * MIB - 1)), Some(Trouble::DiskFull));
+        assert!(!disk.is_exhausted());
+        disk.look(ms(1), &free(50 * MIB - 1));
+        assert!(disk.is_exhausted());
         assert_eq!(disk.look(ms(2), &free(110 * MIB)), Some(Trouble::DiskFull));
+        assert!(!disk.is_exhausted());
         let unknown = Seen::default();
         assert_eq!(disk.look(ms(3), &unknown), Some(Trouble::DiskFull));
         assert_eq!(disk.look(ms(4), &free(125 * MIB)), None);

@@ -1,6 +1,8 @@
 //! Whether this node's disk lets it lead and write, for everybody on the node who must know.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use spine_services::{ErrorKind, SpineError};
 use tokio::sync::watch;
@@ -69,12 +71,14 @@ impl fmt::Display for Trouble {
 #[derive(Clone)]
 pub struct Fitness {
     trouble: watch::Sender<Option<Trouble>>,
+    exhausted: Arc<AtomicBool>,
 }
 
 impl Default for Fitness {
     fn default() -> Self {
         Self {
             trouble: watch::Sender::new(None),
+            exhausted: Arc::default(),
         }
     }
 }
@@ -93,6 +97,17 @@ impl Fitness {
             *known = trouble;
             changed
         });
+    }
+
+    /// Whether entries of leaders elsewhere are refused.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Ordering::Acquire)
+    }
+
+    /// Says whether they are.
+    pub fn set_exhausted(&self, exhausted: bool) {
+        self.exhausted.store(exhausted, Ordering::Release);
     }
 
     /// Whether consensus here may wait for the disk without an end, so that nothing should wait for it.

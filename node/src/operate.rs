@@ -198,9 +198,12 @@ impl Inner {
             .iter()
             .map(|shard| self.summary(shard, running.as_deref()))
             .collect();
-        shards.extend(self.host.absent().iter().map(|(shard, absent)| {
-            absent_summary(*shard, addresses.node_id, absent)
-        }));
+        shards.extend(
+            self.host
+                .absent()
+                .iter()
+                .map(|(shard, absent)| absent_summary(*shard, addresses.node_id, absent)),
+        );
         shards.sort_by_key(|summary| summary.shard);
         let liveness = self.peers.links().liveness().borrow().clone();
         let peers = liveness.peers.iter().map(|(node, peer)| pb::PeerSummary {
@@ -269,7 +272,11 @@ impl Inner {
         }
         reasons.extend(self.fitness.trouble().map(|trouble| trouble.to_string()));
         for (number, absent) in self.host.absent() {
-            let state = if absent.repairing { "is being repaired" } else { "stopped" };
+            let state = if absent.repairing {
+                "is being repaired"
+            } else {
+                "stopped"
+            };
             reasons.push(format!("shard {number} {state}: {}", absent.reason));
         }
         for shard in self.host.all() {

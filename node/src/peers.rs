@@ -220,9 +220,7 @@ impl PeerHandler for Inbound {
             return Body::Response(unavailable("stopped"));
         };
         match body {
-            Body::Request(request)
-                if brings_entries(&request) && node.fitness.trouble() == Some(Trouble::DiskFull) =>
-            {
+            Body::Request(request) if brings_entries(&request) && node.fitness.is_exhausted() => {
                 // Consensus would take them and end at the first failed write.
                 Body::Response(unavailable("the disk of this node is full"))
             }

@@ -61,7 +61,7 @@ pub(super) struct Stage {
     pub(super) world: World,
     pub(super) machines: Rc<Nodes>,
     nodes: usize,
-    desk: Rc<RefCell<Desk>>,
+    pub(super) desk: Rc<RefCell<Desk>>,
     pub(super) recorder: Recorder,
     stop: Arc<AtomicBool>,
     /// Clients that have made their last call.

@@ -9,7 +9,8 @@ use spine_storage::disk::SimDisk;
 
 use super::SimOptions;
 use super::cluster::Nodes;
-use super::plan::Plan;
+use super::faults::Order;
+use super::plan::{Fault, Plan, Step};
 use super::report::{SimReport, finish};
 use super::run::Stage;
 use super::thread::alone;
@@ -77,6 +78,43 @@ impl Scene<'_> {
         ok.count()
     }
 
+    /// Calls that ended without success for this reason.
+    #[must_use]
+    pub fn failed_for(&self, word: &str) -> usize {
+        let operations = self.stage.recorder.operations();
+        let failed = operations.iter().filter(
+            |op| matches!(&op.outcome, Outcome::Failed { reason } | Outcome::Unknown { reason } if reason == word),
+        );
+        failed.count()
+    }
+
+    /// Kills a node's process.
+    pub fn kill(&mut self, node: usize) {
+        self.stage.world.begin(&kill(node));
+    }
+
+    /// Starts it again.
+    pub fn restart(&mut self, node: usize) {
+        self.stage.world.end(&kill(node));
+    }
+
+    /// Every node makes a checkpoint of every shard and purges its logs up to there.
+    ///
+    /// # Errors
+    /// What an invariant says.
+    pub fn compact(&mut self) -> Result<(), String> {
+        let nodes = self.nodes;
+        let wanted = self.stage.desk.borrow().compacted + u32::try_from(nodes).unwrap_or(0);
+        let orders = (0..nodes).map(Order::Compact);
+        self.stage.desk.borrow_mut().orders.extend(orders);
+        let desk = self.stage.desk.clone();
+        let limit = Duration::from_secs(30);
+        self.stage.world.until(limit, "logs are purged", |_| {
+            let desk = desk.borrow();
+            desk.orders.is_empty() && desk.compacted >= wanted
+        })
+    }
+
     /// Lets time pass.
     ///
     /// # Errors
@@ -125,12 +163,26 @@ impl Cluster<'_> {
         leader_of(self.machines, self.nodes, shard)
     }
 
+    /// A node that runs.
+    #[must_use]
+    pub fn node(&self, node: usize) -> Option<Arc<Inner>> {
+        self.machines.inner(node)
+    }
+
     /// What is wrong with a node's disk, as it sees it.
     #[must_use]
     pub fn trouble(&self, node: usize) -> Option<Trouble> {
         self.machines
             .inner(node)
             .and_then(|inner| inner.fitness.trouble())
+    }
+}
+
+fn kill(node: usize) -> Step {
+    Step {
+        at: Duration::ZERO,
+        lasts: Duration::ZERO,
+        fault: Fault::Kill(vec![node]),
     }
 }
 

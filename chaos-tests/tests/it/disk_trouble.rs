@@ -138,12 +138,19 @@ fn writes_on_full_disks_are_refused_with_their_reason_and_reads_go_on() {
     play(11, |scene| {
         for node in 0..3 {
             let disk = scene.disk(node);
-            disk.fill(Some(disk.used_bytes() + (64 << 10)));
+            disk.fill(Some(disk.used_bytes() + (100 << 10)));
         }
         scene.until(SECOND, "all are full", |cluster| {
             (0..3).all(|node| cluster.trouble(node) == Some(Trouble::DiskFull))
         })?;
-        progress(scene, 3 * SECOND)?;
+        let before = scene.acknowledged();
+        scene.pass(20 * SECOND)?;
+        let (reads, refused) = (scene.acknowledged() - before, scene.failed_for("DISK_FULL"));
+        if reads < 4 || refused < 4 {
+            return Err(format!(
+                "{reads} reads succeeded, {refused} writes were told DISK_FULL"
+            ));
+        }
         for node in 0..3 {
             scene.disk(node).fill(None);
         }

@@ -3,4 +3,5 @@
 mod disk_trouble;
 mod group;
 mod regressions;
+mod repair;
 mod seeds;

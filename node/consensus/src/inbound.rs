@@ -152,7 +152,7 @@ impl RaftGroup {
         &self,
         start: pb::SnapshotStart,
         inflow: &mut dyn SnapshotInflow,
-    ) -> Result<spine_proto::storage::v1::Vote, String> {
+    ) -> Result<v1::Vote, String> {
         let vote = start
             .vote
             .as_ref()

@@ -189,11 +189,10 @@ impl RaftNetworkV2<SpineRaft> for Network {
             vote: Some(convert::vote_to_pb(&vote)),
             header: Some(source.header()),
         };
-        let sending = pin!(self.peers.send_snapshot(
-            self.node_id,
-            start,
-            Box::new(Feed::new(source))
-        ));
+        let sending = pin!(
+            self.peers
+                .send_snapshot(self.node_id, start, Box::new(Feed::new(source)))
+        );
         let response = match select(sending, pin!(cancel)).await {
             Either::Left((response, _)) => {
                 response.map_err(|error| StreamingError::from(rpc_error(&error)))?

@@ -57,9 +57,7 @@ impl Deliveries {
         }
         match outcome.await {
             Ok(Ok(())) => pb::GroupResponse {
-                kind: Some(pb::group_response::Kind::Snapshot(
-                    pb::SnapshotResponse::default(),
-                )),
+                kind: Some(pb::group_response::Kind::Snapshot(pb::SnapshotResponse::default())),
             },
             Ok(Err(reason)) => unavailable(&reason),
             Err(_) => unavailable("stopped"),

@@ -176,7 +176,9 @@ impl Supervisor {
 
     fn put_off(&mut self, number: u32, fault: Fault) {
         self.count("failed");
-        let Some(patient) = self.patients.get_mut(&number) else { return };
+        let Some(patient) = self.patients.get_mut(&number) else {
+            return;
+        };
         tracing::warn!(shard = number, %fault, tries = patient.tries, "replica cannot run yet");
         let replica_id = self.node.host.absent().get(&number).map_or(0, |a| a.replica_id);
         self.node.host.remove(
