@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::announce::Announcer;
 use crate::entropy::Entropy;
 use crate::fitness::Fitness;
+use crate::leader_log::LeaderLog;
 use crate::shard::host::{Host, Shard};
 
 /// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
@@ -34,6 +35,7 @@ pub struct Driver {
     nodes: Arc<dyn NodesSource>,
     entropy: Arc<Entropy>,
     fitness: Fitness,
+    leaders: LeaderLog,
     elections: ElectionDriver,
     announcer: Announcer,
     started: Instant,
@@ -48,12 +50,14 @@ impl Driver {
         nodes: Arc<dyn NodesSource>,
         entropy: Arc<Entropy>,
         fitness: Fitness,
+        leaders: LeaderLog,
     ) -> Self {
         Self {
             host,
             nodes,
             entropy,
             fitness,
+            leaders,
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
             started: Instant::now(),
@@ -104,7 +108,12 @@ impl Driver {
             },
         };
         let now = self.started.elapsed();
-        match self.elections.decide(now, &view, &nodes, self.entropy.fraction()) {
+        self.leaders.sees(view.shard, &status, !nodes.self_unfit);
+        let action = self.elections.decide(now, &view, &nodes, self.entropy.fraction());
+        if let Some(action) = action {
+            self.leaders.acts(view.shard, action);
+        }
+        match action {
             Some(Action::Initialize) => {
                 if let Err(error) = group.initialize().await {
                     tracing::error!(shard = view.shard, %error, "initialise group");

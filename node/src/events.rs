@@ -52,6 +52,8 @@ pub struct Event {
     pub at_ms: i64,
     /// What happened.
     pub kind: EventKind,
+    /// What led to it: a word, or nothing where there is one way only.
+    pub reason: &'static str,
     /// To which shard, if to one.
     pub shard: Option<u32>,
 }
@@ -90,6 +92,7 @@ mod tests {
             events.note(Event {
                 at_ms,
                 kind: EventKind::TookOver,
+                reason: "",
                 shard: Some(1),
             });
         }

@@ -21,6 +21,7 @@ pub mod events;
 pub mod fitness;
 pub mod gateway;
 pub mod housekeeping;
+pub mod leader_log;
 pub mod node;
 pub mod operate;
 pub mod peers;

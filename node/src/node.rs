@@ -30,6 +30,7 @@ use crate::events::{Event, EventKind, Events};
 use crate::fitness::Fitness;
 use crate::gateway::edge::DispatcherSource;
 use crate::housekeeping::Housekeeper;
+use crate::leader_log::LeaderLog;
 use crate::peers::NodePeers;
 use crate::repair::{Deliveries, Fault, Opener, Supervisor};
 use crate::shard::host::{Absent, Host};
@@ -446,6 +447,11 @@ impl Inner {
             Arc::clone(&self.peers) as _,
             Arc::clone(&self.entropy),
             self.fitness.clone(),
+            LeaderLog::new(
+                Arc::clone(&self.events),
+                Arc::clone(&self.metrics),
+                Arc::clone(&self.clock) as _,
+            ),
         );
         self.spawn(driver.run());
         self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), clock).run());
@@ -461,6 +467,7 @@ impl Inner {
         self.events.note(Event {
             at_ms: self.clock.now_ms(),
             kind,
+            reason: "",
             shard,
         });
     }

@@ -21,7 +21,7 @@ use crate::cluster::plan::decide;
 use crate::dispatch::failure::not_initialised;
 use crate::node::{Inner, Running};
 use crate::shard::host::Shard;
-use crate::status::{absent_summary, cluster_status, hex, shard_summary};
+use crate::status::{absent_summary, cluster_status, hex, node_event, shard_summary};
 use crate::telemetry::process::resident_bytes;
 
 /// A node that is asked for its status answers within this or counts as unreachable.
@@ -192,6 +192,7 @@ impl Inner {
     pub fn node_status(&self) -> pb::GetNodeStatusResponse {
         let running = self.running();
         let addresses = self.addresses();
+        let node_id = addresses.node_id;
         let mut shards: Vec<pb::ShardSummary> = self
             .host
             .all()
@@ -235,6 +236,12 @@ impl Inner {
             admin_address: addresses.admin_address,
             peer_address: addresses.peer_address,
             peers: peers.collect(),
+            events: self
+                .events
+                .all()
+                .iter()
+                .map(|event| node_event(node_id, event))
+                .collect(),
         }
     }
 

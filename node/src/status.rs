@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use spine_proto::admin::v1 as pb;
 use spine_proto::storage::v1::ClusterPlan;
 
+use crate::events::Event;
 use crate::shard::host::{Absent, Shard};
 use crate::shard::map::META_SHARD;
 
@@ -44,6 +45,30 @@ pub fn shard_summary(shard: &Shard, node_id: u64, slots: (u32, u32)) -> pb::Shar
             },
         }],
     }
+}
+
+/// Events of all nodes shown with a cluster's status.
+const CLUSTER_EVENTS_MAX: usize = 64;
+
+/// One event of a node.
+#[must_use]
+pub fn node_event(node_id: u64, event: &Event) -> pb::NodeEvent {
+    pb::NodeEvent {
+        at_ms: event.at_ms,
+        kind: event.kind.as_str().to_string(),
+        reason: event.reason.to_string(),
+        has_shard: event.shard.is_some(),
+        shard: event.shard.unwrap_or(0),
+        node_id,
+    }
+}
+
+/// The last events of all nodes, by time.
+fn last_events(heard: &BTreeMap<u64, pb::GetNodeStatusResponse>) -> Vec<pb::NodeEvent> {
+    let mut events: Vec<pb::NodeEvent> = heard.values().flat_map(|node| &node.events).cloned().collect();
+    events.sort_by_key(|event| (event.at_ms, event.node_id));
+    let surplus = events.len().saturating_sub(CLUSTER_EVENTS_MAX);
+    events.split_off(surplus)
 }
 
 /// A replica that does not run.
@@ -125,6 +150,7 @@ pub fn cluster_status(
         shards,
         // No release raises the level yet, so every shard still follows the first rules.
         level: 0,
+        events: last_events(heard),
     }
 }
 

@@ -1,15 +1,14 @@
 //! A replica whose state is gone or damaged: its node starts, the others serve, and it is built anew.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use spine_chaos_tests::sim::scripted::{Cluster, Scene, Script, run};
 use spine_chaos_tests::sim::{SimOptions, SimReport};
 use spine_node::events::EventKind;
+use spine_storage::Driver;
 use spine_storage::disk::{Disk, SimDisk};
+use spine_storage::wal::{Wal, WalOptions};
 
 const SHARDS: u32 = 3;
 const SHARD: u32 = 2;
@@ -49,6 +48,32 @@ fn spoil(disk: &SimDisk, dir: &Path) -> Result<(), String> {
     let generation = names.iter().find(|name| name.starts_with("generation-"));
     let mark = dir.join(generation.ok_or("no generation")?).join("CHECKPOINT");
     io(disk.corrupt(&mark, 20, 1))
+}
+
+/// Takes a replica out of the log of a node that is down.
+fn forget_log(disk: &SimDisk, replica: u64) -> std::io::Result<()> {
+    let identity = spine_node::data_dir::read(disk, Path::new("/data")).map_err(std::io::Error::other)?;
+    let uuid = identity.ok_or(std::io::ErrorKind::NotFound)?.store_uuid;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let options = WalOptions {
+            segment_bytes: 256 << 10,
+            ..WalOptions::default()
+        };
+        let wal = Wal::open(
+            disk.shared(),
+            Path::new("/data/wal"),
+            uuid,
+            options,
+            Driver::Threads,
+        )
+        .await;
+        let wal = wal.map_err(std::io::Error::other)?;
+        wal.group(replica).remove().await?;
+        wal.close().await
+    })
 }
 
 fn is_repaired(cluster: &Cluster<'_>) -> bool {
@@ -140,13 +165,10 @@ fn a_replica_whose_log_is_gone_stays_stopped_and_the_others_run() {
         scene.pass(SECOND)?;
         let inner = scene.node(NODE).ok_or("the node is down")?;
         let shard = inner.host.shard(SHARD).ok_or("not hosted")?;
-        let log = shard.group.log().clone();
+        let replica = shard.group.identity().replica_id;
         drop((inner, shard));
-        // Polled once: the writer of the node has the order then.
-        let mut removing = pin!(log.remove());
-        let _ = removing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        scene.pass(Duration::from_millis(3))?;
         scene.kill(NODE);
+        io(forget_log(&scene.disk(NODE), replica))?;
         scene.restart(NODE);
         scene.until(5 * SECOND, "the node runs without that replica", |cluster| {
             cluster.node(NODE).is_some_and(|inner| {

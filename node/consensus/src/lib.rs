@@ -9,6 +9,8 @@ pub mod net;
 mod network_adapter;
 pub mod peers;
 pub mod repair;
+#[cfg(test)]
+mod repair_test;
 mod runtime;
 mod snapshot;
 mod state_adapter;

@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::labels::{Build, DiskTrouble, Operation, Peer, Repair, Request, Shard};
+use super::labels::{Build, DiskTrouble, Election, LeaderChange, Operation, Peer, Repair, Request, Shard};
 use super::register::{Level, NewSeconds, Register, Seconds};
 use crate::version;
 
@@ -38,6 +38,8 @@ impl GatewayMetrics {
 pub struct ShardMetrics {
     pub leaders: Level,
     pub applied_index: Family<Shard, Level>,
+    pub elections: Family<Election, Counter>,
+    pub leader_changes: Family<LeaderChange, Counter>,
     pub repairs: Family<Repair, Counter>,
     pub stopped: Level,
 }
@@ -47,6 +49,16 @@ impl ShardMetrics {
         Self {
             leaders: to.add("spine_shard_leaders", "", "Groups this node leads"),
             applied_index: to.add("spine_shard_applied_index", "shard", "Last log index applied"),
+            elections: to.add(
+                "spine_shard_elections",
+                "reason",
+                "Elections and transfers of leadership that this node began",
+            ),
+            leader_changes: to.add(
+                "spine_shard_leader_changes",
+                "change, reason",
+                "Times that this node became or ceased to be a leader",
+            ),
             repairs: to.add(
                 "spine_shard_repairs",
                 "outcome",
