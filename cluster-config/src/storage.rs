@@ -41,6 +41,8 @@ pub struct Storage {
     pub log_cache_bytes: u64,
     /// Below this the node refuses to start.
     pub min_free_bytes: u64,
+    /// Below this a running node takes no writes and leads nothing, until there is room again.
+    pub full_below_bytes: u64,
 }
 
 impl Default for Storage {
@@ -52,6 +54,7 @@ impl Default for Storage {
             segment_bytes: 64 * MIB,
             log_cache_bytes: 64 * MIB,
             min_free_bytes: GIB,
+            full_below_bytes: 256 * MIB,
         }
     }
 }

@@ -216,6 +216,7 @@ fn storage(check: &mut Check, config: &Config) {
     check.range("storage.segment_bytes", storage.segment_bytes, 8 * MIB..=GIB);
     check.range("storage.log_cache_bytes", storage.log_cache_bytes, MIB..=TIB);
     check.range("storage.min_free_bytes", storage.min_free_bytes, 0..=TIB);
+    check.range("storage.full_below_bytes", storage.full_below_bytes, 0..=TIB);
 }
 
 fn raft(check: &mut Check, config: &Config) {

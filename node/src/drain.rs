@@ -30,8 +30,8 @@ impl Inner {
 
     /// Takes [`Inner::drain`] back; leaders return as after an absence.
     pub fn undrain(&self) {
-        self.peers.set_unfit(false);
         self.draining.store(false, Ordering::Release);
+        self.peers.set_unfit(self.fitness.trouble().is_some());
     }
 
     /// Waits until another node leads each shard that this one led and has committed an entry of its own, or nobody
@@ -64,7 +64,7 @@ impl Inner {
 
     /// Of the followers that are heard and nearly level, the one that is preferred among those left: any other would
     /// hand the shard on again. Where none is level, the furthest.
-    fn best_successor(&self, shard: &Shard) -> Option<u64> {
+    pub(crate) fn best_successor(&self, shard: &Shard) -> Option<u64> {
         let identity = shard.group.identity();
         let last = shard.group.status().last_log_index;
         let liveness = self.peers.links().liveness().borrow().clone();

@@ -8,16 +8,20 @@ use spine_consensus::elections::{Action, ElectionDriver, GroupView, NodesView};
 use spine_consensus::group::GroupStatus;
 use spine_consensus::transport::LivenessSnapshot;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::announce::Announcer;
 use crate::entropy::Entropy;
+use crate::fitness::Fitness;
+use crate::leader_log::LeaderLog;
 use crate::shard::host::{Host, Shard};
 
 /// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
 pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
 /// Before a change is looked at: others often come with it, and a flapping peer must not keep the driver busy.
 const CHANGE_PAUSE: Duration = Duration::from_millis(1);
+/// A group that waits for its disk must not hold up the others.
+const LOOK_TIME: Duration = Duration::from_millis(100);
 /// A follower this many entries behind may take leadership: it catches up within the transfer.
 pub(crate) const CAUGHT_UP_ENTRIES_MAX: u64 = 64;
 
@@ -36,6 +40,8 @@ pub struct Driver {
     host: Arc<Host>,
     nodes: Arc<dyn NodesSource>,
     entropy: Arc<Entropy>,
+    fitness: Fitness,
+    leaders: LeaderLog,
     elections: ElectionDriver,
     announcer: Announcer,
     started: Instant,
@@ -44,11 +50,20 @@ pub struct Driver {
 impl Driver {
     /// A driver for this node.
     #[must_use]
-    pub fn new(node_id: u64, host: Arc<Host>, nodes: Arc<dyn NodesSource>, entropy: Arc<Entropy>) -> Self {
+    pub fn new(
+        node_id: u64,
+        host: Arc<Host>,
+        nodes: Arc<dyn NodesSource>,
+        entropy: Arc<Entropy>,
+        fitness: Fitness,
+        leaders: LeaderLog,
+    ) -> Self {
         Self {
             host,
             nodes,
             entropy,
+            fitness,
+            leaders,
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
             started: Instant::now(),
@@ -69,9 +84,14 @@ impl Driver {
             changes.mark_unchanged();
             let mut leading = Vec::new();
             for shard in self.host.all() {
-                if self.look_at(&shard).await {
+                let looked = timeout(LOOK_TIME, self.look_at(&shard));
+                if looked.await.unwrap_or_else(|_| shard.group.status().leading) {
                     leading.push(shard.group.identity().shard);
                 }
+            }
+            if self.fitness.is_stalled() {
+                // A group whose vote cannot be saved believes that it leads, whoever was elected meanwhile.
+                leading.clear();
             }
             self.nodes.publish_leading(leading);
         }
@@ -100,7 +120,12 @@ impl Driver {
             },
         };
         let now = self.started.elapsed();
-        match self.elections.decide(now, &view, &nodes, self.entropy.fraction()) {
+        self.leaders.sees(view.shard, &status, !nodes.self_unfit);
+        let action = self.elections.decide(now, &view, &nodes, self.entropy.fraction());
+        if let Some(action) = action {
+            self.leaders.acts(view.shard, action);
+        }
+        match action {
             Some(Action::Initialize) => {
                 if let Err(error) = group.initialize().await {
                     tracing::error!(shard = view.shard, %error, "initialise group");

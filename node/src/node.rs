@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use spine_cluster_config::Config;
-use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
+use spine_consensus::group::GroupTimings;
 use spine_consensus::net::Net;
 use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
-use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore, WorkerOptions};
+use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, WorkerOptions};
 use spine_storage::wal::{Driver as StorageDriver, Wal, WalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,15 +21,20 @@ use crate::clock::{AdvancedClock, Clock};
 use crate::cluster::bootstrap::{BootstrapError, PlanFiles, node_id_in};
 use crate::data_dir::{self, DataDirError, Membership};
 use crate::dial_map::dialled_at;
+use crate::disk_guard::DiskGuard;
 use crate::dispatch::call::Dispatcher;
 use crate::dispatch::execute::Executor;
 use crate::dispatch::forward::Forwarder;
 use crate::driver::Driver;
 use crate::entropy::Entropy;
+use crate::events::{Event, EventKind, Events};
+use crate::fitness::Fitness;
 use crate::gateway::edge::DispatcherSource;
 use crate::housekeeping::Housekeeper;
+use crate::leader_log::LeaderLog;
 use crate::peers::NodePeers;
-use crate::shard::host::Host;
+use crate::repair::{Deliveries, Fault, Opener, Supervisor};
+use crate::shard::host::{Absent, Host};
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
 
@@ -123,6 +128,12 @@ pub struct Inner {
     pub peers: Arc<NodePeers>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Whether the disk lets this node lead and write.
+    pub fitness: Fitness,
+    /// Replicas that wait for their state from a peer.
+    pub deliveries: Deliveries,
+    /// What happened here of late.
+    pub events: Arc<Events>,
     /// When the process started.
     pub started: Instant,
     /// Set while stopping.
@@ -164,6 +175,9 @@ impl Inner {
                 host: Arc::new(Host::new(limits)),
                 peers: Arc::new(peers),
                 metrics: Arc::new(Metrics::new()),
+                fitness: Fitness::default(),
+                deliveries: Deliveries::default(),
+                events: Arc::default(),
                 started: Instant::now(),
                 draining: AtomicBool::new(false),
                 running: Mutex::new(None),
@@ -289,10 +303,17 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let wal = self.open_wal(store_uuid).await?;
         let fatal = self.fatal.clone();
-        let on_failure: spine_storage::replica::OnFailure = Arc::new(move |_, error| {
+        let on_failure: spine_storage::replica::OnFailure = Arc::new(move |store, error| {
+            if matches!(error, ReplicaError::Full) {
+                tracing::warn!(%error, "put a checkpoint off");
+                return;
+            }
             tracing::error!(%error, "write checkpoint");
             // A replica that halted says so in its status; others go on. After a failed write or sync nobody knows
             // what the disk holds: the process ends, and the log replays it after a restart.
+            if let ReplicaError::Damaged(why) = error {
+                store.halt_as_damaged(why);
+            }
             if matches!(error, ReplicaError::Io(_)) {
                 fatal.send_replace(Some(format!("checkpoint: {error}")));
             }
@@ -304,14 +325,36 @@ impl Inner {
             .iter()
             .filter(|shard| shard.members.iter().any(|m| m.node_id == node_id))
             .collect();
-        let mut opened = Vec::with_capacity(mine.len());
         let options = self.replica_options(mine.len());
-        for shard in mine {
-            let options = ReplicaOptions {
+        let opener = Opener {
+            disk: Arc::clone(&self.parts.disk),
+            engine: Arc::clone(&self.parts.engine),
+            dir: self.dir("replicas"),
+            options: ReplicaOptions {
                 owner: store_uuid.to_vec(),
-                ..options.clone()
+                ..options
+            },
+            timings: GroupTimings {
+                leader_lease: self.config.raft.leader_lease(),
+                log_entries_kept: self.config.raft.log_keep_entries,
+            },
+            node_id,
+            wal: wal.clone(),
+            checkpoints: checkpoints.clone(),
+            peers: Arc::clone(&self.peers),
+        };
+        let mut opened = Vec::with_capacity(mine.len());
+        for shard in mine {
+            let state = if create {
+                opener.create(shard).await
+            } else {
+                opener.open(shard)
             };
-            opened.push(self.open_replica(shard, node_id, &wal, options, create).await?);
+            match state {
+                Ok(store) => opened.push((shard, store)),
+                Err(fault) if create => return Err(NodeError::open(replica_of(shard), fault)),
+                Err(fault) => self.does_not_run(&opener, shard, &fault),
+            }
         }
         if create {
             let member = Membership {
@@ -321,21 +364,17 @@ impl Inner {
             data_dir::join(self.parts.disk.as_ref(), &self.config.node.data_dir, member)?;
         }
         self.peers.join(node_id, plan);
-        for (identity, store) in opened {
-            let shard = identity.shard;
-            let log = wal.group(identity.replica_id);
-            let timings = GroupTimings {
-                leader_lease: self.config.raft.leader_lease(),
-                log_entries_kept: self.config.raft.log_keep_entries,
-            };
-            let peers = Arc::clone(&self.peers);
-            let group = RaftGroup::open(identity, timings, log, store, checkpoints.clone(), peers)
-                .await
-                .map_err(|error| NodeError::open(format!("group of shard {shard}"), error))?;
-            self.host.insert(group);
+        for (shard, store) in opened {
+            match opener.start(shard, store).await {
+                Ok(group) => self.host.insert(group),
+                Err(fault) if create => return Err(NodeError::open(replica_of(shard), fault)),
+                Err(fault) => self.does_not_run(&opener, shard, &fault),
+            }
         }
         self.host.set_map(ShardMap::of(plan));
-        self.start_running(plan, node_id, wal, checkpoints)
+        self.start_running(plan, node_id, wal, checkpoints)?;
+        self.spawn(Supervisor::new(Arc::clone(self), opener, plan.clone()).run());
+        Ok(())
     }
 
     async fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
@@ -355,48 +394,16 @@ impl Inner {
         .map_err(|error| NodeError::open("log", error))
     }
 
-    async fn open_replica(
-        &self,
-        shard: &PlanShard,
-        node_id: u64,
-        wal: &Wal,
-        mut options: ReplicaOptions,
-        create: bool,
-    ) -> Result<(GroupIdentity, ReplicaStore), NodeError> {
-        let what = || format!("replica of shard {}", shard.shard);
-        let replica_id = shard
-            .members
-            .iter()
-            .find(|m| m.node_id == node_id)
-            .map(|m| m.replica_id)
-            .unwrap_or_default();
-        let log = wal.group(replica_id);
-        if create {
-            log.create()
-                .await
-                .map_err(|error| NodeError::open(what(), error))?;
-        } else if !log.exists() {
-            // An empty log under an old id could vote twice in one term.
-            return Err(NodeError::open(
-                what(),
-                "its log is missing; the replica was lost and may not vote",
-            ));
-        }
-        let dir = self.dir("replicas").join(replica_id.to_string());
-        options.owner.extend(replica_id.to_be_bytes());
-        let (disk, engine) = (Arc::clone(&self.parts.disk), Arc::clone(&self.parts.engine));
-        let store = if create {
-            ReplicaStore::create(disk, &dir, engine, options)
-        } else {
-            ReplicaStore::open(disk, &dir, engine, options)
-        }
-        .map_err(|error| NodeError::open(what(), error))?;
-        let identity = GroupIdentity {
-            shard: shard.shard,
-            replica_id,
-            members: shard.members.iter().map(|m| (m.replica_id, m.node_id)).collect(),
+    /// One replica keeps neither the node nor the others from running.
+    fn does_not_run(&self, opener: &Opener, shard: &PlanShard, fault: &Fault) {
+        tracing::error!(shard = shard.shard, %fault, "replica does not run");
+        let absent = Absent {
+            replica_id: opener.replica_id(shard),
+            reason: fault.to_string(),
+            repairing: false,
         };
-        Ok((identity, store))
+        self.host.remove(shard.shard, absent);
+        self.note(EventKind::ReplicaStopped, Some(shard.shard));
     }
 
     fn start_running(
@@ -415,6 +422,7 @@ impl Inner {
         let executor = Executor {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&self.entropy),
+            fitness: self.fitness.clone(),
             subject_key: spine_statemachine::key::SubjectKey::new(subject_key),
         };
         let dispatcher = Arc::new(Dispatcher::new(
@@ -441,11 +449,30 @@ impl Inner {
             Arc::clone(&self.host),
             Arc::clone(&self.peers) as _,
             Arc::clone(&self.entropy),
+            self.fitness.clone(),
+            LeaderLog::new(
+                Arc::clone(&self.events),
+                Arc::clone(&self.metrics),
+                Arc::clone(&self.clock) as _,
+            ),
         );
         self.spawn(driver.run());
         self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), clock).run());
         self.watch_log();
+        if let Some(running) = self.running() {
+            self.spawn(DiskGuard::new(Arc::clone(self), running.wal.clone()).run());
+        }
         Ok(())
+    }
+
+    /// Remembers what happened, for operators.
+    pub fn note(&self, kind: EventKind, shard: Option<u32>) {
+        self.events.note(Event {
+            at_ms: self.clock.now_ms(),
+            kind,
+            reason: "",
+            shard,
+        });
     }
 
     /// A log that cannot be written ends the process: what is on the disk is no longer known.
@@ -484,6 +511,10 @@ impl Inner {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
+}
+
+fn replica_of(shard: &PlanShard) -> String {
+    format!("replica of shard {}", shard.shard)
 }
 
 /// The first 16 bytes; missing ones are zero.

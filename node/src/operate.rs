@@ -21,7 +21,7 @@ use crate::cluster::plan::decide;
 use crate::dispatch::failure::not_initialised;
 use crate::node::{Inner, Running};
 use crate::shard::host::Shard;
-use crate::status::{cluster_status, hex, shard_summary};
+use crate::status::{absent_summary, cluster_status, hex, node_event, shard_summary};
 use crate::telemetry::process::resident_bytes;
 
 /// A node that is asked for its status answers within this or counts as unreachable.
@@ -192,12 +192,20 @@ impl Inner {
     pub fn node_status(&self) -> pb::GetNodeStatusResponse {
         let running = self.running();
         let addresses = self.addresses();
-        let shards = self
+        let node_id = addresses.node_id;
+        let mut shards: Vec<pb::ShardSummary> = self
             .host
             .all()
             .iter()
             .map(|shard| self.summary(shard, running.as_deref()))
             .collect();
+        shards.extend(
+            self.host
+                .absent()
+                .iter()
+                .map(|(shard, absent)| absent_summary(*shard, addresses.node_id, absent)),
+        );
+        shards.sort_by_key(|summary| summary.shard);
         let liveness = self.peers.links().liveness().borrow().clone();
         let peers = liveness.peers.iter().map(|(node, peer)| pb::PeerSummary {
             node_id: node.0,
@@ -228,6 +236,12 @@ impl Inner {
             admin_address: addresses.admin_address,
             peer_address: addresses.peer_address,
             peers: peers.collect(),
+            events: self
+                .events
+                .all()
+                .iter()
+                .map(|event| node_event(node_id, event))
+                .collect(),
         }
     }
 
@@ -246,12 +260,31 @@ impl Inner {
         }
     }
 
+    /// Replicas that this node should run and does not.
+    #[must_use]
+    pub fn stopped_replicas(&self) -> usize {
+        let running = self.host.all();
+        let stopped = running
+            .iter()
+            .filter(|shard| shard.group.status().stopped.is_some());
+        stopped.count() + self.host.absent().len()
+    }
+
     /// What is wrong here, for people.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.is_draining() {
             reasons.push("draining".to_string());
+        }
+        reasons.extend(self.fitness.trouble().map(|trouble| trouble.to_string()));
+        for (number, absent) in self.host.absent() {
+            let state = if absent.repairing {
+                "is being repaired"
+            } else {
+                "stopped"
+            };
+            reasons.push(format!("shard {number} {state}: {}", absent.reason));
         }
         for shard in self.host.all() {
             let number = shard.group.identity().shard;

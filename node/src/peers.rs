@@ -27,7 +27,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::driver::NodesSource;
+use crate::fitness::Trouble;
 use crate::node::Inner;
+use crate::repair;
 
 /// A snapshot whose receiver is silent for this long is given up.
 const SNAPSHOT_IDLE: Duration = Duration::from_secs(10);
@@ -170,7 +172,7 @@ impl SnapshotParts for Outflow {
     }
 }
 
-struct Inflow(SnapshotReceiver);
+pub(crate) struct Inflow(pub(crate) SnapshotReceiver);
 
 #[async_trait]
 impl SnapshotInflow for Inflow {
@@ -225,19 +227,32 @@ impl NodesSource for NodePeers {
 /// Answers what other nodes ask.
 struct Inbound(Weak<Inner>);
 
-fn unavailable(reason: &str) -> pb::GroupResponse {
+pub(crate) fn unavailable(reason: &str) -> pb::GroupResponse {
     pb::GroupResponse {
         kind: Some(pb::group_response::Kind::Unavailable(reason.to_string())),
     }
 }
 
+fn brings_entries(request: &pb::GroupRequest) -> bool {
+    matches!(&request.kind, Some(pb::group_request::Kind::Append(append)) if !append.entries.is_empty())
+}
+
 #[async_trait]
 impl PeerHandler for Inbound {
-    async fn handle(&self, _from: NodeId, body: Body) -> Body {
+    async fn handle(&self, from: NodeId, body: Body) -> Body {
         let Some(node) = self.0.upgrade() else {
             return Body::Response(unavailable("stopped"));
         };
         match body {
+            Body::Request(request) if brings_entries(&request) && node.fitness.is_exhausted() => {
+                // Consensus would take them and end at the first failed write.
+                Body::Response(unavailable("the disk of this node is full"))
+            }
+            Body::Request(pb::GroupRequest {
+                shard,
+                kind: Some(pb::group_request::Kind::PullSnapshot(request)),
+                ..
+            }) => Body::Response(repair::offered(&node, from, shard, request).await),
             Body::Request(request) => Body::Response(match node.host.shard(request.shard) {
                 Some(shard) => shard.group.handle(request).await,
                 None => unavailable("no replica of this shard here"),
@@ -263,9 +278,12 @@ impl PeerHandler for Inbound {
         let Some(node) = self.0.upgrade() else {
             return unavailable("stopped");
         };
+        if node.fitness.trouble() == Some(Trouble::DiskFull) {
+            return unavailable("the disk of this node is full");
+        }
         match node.host.shard(start.shard) {
             Some(shard) => shard.group.receive_snapshot(start, &mut Inflow(parts)).await,
-            None => unavailable("no replica of this shard here"),
+            None => node.deliveries.take(start, parts).await,
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminLimits, AdminSource, Check};
+use crate::fitness::Trouble;
 use crate::gateway::admin::{ADMIN_PERMISSION, Admin};
 use crate::gateway::edge::{DispatcherSource, Edge};
 use crate::gateway::server;
@@ -194,10 +195,7 @@ impl AdminSource for AdminPort {
             !status.leading && status.leader.is_none()
         });
         let leaderless = leaderless.count();
-        let stopped = shards
-            .iter()
-            .filter(|shard| shard.group.status().stopped.is_some())
-            .count();
+        let stopped = node.stopped_replicas();
         vec![
             check(
                 "initialised",
@@ -209,6 +207,11 @@ impl AdminSource for AdminPort {
                 "replicas-run",
                 stopped == 0,
                 &format!("{stopped} replicas have stopped"),
+            ),
+            check(
+                "disk-works",
+                node.fitness.trouble().is_none(),
+                node.fitness.trouble().map_or("", Trouble::as_str),
             ),
             check(
                 "leaders-known",
@@ -230,6 +233,7 @@ impl AdminSource for AdminPort {
             .shard
             .leaders
             .set(shards.iter().filter(|shard| shard.group.status().leading).count() as u64);
+        metrics.shard.stopped.set(node.stopped_replicas() as u64);
         for shard in &shards {
             let label = ShardLabel {
                 shard: shard.group.identity().shard,

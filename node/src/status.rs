@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use spine_proto::admin::v1 as pb;
 use spine_proto::storage::v1::ClusterPlan;
 
-use crate::shard::host::Shard;
+use crate::events::Event;
+use crate::shard::host::{Absent, Shard};
 use crate::shard::map::META_SHARD;
 
 /// Replicas whose applied index is this far behind keep a cluster from being healthy.
@@ -44,6 +45,47 @@ pub fn shard_summary(shard: &Shard, node_id: u64, slots: (u32, u32)) -> pb::Shar
             },
             watch_floor: store.feed_floor,
         }],
+    }
+}
+
+/// Events of all nodes shown with a cluster's status.
+const CLUSTER_EVENTS_MAX: usize = 64;
+
+/// One event of a node.
+#[must_use]
+pub fn node_event(node_id: u64, event: &Event) -> pb::NodeEvent {
+    pb::NodeEvent {
+        at_ms: event.at_ms,
+        kind: event.kind.as_str().to_string(),
+        reason: event.reason.to_string(),
+        has_shard: event.shard.is_some(),
+        shard: event.shard.unwrap_or(0),
+        node_id,
+    }
+}
+
+/// The last events of all nodes, by time.
+fn last_events(heard: &BTreeMap<u64, pb::GetNodeStatusResponse>) -> Vec<pb::NodeEvent> {
+    let mut events: Vec<pb::NodeEvent> = heard.values().flat_map(|node| &node.events).cloned().collect();
+    events.sort_by_key(|event| (event.at_ms, event.node_id));
+    let surplus = events.len().saturating_sub(CLUSTER_EVENTS_MAX);
+    events.split_off(surplus)
+}
+
+/// A replica that does not run.
+#[must_use]
+pub fn absent_summary(shard: u32, node_id: u64, absent: &Absent) -> pb::ShardSummary {
+    let state = if absent.repairing { "repairing" } else { "stopped" };
+    pb::ShardSummary {
+        shard,
+        replicas: vec![pb::ReplicaSummary {
+            node_id,
+            replica_id: absent.replica_id,
+            reachable: true,
+            state: state.to_string(),
+            ..pb::ReplicaSummary::default()
+        }],
+        ..pb::ShardSummary::default()
     }
 }
 
@@ -109,6 +151,7 @@ pub fn cluster_status(
         shards,
         // No release raises the level yet, so every shard still follows the first rules.
         level: 0,
+        events: last_events(heard),
     }
 }
 

@@ -29,6 +29,7 @@ const SYNC_LATENCY: Duration = Duration::from_millis(1);
 /// Small, so that a run of seconds fills several log segments and makes several checkpoints.
 const SEGMENT_BYTES: u64 = 256 << 10;
 const CHECKPOINT_BYTES: u64 = 32 << 10;
+const FULL_BELOW_BYTES: u64 = 128 << 10;
 const LOG_KEEP_ENTRIES: u64 = 16;
 
 /// Addresses of all nodes, `ip:port`.
@@ -93,6 +94,16 @@ impl Nodes {
             });
         }
         nodes
+    }
+
+    /// The disk of a node.
+    pub(super) fn disk(&self, node: usize) -> &SimDisk {
+        &self.disks[node]
+    }
+
+    /// A node that runs.
+    pub(super) fn inner(&self, node: usize) -> Option<Arc<Inner>> {
+        self.slots[node].borrow().inner.upgrade()
     }
 
     /// What ends all use of each disk.
@@ -193,6 +204,7 @@ fn config(number: usize, name: &str, settings: &Settings) -> Config {
     config.cluster.seeds.clone_from(&settings.peer);
     config.storage.segment_bytes = SEGMENT_BYTES;
     config.storage.checkpoint_bytes = CHECKPOINT_BYTES;
+    config.storage.full_below_bytes = FULL_BELOW_BYTES;
     config.raft.log_keep_entries = LOG_KEEP_ENTRIES;
     config
 }

@@ -13,6 +13,7 @@ mod panics;
 pub mod plan;
 mod report;
 mod run;
+pub mod scripted;
 mod thread;
 pub mod trace;
 mod world;

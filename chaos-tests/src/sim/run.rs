@@ -47,16 +47,22 @@ fn run_here(options: &SimOptions) -> SimReport {
     let plan = Plan::of(options.seed, options.nodes, options.fault_time, options.focus);
     plan.note(&trace);
     let mut stage = Stage::new(options, trace.clone());
-    let ended = stage.play(&plan);
+    let ended = stage.play(|stage| {
+        let desk = stage.desk.clone();
+        stage
+            .world
+            .go_wrong(&plan, |order| desk.borrow_mut().orders.push_back(order))
+    });
     finish(&plan, ended, &stage.world, &stage.recorder, &trace)
 }
 
 /// Everything of one run.
-struct Stage {
-    world: World,
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) machines: Rc<Nodes>,
     nodes: usize,
-    desk: Rc<RefCell<Desk>>,
-    recorder: Recorder,
+    pub(super) desk: Rc<RefCell<Desk>>,
+    pub(super) recorder: Recorder,
     stop: Arc<AtomicBool>,
     /// Clients that have made their last call.
     done: Rc<Cell<usize>>,
@@ -64,7 +70,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(options: &SimOptions, trace: Trace) -> Self {
+    pub(super) fn new(options: &SimOptions, trace: Trace) -> Self {
         let mut sim = network(options.seed);
         let wires = Wires::default();
         let clock_ms = Arc::new(AtomicU64::new(0));
@@ -106,10 +112,13 @@ impl Stage {
             .map(|number| callers.client(&mut sim, number))
             .collect();
         let faults = Faults::new(wires, nodes.power(), names, clients);
-        let views = Box::new(move |faults: &Faults| nodes.views(|node| faults.is_up(node)));
+        let machines = Rc::new(nodes);
+        let seen = Rc::clone(&machines);
+        let views = Box::new(move |faults: &Faults| seen.views(|node| faults.is_up(node)));
         let world = World::new(sim, faults, views, clock_ms, trace);
         Self {
             world,
+            machines,
             nodes: options.nodes,
             desk,
             recorder,
@@ -119,14 +128,16 @@ impl Stage {
         }
     }
 
-    fn play(&mut self, plan: &Plan) -> Result<Report, String> {
+    pub(super) fn play(
+        &mut self,
+        go_wrong: impl FnOnce(&mut Self) -> Result<(), String>,
+    ) -> Result<Report, String> {
         let (desk, recorder) = (self.desk.clone(), self.recorder.clone());
         self.world
             .until(START_TIME, "the cluster is made", |_| desk.borrow().initialised)?;
         self.world
             .until(START_TIME, "clients call", |_| recorder.len() > CALLS_AT_FIRST)?;
-        self.world
-            .go_wrong(plan, |order| desk.borrow_mut().orders.push_back(order))?;
+        go_wrong(self)?;
         desk.borrow_mut().probe = true;
         let what = "every shard serves after the faults";
         self.world

@@ -15,7 +15,10 @@ const TASK_IDS_ROUND: u64 = 1_024;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-pub(super) fn alone(options: &SimOptions, run: fn(&SimOptions) -> SimReport) -> SimReport {
+pub(super) fn alone(
+    options: &SimOptions,
+    run: impl FnOnce(&SimOptions) -> SimReport + Send + 'static,
+) -> SimReport {
     let problem = |problem: String| SimReport::not_begun(options.seed, problem);
     let _alone = ONE_AT_A_TIME.lock();
     let own = options.clone();

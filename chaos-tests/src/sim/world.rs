@@ -74,6 +74,16 @@ impl World {
         self.clock_ms.load(Ordering::Relaxed)
     }
 
+    /// Begins a fault now.
+    pub(super) fn begin(&mut self, step: &Step) -> Vec<Order> {
+        self.faults.begin(&mut self.sim, step)
+    }
+
+    /// Ends a fault now.
+    pub(super) fn end(&mut self, step: &Step) {
+        self.faults.end(&mut self.sim, step);
+    }
+
     /// Carries a plan out to the end of its last fault.
     pub(super) fn go_wrong(&mut self, plan: &Plan, mut order: impl FnMut(Order)) -> Result<(), String> {
         let began = self.now_ms();

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub const RANK_STEP: Duration = Duration::from_millis(20);
 /// A leader whose node lives, but does not claim to lead, is given this long before others stand.
 pub const CLAIM_GRACE: Duration = Duration::from_millis(400);
+/// A leader that is unfit to lead and does not claim to is given this long to hand over.
+pub const UNFIT_GRACE: Duration = Duration::from_millis(150);
 /// A candidate that did not win tries again after this long, and a little more each time.
 pub const RETRY: Duration = Duration::from_millis(250);
 /// A preferred leader must have been back for this long before leadership is handed to it.
@@ -111,6 +113,10 @@ impl ElectionDriver {
             Some(node) if node != self.node_id && self.leads(node, group, nodes) => {
                 self.patience.remove(&group.shard);
                 return None;
+            }
+            // It asks not to lead, and says it does not: it could not even hand over.
+            Some(node) if node != self.node_id && nodes.unfit.contains(&node) => {
+                (true, UNFIT_GRACE + RANK_STEP * rank)
             }
             Some(node) if node != self.node_id => (false, CLAIM_GRACE + RETRY * rank),
             _ => (false, RETRY * rank),
@@ -334,6 +340,27 @@ mod tests {
         assert_eq!(
             driver.decide(at, &group(Some(1), false), &nodes, 0.0),
             Some(Action::Elect)
+        );
+    }
+
+    #[test]
+    fn a_leader_that_is_unfit_and_does_not_claim_is_taken_over() {
+        let mut nodes = NodesView {
+            claims: BTreeMap::from([(1, vec![0])]),
+            unfit: vec![1],
+            ..NodesView::default()
+        };
+        let mut driver = ElectionDriver::new(2);
+        assert_eq!(
+            driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
+            None,
+            "it leads"
+        );
+        nodes.claims.clear();
+        assert_eq!(driver.decide(ms(20), &group(Some(1), false), &nodes, 0.0), None);
+        assert_eq!(
+            driver.decide(ms(20) + UNFIT_GRACE, &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
         );
     }
 

@@ -124,6 +124,7 @@ impl RaftGroup {
         peers: Arc<dyn Peers>,
     ) -> io::Result<Arc<Self>> {
         let config = raft_config(identity.shard, timings).map_err(io::Error::other)?;
+        crate::repair::align(&log, store.applied()).await?;
         let network = NetworkFactory {
             shard: identity.shard,
             peers,
@@ -156,6 +157,12 @@ impl RaftGroup {
     #[must_use]
     pub fn store(&self) -> &ReplicaStore {
         &self.store
+    }
+
+    /// The replica's log.
+    #[must_use]
+    pub fn log(&self) -> &GroupLog {
+        &self.log
     }
 
     /// Whether the group has its first membership.

@@ -6,7 +6,9 @@ use openraft::alias::SnapshotMetaOf;
 use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use spine_proto::internal::raft::v1 as pb;
-use spine_storage::snapshot::SnapshotInstaller;
+use spine_proto::storage::v1;
+use spine_storage::replica::ReplicaStore;
+use spine_storage::snapshot::{Installed, SnapshotInstaller};
 
 use crate::convert;
 use crate::group::RaftGroup;
@@ -37,7 +39,10 @@ impl RaftGroup {
             Some(pb::group_request::Kind::Vote(vote)) => self.on_vote(vote, false).await,
             Some(pb::group_request::Kind::PreVote(vote)) => self.on_vote(vote, true).await,
             Some(pb::group_request::Kind::TransferLeader(transfer)) => self.on_transfer(transfer).await,
-            None => Err("message of an unknown kind".to_string()),
+            // The node answers this one: what is asked for goes another way.
+            Some(pb::group_request::Kind::PullSnapshot(_)) | None => {
+                Err("message of an unknown kind".to_string())
+            }
         };
         match kind {
             Ok(kind) => pb::GroupResponse { kind: Some(kind) },
@@ -147,7 +152,7 @@ impl RaftGroup {
         &self,
         start: pb::SnapshotStart,
         inflow: &mut dyn SnapshotInflow,
-    ) -> Result<spine_proto::storage::v1::Vote, String> {
+    ) -> Result<v1::Vote, String> {
         let vote = start
             .vote
             .as_ref()
@@ -159,21 +164,7 @@ impl RaftGroup {
             last_log_id: state.applied.as_ref().map(convert::log_id_from_pb),
             last_membership: convert::stored_membership(&state).map_err(|error| error.to_string())?,
         };
-        let mut installer =
-            SnapshotInstaller::begin(self.store(), header).map_err(|error| error.to_string())?;
-        let end = loop {
-            match inflow.next().await.ok_or("stream ended early")? {
-                pb::snapshot_part::Kind::Chunk(chunk) => {
-                    installer.chunk(chunk).map_err(|error| error.to_string())?;
-                }
-                pb::snapshot_part::Kind::End(end) => break end,
-                pb::snapshot_part::Kind::Start(_) => return Err("second start".to_string()),
-                pb::snapshot_part::Kind::Abort(reason) => {
-                    return Err(format!("aborted by the sender: {reason}"));
-                }
-            }
-        };
-        let installed = installer.finish(&end).map_err(|error| error.to_string())?;
+        let installed = receive(self.store(), header, inflow).await?;
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotData::Installed(installed),
@@ -185,4 +176,26 @@ impl RaftGroup {
             .map_err(|fatal| fatal.to_string())?;
         Ok(convert::vote_to_pb(&response.vote))
     }
+}
+
+/// Takes in the parts of a snapshot beside the store's present state.
+pub(crate) async fn receive(
+    store: &ReplicaStore,
+    header: v1::SnapshotHeader,
+    inflow: &mut dyn SnapshotInflow,
+) -> Result<Installed, String> {
+    let mut installer = SnapshotInstaller::begin(store, header).map_err(|error| error.to_string())?;
+    let end = loop {
+        match inflow.next().await.ok_or("stream ended early")? {
+            pb::snapshot_part::Kind::Chunk(chunk) => {
+                installer.chunk(chunk).map_err(|error| error.to_string())?;
+            }
+            pb::snapshot_part::Kind::End(end) => break end,
+            pb::snapshot_part::Kind::Start(_) => return Err("second start".to_string()),
+            pb::snapshot_part::Kind::Abort(reason) => {
+                return Err(format!("aborted by the sender: {reason}"));
+            }
+        }
+    };
+    installer.finish(&end).map_err(|error| error.to_string())
 }

@@ -8,6 +8,9 @@ mod log_adapter;
 pub mod net;
 mod network_adapter;
 pub mod peers;
+pub mod repair;
+#[cfg(test)]
+mod repair_test;
 mod runtime;
 mod snapshot;
 mod state_adapter;

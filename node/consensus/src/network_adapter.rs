@@ -189,11 +189,10 @@ impl RaftNetworkV2<SpineRaft> for Network {
             vote: Some(convert::vote_to_pb(&vote)),
             header: Some(source.header()),
         };
-        let sending = pin!(self.peers.send_snapshot(
-            self.node_id,
-            start,
-            Box::new(Feed { source, ended: false })
-        ));
+        let sending = pin!(
+            self.peers
+                .send_snapshot(self.node_id, start, Box::new(Feed::new(source)))
+        );
         let response = match select(sending, pin!(cancel)).await {
             Either::Left((response, _)) => {
                 response.map_err(|error| StreamingError::from(rpc_error(&error)))?
@@ -239,9 +238,15 @@ impl RaftNetworkV2<SpineRaft> for Network {
 }
 
 /// Pulls a snapshot out of the store as fast as the connection takes it.
-struct Feed {
+pub(crate) struct Feed {
     source: SnapshotSource,
     ended: bool,
+}
+
+impl Feed {
+    pub(crate) fn new(source: SnapshotSource) -> Self {
+        Self { source, ended: false }
+    }
 }
 
 #[async_trait]

@@ -113,7 +113,16 @@ impl Dispatcher {
         request: pb::ExecuteRequest,
         deadline: Instant,
     ) -> pb::ExecuteResponse {
-        match self.execute_batch(request, deadline).await {
+        let outcomes = match self.host.shard(request.shard) {
+            Some(shard) => {
+                let batch = self.execute_batch(&shard, request, deadline);
+                self.executor
+                    .unless_stalled(&shard, ExecuteError::Unknown, batch)
+                    .await
+            }
+            None => Err(ExecuteError::NotLeader(None)),
+        };
+        match outcomes {
             Ok(outcomes) => pb::ExecuteResponse {
                 outcome: Some(pb::execute_response::Outcome::Batch(pb::BatchOutcome {
                     outcomes: outcomes.into_iter().map(forward::response).collect(),
@@ -125,14 +134,12 @@ impl Dispatcher {
 
     async fn execute_batch(
         &self,
+        shard: &Shard,
         request: pb::ExecuteRequest,
         deadline: Instant,
     ) -> Result<Vec<Result<Bytes, ExecuteError>>, ExecuteError> {
         let (spec, principal) = checked(&request)?;
-        let shard = self
-            .host
-            .shard(request.shard)
-            .ok_or(ExecuteError::NotLeader(None))?;
+        self.executor.check_may_write()?;
         timeout_at(deadline, shard.group.ready_to_plan())
             .await
             .map_err(|_| deadline_exceeded())??;
@@ -146,11 +153,11 @@ impl Dispatcher {
                 principal: principal.clone(),
             });
         }
-        let mut outcomes = self.propose_together(&shard, &calls, deadline).await?;
+        let mut outcomes = self.propose_together(shard, &calls, deadline).await?;
         for (outcome, call) in outcomes.iter_mut().zip(&calls) {
             // What could not ride along goes alone, with its latch and its barrier.
             if outcome.is_none() {
-                *outcome = Some(self.executor.execute(&shard, call, deadline).await);
+                *outcome = Some(self.executor.execute(shard, call, deadline).await);
             }
         }
         Ok(outcomes

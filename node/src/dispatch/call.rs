@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use spine_proto::internal::shard::v1 as pb;
@@ -13,7 +14,11 @@ use super::execute::{Call, Executor};
 use super::failure::{ExecuteError, deadline_exceeded, no_leader, not_initialised, outcome_unknown};
 use super::forward::{self, Forwarder};
 use crate::entropy::Entropy;
+use crate::fitness::Trouble;
 use crate::shard::host::Host;
+
+/// Leadership leaves a node whose disk is in trouble within this; after it the caller is told of the trouble.
+const UNFIT_PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Routes calls; shared by every gateway.
 pub struct Dispatcher {
@@ -116,7 +121,8 @@ impl Dispatcher {
     fn believed_leader(&self, shard: u32) -> Option<u64> {
         let status = self.host.shard(shard)?.group.status();
         if status.leading {
-            Some(self.node_id)
+            // An unfit node hands over; who leads next is found by asking.
+            self.executor.fitness.trouble().is_none().then_some(self.node_id)
         } else {
             status.leader.map(|(_, node)| node)
         }
@@ -134,7 +140,7 @@ impl Dispatcher {
 
     /// A call that another node forwarded: executed here or refused, never forwarded again.
     pub async fn forwarded(&self, request: pb::ExecuteRequest) -> pb::ExecuteResponse {
-        let deadline = Instant::now() + std::time::Duration::from_millis(u64::from(request.deadline_ms));
+        let deadline = Instant::now() + Duration::from_millis(u64::from(request.deadline_ms));
         if !request.batch.is_empty() {
             return self.forwarded_batch(request, deadline).await;
         }
@@ -168,6 +174,8 @@ pub(super) struct Attempts<'a> {
     hint: Option<u64>,
     current: u64,
     unknown: bool,
+    /// Since when nodes with a disk in trouble have been all that answered.
+    refused: Option<(Trouble, Instant)>,
     tries: u32,
 }
 
@@ -183,6 +191,7 @@ impl<'a> Attempts<'a> {
             hint,
             current,
             unknown: false,
+            refused: None,
             tries: 0,
         }
     }
@@ -206,7 +215,14 @@ impl<'a> Attempts<'a> {
             ExecuteError::Unknown if !self.repeatable => return Err(outcome_unknown()),
             ExecuteError::Unknown => self.unknown = true,
             ExecuteError::NotLeader(leader) => self.hint = leader.filter(|node| *node != self.current),
-            ExecuteError::NoQuorum => {}
+            ExecuteError::NoQuorum => self.refused = None,
+            ExecuteError::Unfit(trouble) => {
+                let (_, since) = *self.refused.get_or_insert((trouble, Instant::now()));
+                self.refused = Some((trouble, since));
+                if since.elapsed() >= UNFIT_PATIENCE {
+                    return Err(self.in_vain());
+                }
+            }
         }
         // A fresh hint is followed at once, the first time; after that every try has a pause.
         if self.hint.is_none() || self.tries > 0 {
@@ -224,11 +240,7 @@ impl<'a> Attempts<'a> {
         let least = Instant::now() + forward::PAUSE_MIN;
         let most = Instant::now() + forward::retry_pause(self.tries, self.dispatcher.entropy.fraction());
         if least >= self.deadline {
-            return Err(match (self.unknown, self.tries) {
-                (true, _) => outcome_unknown(),
-                (false, 0) => deadline_exceeded(),
-                (false, _) => no_leader(self.shard),
-            });
+            return Err(self.in_vain());
         }
         sleep_until(least).await;
         tokio::select! {
@@ -244,6 +256,16 @@ impl<'a> Attempts<'a> {
         match self.dispatcher.host.shard(self.shard) {
             Some(shard) => shard.group.leader_other_than(self.current).await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// What to tell a caller for whom nobody could do it.
+    fn in_vain(&self) -> SpineError {
+        match (self.unknown, self.refused, self.tries) {
+            (true, _, _) => outcome_unknown(),
+            (false, Some((trouble, _)), _) => trouble.error(),
+            (false, None, 0) => deadline_exceeded(),
+            (false, None, _) => no_leader(self.shard),
         }
     }
 }

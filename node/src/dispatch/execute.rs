@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::{ExecuteError, busy, deadline_exceeded, outcome_unknown};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::fitness::Fitness;
 use crate::shard::host::Shard;
 
 /// How often a plan is made again because what it read had changed.
@@ -26,6 +27,8 @@ pub struct Executor {
     pub clock: Arc<dyn Clock>,
     /// For plans that need randomness.
     pub entropy: Arc<Entropy>,
+    /// Whether this node may write.
+    pub fitness: Fitness,
     /// Key of the subject permutation.
     pub subject_key: spine_statemachine::key::SubjectKey,
 }
@@ -74,9 +77,38 @@ impl Executor {
         deadline: Instant,
     ) -> Result<Bytes, ExecuteError> {
         if call.spec.writes {
-            self.write(shard, call, deadline).await
+            self.check_may_write()?;
+            self.unless_stalled(shard, ExecuteError::Unknown, self.write(shard, call, deadline))
+                .await
         } else {
-            self.read(shard, call, deadline).await
+            let elsewhere = ExecuteError::NotLeader(None);
+            self.unless_stalled(shard, elsewhere, self.read(shard, call, deadline))
+                .await
+        }
+    }
+
+    /// # Errors
+    /// [`ExecuteError::Unfit`] while the disk is in trouble.
+    pub(super) fn check_may_write(&self) -> Result<(), ExecuteError> {
+        self.fitness
+            .trouble()
+            .map_or(Ok(()), |trouble| Err(ExecuteError::Unfit(trouble)))
+    }
+
+    /// A group on a disk that stalls may answer nobody; another replica of it does.
+    pub(super) async fn unless_stalled<T>(
+        &self,
+        shard: &Shard,
+        otherwise: ExecuteError,
+        work: impl Future<Output = Result<T, ExecuteError>>,
+    ) -> Result<T, ExecuteError> {
+        if shard.group.identity().members.len() < 2 {
+            return work.await;
+        }
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.fitness.stalled() => Err(otherwise),
         }
     }
 

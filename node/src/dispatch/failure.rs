@@ -3,6 +3,8 @@
 use spine_consensus::group::GroupError;
 use spine_services::{ErrorKind, SpineError};
 
+use crate::fitness::Trouble;
+
 /// Why an execution ended, for the router: some reasons mean "ask another node", not "tell the caller".
 #[derive(Debug)]
 pub enum ExecuteError {
@@ -10,6 +12,8 @@ pub enum ExecuteError {
     NotLeader(Option<u64>),
     /// Nothing happened here; no quorum answers at the moment.
     NoQuorum,
+    /// Nothing happened here: this node's disk is in trouble.
+    Unfit(Trouble),
     /// It may have happened.
     Unknown,
     /// Final: tell the caller.

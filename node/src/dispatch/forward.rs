@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::failure::{ExecuteError, outcome_unknown};
 use crate::driver::NodesSource as _;
+use crate::fitness::Trouble;
 use crate::peers::NodePeers;
 
 /// A node that is asked how far its feed reaches back answers within this.
@@ -153,6 +154,7 @@ fn to_failure(error: ExecuteError) -> pb::Failure {
             message: String::new(),
             detail: Bytes::new(),
         },
+        ExecuteError::Unfit(trouble) => trouble.error().to_failure(),
         ExecuteError::Unknown => outcome_unknown().to_failure(),
         ExecuteError::Final(error) => error.to_failure(),
     }
@@ -167,7 +169,10 @@ fn from_failure(failure: &pb::Failure) -> ExecuteError {
         KIND_NO_QUORUM => ExecuteError::NoQuorum,
         _ => match SpineError::from_failure(failure) {
             error if error.reason == "OUTCOME_UNKNOWN" => ExecuteError::Unknown,
-            error => ExecuteError::Final(error),
+            error => match Trouble::of_reason(&error.reason) {
+                Some(trouble) => ExecuteError::Unfit(trouble),
+                None => ExecuteError::Final(error),
+            },
         },
     }
 }

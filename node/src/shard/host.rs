@@ -21,10 +21,22 @@ pub struct Shard {
     pub proposals: Arc<Semaphore>,
 }
 
+/// A replica that this node should host and that does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// Its id.
+    pub replica_id: u64,
+    /// Why it does not run.
+    pub reason: String,
+    /// Whether its state is being built anew.
+    pub repairing: bool,
+}
+
 /// All hosted replicas and the map of the rest.
 pub struct Host {
     limits: Limits,
     shards: RwLock<BTreeMap<u32, Arc<Shard>>>,
+    absent: RwLock<BTreeMap<u32, Absent>>,
     map: RwLock<Option<Arc<ShardMap>>>,
 }
 
@@ -35,6 +47,7 @@ impl Host {
         Self {
             limits,
             shards: RwLock::default(),
+            absent: RwLock::default(),
             map: RwLock::default(),
         }
     }
@@ -44,6 +57,7 @@ impl Host {
         let shard = group.identity().shard;
         let latches = Latches::new(count(self.limits.key_waiters_max));
         let proposals = Arc::new(Semaphore::new(count(self.limits.proposals_max)));
+        self.absent.write().remove(&shard);
         self.shards.write().insert(
             shard,
             Arc::new(Shard {
@@ -52,6 +66,18 @@ impl Host {
                 proposals,
             }),
         );
+    }
+
+    /// Takes a replica out of service.
+    pub fn remove(&self, shard: u32, absent: Absent) -> Option<Arc<Shard>> {
+        self.absent.write().insert(shard, absent);
+        self.shards.write().remove(&shard)
+    }
+
+    /// The replicas that should run and do not, by shard.
+    #[must_use]
+    pub fn absent(&self) -> BTreeMap<u32, Absent> {
+        self.absent.read().clone()
     }
 
     /// Publishes the shard map.

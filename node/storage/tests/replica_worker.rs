@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use spine_statemachine::store::OrderedRead;
 use spine_storage::Driver;
-use spine_storage::engine::EngineFactory;
+use spine_storage::disk::SimDisk;
+use spine_storage::engine::{EngineFactory, EngineWatch, MemoryFactory};
 use spine_storage::replica::{
     ApplyPayload, CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore, WorkerOptions,
 };
@@ -159,4 +160,29 @@ async fn views_are_exact_while_checkpoints_run() {
         worker.stop().await;
         assert!(store.durable_index().expect("checkpoints ran").index > 1);
     }
+}
+
+#[tokio::test]
+async fn a_checkpoint_without_room_changes_nothing_and_is_made_later() {
+    let disk = SimDisk::new(SEED);
+    let factory = Arc::new(MemoryFactory::new(disk.shared()));
+    let dir = Path::new("/data/replica");
+    let create = ReplicaStore::create(disk.shared(), dir, factory.clone(), ReplicaOptions::default());
+    let store = create.expect("create");
+    let watch = EngineWatch::default();
+    for index in 1..100 {
+        let entry = vec![(log_id(index), payload(SEED, index))];
+        store.apply(entry).expect("apply");
+    }
+    disk.fill(Some(disk.used_bytes() + 100));
+    for _ in 0..2 {
+        assert!(matches!(error(store.checkpoint_now(&watch)), ReplicaError::Full));
+    }
+    assert_eq!(contents(&store), expected(SEED, 99), "reads go on");
+    disk.fill(None);
+    let durable = store.checkpoint_now(&watch).expect("there is room");
+    assert_eq!(durable, Some(log_id(99)));
+    drop(store);
+    let opened = ReplicaStore::open(disk.shared(), dir, factory, ReplicaOptions::default());
+    assert_eq!(contents(&opened.expect("open")), expected(SEED, 99));
 }

@@ -23,6 +23,32 @@ pub struct Shard {
     pub shard: u32,
 }
 
+/// Label of what is wrong with the disk: `disk_stalled` or `disk_full`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DiskTrouble {
+    pub trouble: &'static str,
+}
+
+/// Label of a try to run a stopped replica again: `done` or `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Repair {
+    pub outcome: &'static str,
+}
+
+/// Label of an election or transfer that this node began: `initialize`, `dead_leader`, `no_leader` or
+/// `preferred_leader`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Election {
+    pub reason: &'static str,
+}
+
+/// Labels of a change of leadership: `took-over` or `handed-over`, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LeaderChange {
+    pub change: &'static str,
+    pub reason: &'static str,
+}
+
 /// Label of another node: its node id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Peer {

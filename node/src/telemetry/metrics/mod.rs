@@ -12,7 +12,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-pub use labels::{Operation, Peer, Request, Shard};
+pub use labels::{DiskTrouble, Election, LeaderChange, Operation, Peer, Repair, Request, Shard};
 pub use parts::{AdminMetrics, GatewayMetrics, NodeMetrics, PeerMetrics, ShardMetrics, StorageMetrics};
 pub use register::{Described, Level, NewSeconds, Seconds};
 

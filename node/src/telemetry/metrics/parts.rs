@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::labels::{Build, Operation, Peer, Request, Shard};
+use super::labels::{Build, DiskTrouble, Election, LeaderChange, Operation, Peer, Repair, Request, Shard};
 use super::register::{Level, NewSeconds, Register, Seconds};
 use crate::version;
 
@@ -40,6 +40,10 @@ impl GatewayMetrics {
 pub struct ShardMetrics {
     pub leaders: Level,
     pub applied_index: Family<Shard, Level>,
+    pub elections: Family<Election, Counter>,
+    pub leader_changes: Family<LeaderChange, Counter>,
+    pub repairs: Family<Repair, Counter>,
+    pub stopped: Level,
 }
 
 impl ShardMetrics {
@@ -47,6 +51,22 @@ impl ShardMetrics {
         Self {
             leaders: to.add("spine_shard_leaders", "", "Groups this node leads"),
             applied_index: to.add("spine_shard_applied_index", "shard", "Last log index applied"),
+            elections: to.add(
+                "spine_shard_elections",
+                "reason",
+                "Elections and transfers of leadership that this node began",
+            ),
+            leader_changes: to.add(
+                "spine_shard_leader_changes",
+                "change, reason",
+                "Times that this node became or ceased to be a leader",
+            ),
+            repairs: to.add(
+                "spine_shard_repairs",
+                "outcome",
+                "Tries to run a stopped replica again",
+            ),
+            stopped: to.add("spine_shard_stopped", "", "Replicas of this node that do not run"),
         }
     }
 }
@@ -86,6 +106,8 @@ pub struct StorageMetrics {
     pub delta_bytes: Level,
     pub feed_bytes: Level,
     pub free_bytes: Level,
+    pub disk_trouble: Family<DiskTrouble, Level>,
+    pub disk_troubles: Family<DiskTrouble, Counter>,
 }
 
 impl StorageMetrics {
@@ -107,6 +129,16 @@ impl StorageMetrics {
                 "spine_storage_free_bytes",
                 "",
                 "Free space where the data directory is",
+            ),
+            disk_trouble: to.add(
+                "spine_storage_disk_trouble",
+                "trouble",
+                "1 while the disk keeps this node from leading and writing",
+            ),
+            disk_troubles: to.add(
+                "spine_storage_disk_troubles",
+                "trouble",
+                "Times that the disk began to keep this node from leading and writing",
             ),
         }
     }

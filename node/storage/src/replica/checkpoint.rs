@@ -29,6 +29,17 @@ pub enum Progress {
     Done(Option<LogId>),
 }
 
+/// A checkpoint begins only with this many times the changes' bytes free: for the effects file, and for an engine that
+/// writes whole pages.
+const CHECKPOINT_ROOM_FACTOR: u64 = 4;
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    )
+}
+
 enum Stage {
     Effects,
     Write { after: Option<Bytes> },
@@ -110,8 +121,7 @@ impl Checkpoint {
         let engine = self.generation.engine();
         match &self.stage {
             Stage::Effects => {
-                self.generation
-                    .write_effects(&effects::encode(&self.frozen.delta, &self.frozen.state))?;
+                self.write_effects()?;
                 self.stage = Stage::Write { after: None };
             }
             Stage::Write { after } => {
@@ -140,6 +150,23 @@ impl Checkpoint {
             Stage::Done => Progress::Done(self.store.durable_index()),
             _ => Progress::More,
         })
+    }
+
+    /// Until this has succeeded nothing counts on it, so a full disk does no harm here; in an engine it would.
+    fn write_effects(&self) -> Result<(), ReplicaError> {
+        let inner = &self.store.inner;
+        let delta_bytes = u64::try_from(self.frozen.delta.bytes()).unwrap_or(u64::MAX);
+        if inner.disk.free_bytes(&inner.dir)? < delta_bytes.saturating_mul(CHECKPOINT_ROOM_FACTOR) {
+            return Err(ReplicaError::Full);
+        }
+        let content = effects::encode(&self.frozen.delta, &self.frozen.state);
+        match self.generation.write_effects(&content) {
+            Err(error) if is_full(&error) => {
+                self.generation.remove_effects()?;
+                Err(ReplicaError::Full)
+            }
+            written => Ok(written?),
+        }
     }
 
     /// Also in the middle of the changes: one checkpoint may touch the whole database, and what an engine makes durable

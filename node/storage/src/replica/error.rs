@@ -42,6 +42,9 @@ pub enum ReplicaError {
     /// An entry could not be applied. The replica serves nothing until it is rebuilt or the program is upgraded.
     #[error("the replica halted: {0}")]
     Halted(String),
+    /// The disk has no room for a checkpoint; nothing was changed. Ask again when there is.
+    #[error("the disk has no room for a checkpoint")]
+    Full,
     /// A checkpoint is under way; ask again when it is done.
     #[error("a checkpoint is under way")]
     Busy,

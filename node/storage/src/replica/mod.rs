@@ -19,8 +19,8 @@ mod state;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -67,6 +67,17 @@ pub struct ReplicaStore {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// See [`ReplicaStore::end`].
+pub struct StoreEnd(Weak<Inner>);
+
+impl StoreEnd {
+    /// Whether the last user is gone.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
@@ -110,6 +121,8 @@ pub struct ReplicaStatus {
     pub verdict: Verdict,
     /// Why the replica halted, if it did.
     pub halted: Option<String>,
+    /// What it holds is not what was written: it is to be rebuilt.
+    pub damaged: bool,
     /// Name of the engine.
     pub engine: &'static str,
     /// Memory a reopen of the engine would give back, in bytes.
@@ -291,9 +304,23 @@ impl ReplicaStore {
             log_time_ms: state.system.log_time_ms,
             verdict: state.ring.verdict(),
             halted: state.halted.clone(),
+            damaged: state.damaged,
             engine: self.inner.factory.name(),
             engine_memory_bytes: state.generation.engine().memory_bytes(),
         }
+    }
+
+    /// Serves and checkpoints nothing any more: what it holds is not what was written.
+    pub fn halt_as_damaged(&self, why: &str) {
+        let mut state = self.inner.state.write();
+        state.damaged = true;
+        state.halted.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Tells when nobody uses this state any more, so that its files may be opened again or removed.
+    #[must_use]
+    pub fn end(&self) -> StoreEnd {
+        StoreEnd(Arc::downgrade(&self.inner))
     }
 
     /// Puts received state in the place of the present one: durable and at once for readers on return. Apply must not

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) feed: Feed,
     pub(crate) pins: Pins,
     pub(crate) halted: Option<String>,
+    /// It halted because its files are not what was written.
+    pub(crate) damaged: bool,
     /// This replica's share of the staggered checkpoint size.
     pub(crate) checkpoint_bytes: usize,
 }
@@ -63,6 +65,7 @@ impl State {
             feed: Feed::new(feed_floor, feed_bytes_max),
             pins: Pins::default(),
             halted: None,
+            damaged: false,
             checkpoint_bytes,
         };
         state.remember_digest();
@@ -135,6 +138,8 @@ impl State {
                 // The delta may hold a part of the entry: nothing of it may be read or checkpointed any more.
                 let why = format!("at index {index}: {halt}");
                 self.halted = Some(why.clone());
+                // Its own store could not be read; the other reasons are the program's and stay after a rebuild.
+                self.damaged = matches!(halt, spine_statemachine::apply::Halt::Read(_));
                 ReplicaError::Halted(why)
             })?;
         self.feed.push(index, changes);

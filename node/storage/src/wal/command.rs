@@ -53,6 +53,8 @@ pub(super) enum Record {
     Removed,
     /// Nothing: only waits for what was asked before.
     Barrier,
+    /// A mark of no meaning, so that there is something to sync.
+    Probe,
 }
 
 /// One record of one group.

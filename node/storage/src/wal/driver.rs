@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver as PrepareReceiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -157,7 +158,10 @@ impl Runner {
 
     /// Whether the batch is written; `false` means that the disk is full and it is to be tried again.
     fn try_write(&mut self, batch: &mut Batch) -> io::Result<bool> {
-        match self.writer.write(batch) {
+        let written = self.writer.write(batch);
+        let is_full = matches!(written, Err(WriteError::Full));
+        self.writer.shared.full.store(is_full, Ordering::Release);
+        match written {
             Ok(()) => Ok(true),
             Err(WriteError::Fatal(error)) => Err(error),
             // Nothing that was asked for is lost by waiting, unless the log is to close.
@@ -242,7 +246,12 @@ impl Runner {
     }
 
     fn set_busy(&self, busy: bool) {
-        *self.writer.shared.busy_since.lock() = busy.then(Instant::now);
+        let shared = &self.writer.shared;
+        let since = std::mem::replace(&mut *shared.busy_since.lock(), busy.then(Instant::now));
+        if let Some(since) = since {
+            let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            shared.slowest_batch_nanos.fetch_max(nanos, Ordering::Relaxed);
+        }
     }
 
     /// The last handle is gone.

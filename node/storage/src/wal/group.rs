@@ -260,10 +260,22 @@ impl GroupLog {
             sources.push((slot.id, self.shared.source(slot)?));
         }
         drop(group);
-        sources
+        let read: io::Result<Vec<_>> = sources
             .into_iter()
             .map(|(id, source)| Ok((id, source.read()?)))
-            .collect()
+            .collect();
+        if let Err(error) = &read
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            self.index.lock().damage = Some(error.to_string());
+        }
+        read
+    }
+
+    /// What a reader of this log found that is not as it was written, if anything.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.index.lock().damage.clone()
     }
 
     /// Bytes of the largest entry that can be appended.
@@ -333,7 +345,7 @@ impl GroupLog {
         record: impl FnOnce(&GroupIndex) -> io::Result<Record>,
         change: impl FnOnce(&mut GroupIndex),
     ) -> io::Result<()> {
-        let (bytes, permit) = match self.room(bytes).await {
+        let (bytes, permit) = match room(&self.shared, bytes).await {
             Ok(room) => room,
             Err(error) => return refuse_some(completion, || copy(&error)),
         };
@@ -367,16 +379,6 @@ impl GroupLog {
         }
     }
 
-    /// Room in the queue for a command; the queue has a place for every command that has room.
-    async fn room(&self, bytes: u64) -> io::Result<(u64, OwnedSemaphorePermit)> {
-        let bytes = bytes + COMMAND_OVERHEAD_BYTES;
-        let room = u32::try_from(bytes.min(self.shared.options.queue_bytes)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.shared.room).acquire_many_owned(room).await;
-        permit
-            .map(|permit| (bytes, permit))
-            .map_err(|_| self.shared.refusal())
-    }
-
     async fn durably(
         &self,
         record: impl FnOnce(&GroupIndex) -> Record,
@@ -391,6 +393,35 @@ impl GroupLog {
             .await?;
         rx.await.map_err(|_| closed())?
     }
+}
+
+/// Room in the queue for a command; the queue has a place for every command that has room.
+async fn room(shared: &Shared, bytes: u64) -> io::Result<(u64, OwnedSemaphorePermit)> {
+    let bytes = bytes + COMMAND_OVERHEAD_BYTES;
+    let room = u32::try_from(bytes.min(shared.options.queue_bytes)).unwrap_or(u32::MAX);
+    let permit = Arc::clone(&shared.room).acquire_many_owned(room).await;
+    permit.map(|permit| (bytes, permit)).map_err(|_| shared.refusal())
+}
+
+/// See [`super::Wal::probe`].
+pub(super) async fn probe(shared: &Shared, queue: &mpsc::Sender<Message>) -> io::Result<()> {
+    let (tx, rx) = oneshot::channel();
+    let (bytes, permit) = room(shared, 0).await?;
+    let done: Done = Box::new(move |result| {
+        // Nobody waits any more if the caller has gone.
+        let _ = tx.send(result);
+    });
+    let command = Command {
+        group: 0,
+        record: Record::Probe,
+        completion: Some(Completion::new(done)),
+        bytes,
+        permit,
+    };
+    queue
+        .try_send(Message::Command(command))
+        .map_err(|_| shared.refusal())?;
+    rx.await.map_err(|_| closed())?
 }
 
 fn slot_of(entry: &NewEntry) -> Slot {

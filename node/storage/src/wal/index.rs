@@ -39,6 +39,8 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(super) struct GroupIndex {
     pub(super) exists: bool,
+    /// What a reader found that is not as it was written.
+    pub(super) damage: Option<String>,
     pub(super) facts: Facts,
     slots: VecDeque<Slot>,
     disk_bytes: u64,

@@ -171,6 +171,27 @@ impl Wal {
             .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// What the longest batch has taken since the last call of this, from its begin to its sync and the tidying
+    /// after it.
+    #[must_use]
+    pub fn slowest_batch(&self) -> Duration {
+        Duration::from_nanos(self.shared.slowest_batch_nanos.swap(0, Ordering::Relaxed))
+    }
+
+    /// Whether the writer waits for room on the disk. Nothing is lost; it goes on by itself.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Acquire)
+    }
+
+    /// Writes a mark of no meaning and returns when it is durable: shows whether the disk works.
+    ///
+    /// # Errors
+    /// A poisoned or closed log.
+    pub async fn probe(&self) -> io::Result<()> {
+        group::probe(&self.shared, &self.queue).await
+    }
+
     /// Figures since the log was opened.
     #[must_use]
     pub fn stats(&self) -> WalStats {

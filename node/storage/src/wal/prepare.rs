@@ -108,12 +108,21 @@ impl Preparer {
             Some(spare) => spare,
             None => self.make_file(segment)?,
         };
-        write_head(file.as_ref(), &self.store_uuid, segment)?;
+        let named = self.name(&name, file.as_ref(), segment);
+        if named.is_err() && self.disk.exists(&self.dir.join(&name))? {
+            // Nothing counts on this file yet: what a failed sync left in it is not used again.
+            self.disk.remove_file(&self.dir.join(&name))?;
+        }
+        named?;
+        Ok(Prepared { segment, file })
+    }
+
+    fn name(&self, name: &str, file: &dyn DiskFile, segment: u64) -> io::Result<()> {
+        write_head(file, &self.store_uuid, segment)?;
         file.sync_data()?;
         self.disk
             .rename(&self.dir.join(name), &segment_path(&self.dir, segment))?;
-        self.disk.sync_dir(&self.dir)?;
-        Ok(Prepared { segment, file })
+        self.disk.sync_dir(&self.dir)
     }
 
     fn take_spare(&self) -> io::Result<Option<(String, Arc<dyn DiskFile>)>> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -75,6 +75,10 @@ pub(super) struct Shared {
     pub(super) room: Arc<Semaphore>,
     /// Since when the writer has been at one and the same batch.
     pub(super) busy_since: Mutex<Option<Instant>>,
+    /// What the longest batch took since somebody asked, nanoseconds.
+    pub(super) slowest_batch_nanos: AtomicU64,
+    /// The writer waits for room on the disk.
+    pub(super) full: AtomicBool,
     poison: OnceLock<String>,
     fatal: watch::Sender<Option<Arc<str>>>,
 }
@@ -93,6 +97,8 @@ impl Shared {
             counts: Counts::default(),
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             busy_since: Mutex::new(None),
+            slowest_batch_nanos: AtomicU64::new(0),
+            full: AtomicBool::new(false),
             poison: OnceLock::new(),
             fatal: watch::Sender::new(None),
         }

@@ -174,6 +174,7 @@ impl Writer {
         let group = command.group;
         match &command.record {
             Record::Barrier => return Ok(()),
+            Record::Probe => return self.put(0, Kind::Checked, 0, |_| ()),
             Record::Created => {
                 self.put(group, Kind::Created, 0, |_| ())?;
                 self.live.created(group, self.active.segment);

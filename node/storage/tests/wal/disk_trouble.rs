@@ -78,6 +78,7 @@ async fn a_stalled_disk_makes_callers_wait_and_is_noticed() {
     disk.stall(true);
     let waiting = fill_queue(&wal).await;
     assert!(waiting.len() < 100, "the queue is bounded");
+    assert!(!wal.is_full());
     assert!(wal.stalled_for() >= SHORT);
     assert!(wal.stats().queue_bytes <= place.options.queue_bytes);
     disk.stall(false);
@@ -108,12 +109,14 @@ async fn full_disk(driver: Driver) {
     disk.fill(Some(disk.used_bytes()));
     let waiting = fill_queue(&wal).await;
     assert!(wal.stalled_for() > Duration::ZERO);
+    assert!(wal.is_full(), "full is told from stalled");
     assert_eq!(log.read(1..3, usize::MAX).unwrap().len(), 2, "reads go on");
     disk.fill(None);
     let count = waiting.len();
     for rx in waiting {
         timeout(PATIENCE, rx).await.unwrap().unwrap().unwrap();
     }
+    assert!(!wal.is_full());
     wal.close().await.unwrap();
     let wal = place.open().await;
     assert_eq!(check_whole(&wal.group(1)).len(), 2 + count);
@@ -206,4 +209,36 @@ async fn many_callers_on_a_small_queue_all_get_through() {
             assert_eq!(check_whole(&wal.group(group)).len(), 60);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_shows_how_the_disk_works_and_leaves_no_trace() {
+    let disk = SimDisk::new(3);
+    let place = Place::simulated(&disk, TASKS);
+    let wal = place.open().await;
+    wal.group(1).create().await.unwrap();
+    let fsyncs = wal.stats().fsyncs;
+    wal.probe().await.unwrap();
+    assert_eq!(
+        wal.stats().fsyncs,
+        fsyncs + 1,
+        "a probe is a sync, also of an idle log"
+    );
+    assert!(wal.slowest_batch() < SHORT);
+    disk.stall(true);
+    let probing = tokio::spawn({
+        let wal = wal.clone();
+        async move { wal.probe().await }
+    });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!probing.is_finished() && wal.stalled_for() >= Duration::from_secs(2));
+    disk.stall(false);
+    probing.await.unwrap().unwrap();
+    tokio::time::sleep(SHORT).await;
+    assert!(wal.slowest_batch() >= Duration::from_secs(2));
+    assert_eq!(wal.slowest_batch(), Duration::ZERO, "asked once");
+    append(&wal.group(1), 1, 1..=3, 100).await.unwrap();
+    wal.close().await.unwrap();
+    let wal = place.open().await;
+    assert_eq!(check_whole(&wal.group(1)).len(), 3);
 }

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{emit, table, talk};
 
+use super::events;
 use super::shard::{replicas_json, state_of_replicas};
 
 /// Between two looks while waiting for health.
@@ -157,6 +158,7 @@ fn to_json(status: &GetClusterStatusResponse, word: &str) -> Value {
         "reasons": status.reasons,
         "nodes": nodes,
         "shards": shards,
+        "events": status.events.iter().map(events::to_json).collect::<Vec<_>>(),
     })
 }
 
@@ -194,6 +196,7 @@ fn to_table(status: &GetClusterStatusResponse, word: &str) -> String {
         "\n\n{} shards, {led} with a leader, {even} with even replicas",
         status.shards.len()
     ));
+    text.push_str(&events::to_table(&status.events));
     text
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod demo;
+mod events;
 mod node;
 mod patient;
 mod patient_load;

@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 use spine_client::{Address, Error};
-use spine_proto::admin::v1::GetNodeStatusResponse;
+use spine_proto::admin::v1::{GetNodeStatusResponse, NodeEvent};
 
 use crate::args::Node;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{emit, table};
+
+use super::events;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -54,7 +56,15 @@ async fn status(context: &Context) -> Result<Exit, Failure> {
             "LEADS",
             "REASONS",
         ];
-        table(header, asked.iter().map(|(address, answer)| row(address, answer)))
+        let mut text = table(header, asked.iter().map(|(address, answer)| row(address, answer)));
+        let mut happened: Vec<NodeEvent> = asked
+            .iter()
+            .filter_map(|(_, answer)| answer.as_ref().ok())
+            .flat_map(|status| status.events.clone())
+            .collect();
+        happened.sort_by_key(|event| (event.at_ms, event.node_id));
+        text.push_str(&events::to_table(&happened));
+        text
     })?;
     // Some nodes down is an answer; all of them down is not.
     let answered = asked.iter().any(|(_, answer)| answer.is_ok());
@@ -123,6 +133,7 @@ fn to_json(address: &Address, answer: &Result<GetNodeStatusResponse, Error>) -> 
                 "admin_address": status.admin_address,
                 "reasons": status.reasons,
                 "peers": peers,
+                "events": status.events.iter().map(events::to_json).collect::<Vec<_>>(),
             })
         }
         Err(error) => json!({ "endpoint": address.as_str(), "reachable": false, "reason": error.reason }),

@@ -1,0 +1,195 @@
+//! Runs in which a test says what goes wrong, step by step, with the same start, end and checks as every run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spine_node::fitness::Trouble;
+use spine_node::node::Inner;
+use spine_storage::disk::SimDisk;
+
+use super::SimOptions;
+use super::cluster::Nodes;
+use super::faults::Order;
+use super::plan::{Fault, Plan, Step};
+use super::report::{SimReport, finish};
+use super::run::Stage;
+use super::thread::alone;
+use super::trace::Trace;
+use crate::history::Outcome;
+
+/// What goes wrong, and what is expected meanwhile.
+pub type Script = fn(&mut Scene<'_>) -> Result<(), String>;
+
+/// Runs one seed with a script in the place of its faults.
+#[must_use]
+pub fn run(options: &SimOptions, script: Script) -> SimReport {
+    alone(options, move |options| {
+        let trace = Trace::new(options.keep_trace);
+        let plan = Plan {
+            seed: options.seed,
+            nodes: options.nodes,
+            steps: Vec::new(),
+        };
+        let mut stage = Stage::new(options, trace.clone());
+        let nodes = options.nodes;
+        let ended = stage.play(|stage| script(&mut Scene { stage, nodes }));
+        finish(&plan, ended, &stage.world, &stage.recorder, &trace)
+    })
+}
+
+/// A cluster under way.
+pub struct Scene<'a> {
+    stage: &'a mut Stage,
+    nodes: usize,
+}
+
+impl Scene<'_> {
+    /// The disk of a node, counted from 0.
+    #[must_use]
+    pub fn disk(&self, node: usize) -> SimDisk {
+        self.stage.machines.disk(node).clone()
+    }
+
+    /// A node that runs.
+    #[must_use]
+    pub fn node(&self, node: usize) -> Option<Arc<Inner>> {
+        self.stage.machines.inner(node)
+    }
+
+    /// Virtual time since the run began.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_millis(self.stage.world.now_ms())
+    }
+
+    /// The node that leads a shard: of those that say so, the one of the highest term.
+    #[must_use]
+    pub fn leader_of(&self, shard: u32) -> Option<usize> {
+        leader_of(&self.stage.machines, self.nodes, shard)
+    }
+
+    /// Calls that succeeded so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        let operations = self.stage.recorder.operations();
+        let ok = operations
+            .iter()
+            .filter(|op| matches!(op.outcome, Outcome::Ok(_)));
+        ok.count()
+    }
+
+    /// Calls that ended without success for this reason.
+    #[must_use]
+    pub fn failed_for(&self, word: &str) -> usize {
+        let operations = self.stage.recorder.operations();
+        let failed = operations.iter().filter(
+            |op| matches!(&op.outcome, Outcome::Failed { reason } | Outcome::Unknown { reason } if reason == word),
+        );
+        failed.count()
+    }
+
+    /// Kills a node's process.
+    pub fn kill(&mut self, node: usize) {
+        self.stage.world.begin(&kill(node));
+    }
+
+    /// Starts it again.
+    pub fn restart(&mut self, node: usize) {
+        self.stage.world.end(&kill(node));
+    }
+
+    /// Every node makes a checkpoint of every shard and purges its logs up to there.
+    ///
+    /// # Errors
+    /// What an invariant says.
+    pub fn compact(&mut self) -> Result<(), String> {
+        let nodes = self.nodes;
+        let wanted = self.stage.desk.borrow().compacted + u32::try_from(nodes).unwrap_or(0);
+        let orders = (0..nodes).map(Order::Compact);
+        self.stage.desk.borrow_mut().orders.extend(orders);
+        let desk = self.stage.desk.clone();
+        let limit = Duration::from_secs(30);
+        self.stage.world.until(limit, "logs are purged", |_| {
+            let desk = desk.borrow();
+            desk.orders.is_empty() && desk.compacted >= wanted
+        })
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// What an invariant says.
+    pub fn pass(&mut self, time: Duration) -> Result<(), String> {
+        let left = std::cell::Cell::new(time.as_millis());
+        let limit = time + Duration::from_secs(1);
+        self.stage.world.until(limit, "time has passed", |_| {
+            let now = left.get();
+            left.set(now.saturating_sub(1));
+            now == 0
+        })
+    }
+
+    /// Lets time pass until something is so, at most `limit`; says how long that took.
+    ///
+    /// # Errors
+    /// It did not become so, or what an invariant says.
+    pub fn until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        reached: impl Fn(&Cluster<'_>) -> bool,
+    ) -> Result<Duration, String> {
+        let began = self.now();
+        let machines = std::rc::Rc::clone(&self.stage.machines);
+        let cluster = Cluster {
+            machines: &machines,
+            nodes: self.nodes,
+        };
+        self.stage.world.until(limit, what, |_| reached(&cluster))?;
+        Ok(self.now().saturating_sub(began))
+    }
+}
+
+/// What a condition can look at.
+pub struct Cluster<'a> {
+    machines: &'a Nodes,
+    nodes: usize,
+}
+
+impl Cluster<'_> {
+    /// As [`Scene::leader_of`].
+    #[must_use]
+    pub fn leader_of(&self, shard: u32) -> Option<usize> {
+        leader_of(self.machines, self.nodes, shard)
+    }
+
+    /// A node that runs.
+    #[must_use]
+    pub fn node(&self, node: usize) -> Option<Arc<Inner>> {
+        self.machines.inner(node)
+    }
+
+    /// What is wrong with a node's disk, as it sees it.
+    #[must_use]
+    pub fn trouble(&self, node: usize) -> Option<Trouble> {
+        self.machines
+            .inner(node)
+            .and_then(|inner| inner.fitness.trouble())
+    }
+}
+
+fn kill(node: usize) -> Step {
+    Step {
+        at: Duration::ZERO,
+        lasts: Duration::ZERO,
+        fault: Fault::Kill(vec![node]),
+    }
+}
+
+fn leader_of(machines: &Nodes, nodes: usize, shard: u32) -> Option<usize> {
+    let leading = (0..nodes).filter_map(|node| {
+        let status = machines.inner(node)?.host.shard(shard)?.group.status();
+        status.leading.then_some((status.term, node))
+    });
+    leading.max().map(|(_, node)| node)
+}

@@ -1,0 +1,189 @@
+//! A replica whose state is gone or damaged: its node starts, the others serve, and it is built anew.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use spine_chaos_tests::sim::scripted::{Cluster, Scene, Script, run};
+use spine_chaos_tests::sim::{SimOptions, SimReport};
+use spine_node::events::EventKind;
+use spine_storage::Driver;
+use spine_storage::disk::{Disk, SimDisk};
+use spine_storage::wal::{Wal, WalOptions};
+
+const SHARDS: u32 = 3;
+const SHARD: u32 = 2;
+const NODE: usize = 1;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn play(seed: u64, script: Script) -> SimReport {
+    let options = SimOptions {
+        shards: SHARDS,
+        ..SimOptions::of(seed)
+    };
+    let report = run(&options, script);
+    assert!(report.passed(), "{report}");
+    report
+}
+
+/// Directory of the state of a shard's replica.
+fn state_dir(scene: &Scene<'_>, node: usize, shard: u32) -> Result<PathBuf, String> {
+    let inner = scene.node(node).ok_or("the node is down")?;
+    let shard = inner.host.shard(shard).ok_or("not hosted")?;
+    let replica = shard.group.identity().replica_id;
+    Ok(Path::new("/data/replicas").join(replica.to_string()))
+}
+
+fn io<T>(result: std::io::Result<T>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+fn lose(disk: &SimDisk, dir: &Path) -> Result<(), String> {
+    io(disk.remove_dir_all(dir))?;
+    io(disk.sync_dir(Path::new("/data/replicas")))
+}
+
+/// Changes a byte in the mark of the generation in force.
+fn spoil(disk: &SimDisk, dir: &Path) -> Result<(), String> {
+    let names = io(disk.list(dir))?;
+    let generation = names.iter().find(|name| name.starts_with("generation-"));
+    let mark = dir.join(generation.ok_or("no generation")?).join("CHECKPOINT");
+    io(disk.corrupt(&mark, 20, 1))
+}
+
+/// Takes a replica out of the log of a node that is down.
+fn forget_log(disk: &SimDisk, replica: u64) -> std::io::Result<()> {
+    let identity = spine_node::data_dir::read(disk, Path::new("/data")).map_err(std::io::Error::other)?;
+    let uuid = identity.ok_or(std::io::ErrorKind::NotFound)?.store_uuid;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let options = WalOptions {
+            segment_bytes: 256 << 10,
+            ..WalOptions::default()
+        };
+        let wal = Wal::open(
+            disk.shared(),
+            Path::new("/data/wal"),
+            uuid,
+            options,
+            Driver::Threads,
+        )
+        .await;
+        let wal = wal.map_err(std::io::Error::other)?;
+        wal.group(replica).remove().await?;
+        wal.close().await
+    })
+}
+
+fn is_repaired(cluster: &Cluster<'_>) -> bool {
+    cluster.node(NODE).is_some_and(|inner| {
+        let events = inner.events.all();
+        let repaired = |event: &spine_node::events::Event| {
+            event.kind == EventKind::ReplicaRepaired && event.shard == Some(SHARD)
+        };
+        events.iter().any(repaired) && inner.host.absent().is_empty() && inner.host.shard(SHARD).is_some()
+    })
+}
+
+fn break_and_repair(
+    scene: &mut Scene<'_>,
+    purge: bool,
+    harm: fn(&SimDisk, &Path) -> Result<(), String>,
+) -> Result<(), String> {
+    scene.pass(2 * SECOND)?;
+    if purge {
+        scene.compact()?;
+    }
+    scene.pass(SECOND)?;
+    let dir = state_dir(scene, NODE, SHARD)?;
+    scene.kill(NODE);
+    harm(&scene.disk(NODE), &dir)?;
+    scene.restart(NODE);
+    scene.until(15 * SECOND, "the replica is built anew", is_repaired)?;
+    scene.pass(2 * SECOND)
+}
+
+#[test]
+fn lost_state_is_built_anew_from_the_log() {
+    play(1, |scene| break_and_repair(scene, false, lose));
+}
+
+#[test]
+fn lost_state_is_built_anew_from_a_peer() {
+    for seed in 2..=4 {
+        play(seed, |scene| break_and_repair(scene, true, lose));
+    }
+}
+
+#[test]
+fn damaged_state_is_built_anew_from_a_peer() {
+    for seed in 5..=6 {
+        play(seed, |scene| break_and_repair(scene, true, spoil));
+    }
+}
+
+#[test]
+fn a_replica_that_finds_its_own_damage_is_built_anew_without_a_restart() {
+    play(7, |scene| {
+        scene.pass(2 * SECOND)?;
+        scene.compact()?;
+        let inner = scene.node(NODE).ok_or("the node is down")?;
+        let shard = inner.host.shard(SHARD).ok_or("not hosted")?;
+        shard.group.store().halt_as_damaged("a test says so");
+        drop((inner, shard));
+        scene.until(15 * SECOND, "the replica is built anew", is_repaired)?;
+        scene.pass(2 * SECOND)
+    });
+}
+
+/// Two of three lose the same shard: the third cannot lead it, and still gives its state away.
+#[test]
+fn two_of_three_are_built_anew_from_the_third() {
+    play(8, |scene| {
+        scene.pass(2 * SECOND)?;
+        scene.compact()?;
+        for node in [0, NODE] {
+            let dir = state_dir(scene, node, SHARD)?;
+            scene.kill(node);
+            lose(&scene.disk(node), &dir)?;
+        }
+        scene.restart(0);
+        scene.restart(NODE);
+        scene.until(15 * SECOND, "the replica is built anew", is_repaired)?;
+        scene.pass(2 * SECOND)
+    });
+}
+
+#[test]
+fn a_replica_whose_log_is_gone_stays_stopped_and_the_others_run() {
+    let options = SimOptions {
+        shards: SHARDS,
+        ..SimOptions::of(9)
+    };
+    let report = run(&options, |scene| {
+        scene.pass(SECOND)?;
+        let inner = scene.node(NODE).ok_or("the node is down")?;
+        let shard = inner.host.shard(SHARD).ok_or("not hosted")?;
+        let replica = shard.group.identity().replica_id;
+        drop((inner, shard));
+        scene.kill(NODE);
+        io(forget_log(&scene.disk(NODE), replica))?;
+        scene.restart(NODE);
+        scene.until(5 * SECOND, "the node runs without that replica", |cluster| {
+            cluster.node(NODE).is_some_and(|inner| {
+                inner.host.absent().contains_key(&SHARD) && inner.host.shard(1).is_some()
+            })
+        })?;
+        scene.pass(5 * SECOND)?;
+        let inner = scene.node(NODE).ok_or("the node is down")?;
+        let absent = inner.host.absent();
+        let reason = absent.get(&SHARD).map(|absent| absent.reason.clone());
+        let reason = reason.ok_or("it runs again")?;
+        if !reason.contains("may not vote") {
+            return Err(reason);
+        }
+        Err("as expected".to_owned())
+    });
+    assert_eq!(report.problem.as_deref(), Some("as expected"), "{report}");
+}

@@ -1,0 +1,193 @@
+//! Opening one replica: its state, then its group.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
+use spine_consensus::repair::has_gap;
+use spine_proto::storage::v1::PlanShard;
+use spine_storage::disk::Disk;
+use spine_storage::engine::EngineFactory;
+use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore};
+use spine_storage::wal::{GroupLog, Wal};
+
+use crate::peers::NodePeers;
+
+/// Why a replica does not run, by what can be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It may have lost votes: it takes part no more under this id.
+    #[error("its log is missing; the replica was lost and may not vote")]
+    LogLost,
+    /// The same.
+    #[error("its log is damaged, so it may not vote: {0}")]
+    LogDamaged(String),
+    /// Its files are not what was written. Deleted and built anew.
+    #[error("its state is damaged: {0}")]
+    StateDamaged(String),
+    /// Its state ends before its log begins: a repair was cut short.
+    #[error("its state is older than its log")]
+    StateBehind,
+    /// It belongs to another replica, or cannot be used by this program. Nothing is deleted.
+    #[error("{0}")]
+    Refused(String),
+    /// Something that may pass.
+    #[error("{0}")]
+    Passing(String),
+}
+
+impl Fault {
+    /// Whether trying again makes sense.
+    #[must_use]
+    pub fn can_be_repaired(&self) -> bool {
+        match self {
+            Self::StateDamaged(_) | Self::StateBehind | Self::Passing(_) => true,
+            Self::LogLost | Self::LogDamaged(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
+impl From<ReplicaError> for Fault {
+    fn from(error: ReplicaError) -> Self {
+        match error {
+            // With its log there, state that is not is as good as damaged.
+            ReplicaError::Damaged(_) | ReplicaError::Missing => Self::StateDamaged(error.to_string()),
+            ReplicaError::Foreign | ReplicaError::Exists | ReplicaError::Halted(_) => {
+                Self::Refused(error.to_string())
+            }
+            ReplicaError::Io(_)
+            | ReplicaError::Full
+            | ReplicaError::DeltaFull { .. }
+            | ReplicaError::OutOfOrder { .. }
+            | ReplicaError::Busy
+            | ReplicaError::PinLost
+            | ReplicaError::BadSnapshot(_)
+            | ReplicaError::Compacted { .. }
+            | ReplicaError::Stopped => Self::Passing(error.to_string()),
+        }
+    }
+}
+
+/// What opening a replica needs of its node.
+pub struct Opener {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) engine: Arc<dyn EngineFactory>,
+    /// Directory of all replicas.
+    pub(crate) dir: PathBuf,
+    /// Of every replica; the owner is the store's.
+    pub(crate) options: ReplicaOptions,
+    pub(crate) timings: GroupTimings,
+    pub(crate) node_id: u64,
+    pub(crate) wal: Wal,
+    pub(crate) checkpoints: CheckpointWorker,
+    pub(crate) peers: Arc<NodePeers>,
+}
+
+impl Opener {
+    /// The replica of a shard that lives on this node.
+    #[must_use]
+    pub fn replica_id(&self, shard: &PlanShard) -> u64 {
+        let mine = shard.members.iter().find(|m| m.node_id == self.node_id);
+        mine.map(|m| m.replica_id).unwrap_or_default()
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self, shard: &PlanShard) -> GroupLog {
+        self.wal.group(self.replica_id(shard))
+    }
+
+    fn dir_of(&self, shard: &PlanShard) -> PathBuf {
+        self.dir.join(self.replica_id(shard).to_string())
+    }
+
+    fn options_of(&self, shard: &PlanShard) -> ReplicaOptions {
+        let mut options = self.options.clone();
+        options.owner.extend(self.replica_id(shard).to_be_bytes());
+        options
+    }
+
+    /// Begins a replica: log and empty state.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn create(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+        let created = self.log(shard).create().await;
+        created.map_err(|error| Fault::Passing(error.to_string()))?;
+        self.create_state(shard)
+    }
+
+    fn create_state(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+        let (disk, engine) = (Arc::clone(&self.disk), Arc::clone(&self.engine));
+        let (dir, options) = (self.dir_of(shard), self.options_of(shard));
+        Ok(ReplicaStore::create(disk, &dir, engine, options)?)
+    }
+
+    /// Opens the state as it is.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub fn open(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+        let store = self.open_behind(shard)?;
+        if has_gap(&self.log(shard), &store) {
+            return Err(Fault::StateBehind);
+        }
+        Ok(store)
+    }
+
+    /// The same where a snapshot is to fill the gap to the log.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub fn open_behind(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+        let log = self.log(shard);
+        if !log.exists() {
+            // An empty log under an old id could vote twice in one term.
+            return Err(Fault::LogLost);
+        }
+        if let Some(damage) = log.damage() {
+            return Err(Fault::LogDamaged(damage));
+        }
+        let (disk, engine) = (Arc::clone(&self.disk), Arc::clone(&self.engine));
+        let (dir, options) = (self.dir_of(shard), self.options_of(shard));
+        Ok(ReplicaStore::open(disk, &dir, engine, options)?)
+    }
+
+    /// Deletes the state and begins an empty one. Nothing may have it open.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub fn begin_anew(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+        let destroyed = ReplicaStore::destroy(self.disk.as_ref(), &self.dir_of(shard));
+        destroyed.map_err(|error| Fault::Passing(format!("delete damaged state: {error}")))?;
+        self.create_state(shard)
+    }
+
+    /// Starts the group: replays the log, and takes part from then on.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn start(&self, shard: &PlanShard, store: ReplicaStore) -> Result<Arc<RaftGroup>, Fault> {
+        let identity = GroupIdentity {
+            shard: shard.shard,
+            replica_id: self.replica_id(shard),
+            members: shard.members.iter().map(|m| (m.replica_id, m.node_id)).collect(),
+        };
+        let log = self.log(shard);
+        let peers = Arc::clone(&self.peers) as _;
+        let checkpoints = self.checkpoints.clone();
+        let started = RaftGroup::open(identity, self.timings, log, store.clone(), checkpoints, peers).await;
+        started.map_err(|error| fault_of(&self.log(shard), &store, error.to_string()))
+    }
+}
+
+/// Why a group stopped or did not start, by what its parts say.
+pub(super) fn fault_of(log: &GroupLog, store: &ReplicaStore, reason: String) -> Fault {
+    let status = store.status();
+    match (log.damage(), status.halted) {
+        (Some(damage), _) => Fault::LogDamaged(damage),
+        (None, Some(why)) if status.damaged => Fault::StateDamaged(why),
+        (None, Some(why)) => Fault::Refused(why),
+        (None, None) => Fault::Passing(reason),
+    }
+}
