@@ -33,28 +33,32 @@ struct Register {
     read: BTreeMap<u64, Value>,
     /// Reads told that nothing changed above the first and up to the second.
     quiet: BTreeSet<(u64, u64)>,
-    /// A deletion ended unknown: absence proves nothing any more.
-    open_delete: bool,
+    /// Deletions under way or of unknown outcome: while there is one, absence proves nothing.
+    open_deletes: u64,
 }
 
 impl Online {
     /// A call was made.
     pub fn started(&mut self, operation: &Operation) {
         self.open.insert(operation.id, self.newest.clone());
+        if operation.action == Action::Delete {
+            self.registers
+                .entry(operation.key.clone())
+                .or_default()
+                .open_deletes += 1;
+        }
     }
 
     /// It was answered, or given up.
     pub fn finished(&mut self, operation: &Operation) {
         let floors = self.open.remove(&operation.id).unwrap_or_default();
-        match &operation.outcome {
-            Outcome::Ok(seen) => self.answered(operation, *seen, &floors),
-            Outcome::Unknown { .. } if operation.action == Action::Delete => {
-                self.registers
-                    .entry(operation.key.clone())
-                    .or_default()
-                    .open_delete = true;
-            }
-            Outcome::Unknown { .. } | Outcome::Rejected { .. } | Outcome::Failed { .. } => {}
+        let unknown = matches!(operation.outcome, Outcome::Unknown { .. });
+        if operation.action == Action::Delete && !unknown {
+            let register = self.registers.entry(operation.key.clone()).or_default();
+            register.open_deletes = register.open_deletes.saturating_sub(1);
+        }
+        if let Outcome::Ok(seen) = &operation.outcome {
+            self.answered(operation, *seen, &floors);
         }
     }
 
@@ -149,7 +153,7 @@ impl Register {
                 );
                 Some((Rule::StaleRead, message))
             }
-            (None, Some((at, values))) if !values.contains(&None) && !self.open_delete => {
+            (None, Some((at, values))) if !values.contains(&None) && self.open_deletes == 0 => {
                 let message = format!("nothing read at index {} although {at} is known", seen.index);
                 Some((Rule::LostValue, message))
             }
@@ -261,6 +265,18 @@ mod tests {
         history.read(2, "a").at(4, 5).sees(Some(1), 0, 5, 6);
         history.read(2, "a").at(6, 7).sees(Some(9), 0, 5, 6);
         assert_eq!(rules(&history), [Rule::LostValue, Rule::RevisionReused]);
+    }
+
+    #[test]
+    fn a_deletion_under_way_or_of_unknown_outcome_explains_absence() {
+        let mut history = History::new();
+        history.put(1, "a", 1).at(0, 1).ok(0, 5);
+        history.delete(1, "a").at(2, 9).ok(0, 6);
+        history.read(2, "a").at(4, 5).sees(None, 0, 0, 6);
+        history.put(1, "a", 2).at(10, 11).ok(0, 7);
+        history.delete(3, "a").at(12, 13).unknown();
+        history.read(2, "a").at(14, 15).sees(None, 0, 0, 8);
+        assert_eq!(rules(&history), []);
     }
 
     #[test]

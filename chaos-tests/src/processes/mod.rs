@@ -1,5 +1,6 @@
 //! Clusters of real processes on loopback, and what can be done to them.
 
+pub mod alter;
 mod cluster;
 mod error;
 pub mod garbage;

@@ -136,7 +136,10 @@ async fn finish(
 }
 
 /// Compares the digests that all replicas show at one index.
-async fn observe(cluster: &Cluster, digests: &mut Digests) -> Result<Vec<Violation>, ClusterError> {
+///
+/// # Errors
+/// The first node does not answer.
+pub async fn observe(cluster: &Cluster, digests: &mut Digests) -> Result<Vec<Violation>, ClusterError> {
     let mut violations = Vec::new();
     for shard in cluster.status(0).await?.shards {
         for replica in shard.replicas {

@@ -11,7 +11,7 @@ mod soak;
 
 pub use deed::{Deed, DeedStep, supports};
 pub use draw::{draw, draw_of};
-pub use episode::{Episode, EpisodeReport, run_episode};
+pub use episode::{Episode, EpisodeReport, observe, run_episode};
 pub use execute::execute;
 pub use liveness::{LIVE_LIMIT, Live, check_live};
 pub use soak::{SoakOptions, SoakTotal, soak};

@@ -3,6 +3,7 @@
 mod catch_up_after_purge;
 mod demo;
 mod determinism;
+mod digest;
 mod fsync_before_ack;
 mod garbage;
 mod kill_all;
@@ -31,5 +32,6 @@ pub const ROWS: &[Row] = &[
     fsync_before_ack::ROW,
     powercut_sim::ROW,
     determinism::ROW,
+    digest::ROW,
     soak_10m::ROW,
 ];
