@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use spine_chaos_tests::report::{self, Page};
 use spine_chaos_tests::sim::plan::Focus;
 use spine_chaos_tests::sim::{SimOptions, SimReport, group, run};
 
@@ -86,6 +87,7 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
         }
         out.flush()?;
         if !report.passed() {
+            write_report(&report, &replay(arguments, seed));
             failed.push(seed);
         }
     }
@@ -99,13 +101,28 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
         failed.len()
     )?;
     for seed in &failed {
-        writeln!(
-            talk,
-            "replay: cargo simulate{} --seed {seed} --trace",
-            choices(arguments)
-        )?;
+        writeln!(talk, "replay: {}", replay(arguments, *seed))?;
     }
     Ok(failed.is_empty())
+}
+
+fn replay(arguments: &Arguments, seed: u64) -> String {
+    format!("cargo simulate{} --seed {seed} --trace", choices(arguments))
+}
+
+/// Says where the report of a failed seed is.
+fn write_report(report: &SimReport, command: &str) {
+    let page = Page {
+        title: &format!("simulate seed {}", report.seed),
+        problem: report.problem.as_deref().unwrap_or_default(),
+        command,
+        lines: &report.lines,
+    };
+    let talk = &mut io::stderr();
+    let _ = match report::write(&report::directory(), &page, &report.journal) {
+        Ok(path) => writeln!(talk, "report: {}", path.display()),
+        Err(error) => writeln!(talk, "report not written: {error}"),
+    };
 }
 
 fn one_seed(arguments: &Arguments, seed: u64) -> SimReport {

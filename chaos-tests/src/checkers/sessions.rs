@@ -33,7 +33,7 @@ pub fn check(operations: &[Operation]) -> Vec<Violation> {
             if let Some(floor) = floor {
                 let saw = seen
                     .value
-                    .map_or("nothing".to_owned(), |_| format!("revision {}", seen.revision));
+                    .map_or_else(|| "nothing".to_owned(), |_| format!("revision {}", seen.revision));
                 let message = format!("saw {saw} after revision {} in the same session", floor.revision);
                 let ids = [floor.by, operation.id];
                 violations.push(Violation::new(floor.rule, &operation.key, &ids, message));

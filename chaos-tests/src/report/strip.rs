@@ -81,11 +81,14 @@ fn longest_gap(operations: &[Operation]) -> String {
         .collect();
     answers.sort_unstable();
     let gap = answers.windows(2).max_by_key(|pair| pair[1] - pair[0]);
-    gap.map_or("Fewer than two answers.".to_owned(), |pair| {
-        let long = (pair[1] - pair[0]) / 1_000_000;
-        format!(
-            "Longest time without any answer: {long} ms, from {} s.",
-            seconds(pair[0])
-        )
-    })
+    gap.map_or_else(
+        || "Fewer than two answers.".to_owned(),
+        |pair| {
+            let long = (pair[1] - pair[0]) / 1_000_000;
+            format!(
+                "Longest time without any answer: {long} ms, from {} s.",
+                seconds(pair[0])
+            )
+        },
+    )
 }

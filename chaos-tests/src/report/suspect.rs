@@ -33,7 +33,7 @@ pub(super) fn draw(key: &str, operations: &[Operation], named: &[u64], width: u3
         let x = scale.x(operation.invoked_ns);
         // An open call may still take effect: its bar has no end.
         let until = operation.returned.and(operation.returned_ns);
-        let length = until.map_or(f64::from(width) - x, |until| scale.x(until) - x);
+        let length = until.map_or_else(|| f64::from(width) - x, |until| scale.x(until) - x);
         let class = if named.contains(&operation.id) {
             "named"
         } else {
@@ -58,7 +58,7 @@ pub(super) fn draw(key: &str, operations: &[Operation], named: &[u64], width: u3
             operation.id,
             operation.client.0,
             seconds(operation.invoked_ns),
-            until.map_or("open".to_owned(), seconds),
+            until.map_or_else(|| "open".to_owned(), seconds),
             escape(&action(operation)),
             escape(&outcome(operation))
         );
@@ -74,7 +74,7 @@ pub(super) fn draw(key: &str, operations: &[Operation], named: &[u64], width: u3
 
 fn around<'a>(all: &[&'a Operation], named: &[u64]) -> Vec<&'a Operation> {
     let last = all.iter().rposition(|operation| named.contains(&operation.id));
-    let middle = last.unwrap_or(all.len().saturating_sub(1));
+    let middle = last.unwrap_or_else(|| all.len().saturating_sub(1));
     let begin = middle.saturating_sub(SHOWN_MAX * 3 / 4);
     let near = &all[begin..all.len().min(begin + SHOWN_MAX)];
     let early = all[..begin]
@@ -97,7 +97,7 @@ fn action(operation: &Operation) -> String {
         Action::Read => "read".to_owned(),
         Action::Put { value } => format!("put {}", value.0),
         Action::Cas { expected, value } => {
-            let expected = expected.map_or("nothing".to_owned(), |value| value.0.to_string());
+            let expected = expected.map_or_else(|| "nothing".to_owned(), |value| value.0.to_string());
             format!("put {} if {expected}", value.0)
         }
         Action::Delete => "delete".to_owned(),
@@ -109,7 +109,7 @@ fn outcome(operation: &Operation) -> String {
         Outcome::Ok(seen) => {
             let value = seen
                 .value
-                .map_or("nothing".to_owned(), |value| value.0.to_string());
+                .map_or_else(|| "nothing".to_owned(), |value| value.0.to_string());
             let again = if seen.replayed { ", replayed" } else { "" };
             format!(
                 "{value} at revision {}, exact at {} of shard {}{again}",

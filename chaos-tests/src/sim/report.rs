@@ -9,6 +9,7 @@ use super::trace::Trace;
 use super::world::World;
 use crate::checkers::Report;
 use crate::history::{Operation, Recorder};
+use crate::report::{FaultEvent, Journal};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct SimReport {
@@ -23,6 +24,9 @@ pub struct SimReport {
     pub problem: Option<String>,
     #[serde(skip)]
     pub lines: Vec<String>,
+    /// For the HTML report of a run that failed.
+    #[serde(skip)]
+    pub journal: Journal,
 }
 
 impl SimReport {
@@ -37,6 +41,7 @@ impl SimReport {
             report: None,
             problem: Some(problem),
             lines: Vec::new(),
+            journal: Journal::default(),
         }
     }
 
@@ -109,8 +114,25 @@ pub(super) fn finish(
         virtual_ms: world.now_ms(),
         faults: plan.steps.len(),
         terms: world.invariants.terms_led(),
+        journal: journal(plan, ended.as_ref().ok(), recorder),
         report: ended.ok(),
         problem,
         lines: trace.take_lines(),
     }
+}
+
+/// What the report of a failed run shows. Planned times count from the first call.
+fn journal(plan: &Plan, report: Option<&Report>, recorder: &Recorder) -> Journal {
+    let journal = Journal::default();
+    let operations = recorder.operations();
+    let began = operations.first().map_or(0, |first| first.invoked_ns);
+    let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let faults = plan.steps.iter().map(|step| FaultEvent {
+        at_ns: began.saturating_add(ns(step.at)),
+        until_ns: Some(began.saturating_add(ns(step.at + step.lasts))),
+        text: format!("{:?}", step.fault),
+    });
+    journal.keep_faults(faults.collect());
+    journal.keep_history(&operations, report.map_or(&[][..], |report| &report.violations));
+    journal
 }

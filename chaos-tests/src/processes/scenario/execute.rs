@@ -86,7 +86,7 @@ impl Active {
         match deed {
             Deed::Reset(a, b) => edge(*a, *b).chain(edge(*b, *a)).for_each(|link| link.reset()),
             Deed::HalfClose(from, to) => {
-                edge(*from, *to).for_each(|link| link.half_close(Direction::Forward))
+                edge(*from, *to).for_each(|link| link.half_close(Direction::Forward));
             }
             Deed::Truncate(from, to) => edge(*from, *to).for_each(|link| link.truncate(Direction::Forward)),
             Deed::ForgeDeath(node) => {
