@@ -1,0 +1,3 @@
+mod fuse;
+mod like_the_simulated_disk;
+mod semantics;
