@@ -49,16 +49,26 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start(options: &Options) -> Result<Self, ClusterError> {
+        let directory = tempfile::Builder::new().prefix("spine-chaos-").tempdir()?;
+        Self::start_in(directory, options, &[]).await
+    }
+
+    /// The same in a directory made for it, with further settings of every node.
+    pub(super) async fn start_in(
+        directory: TempDir,
+        options: &Options,
+        settings: &[String],
+    ) -> Result<Self, ClusterError> {
         let program = options.programs.join("spine-node");
         if !program.is_file() {
             return Err(ClusterError::NotBuilt { program });
         }
-        let directory = tempfile::Builder::new().prefix("spine-chaos-").tempdir()?;
+        let own = SETTINGS.iter().map(|setting| (*setting).to_owned());
         let plan = Plan {
             dir: Some(directory.path().to_owned()),
             nodes: options.nodes,
             shards: options.shards,
-            settings: SETTINGS.map(str::to_owned).to_vec(),
+            settings: own.chain(settings.iter().cloned()).collect(),
             ..Plan::new(program)
         };
         let local = LocalCluster::launch(plan, START_TIME).await?;

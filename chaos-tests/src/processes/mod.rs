@@ -2,6 +2,7 @@
 
 mod cluster;
 mod error;
+mod faulty;
 pub mod garbage;
 mod run;
 pub mod signals;
@@ -10,4 +11,5 @@ pub mod strace;
 pub(crate) use cluster::read_replica;
 pub use cluster::{Cluster, Options};
 pub use error::ClusterError;
+pub use faulty::FaultyCluster;
 pub use run::{Calls, Run, RunOptions, first_failures, settle_and_check};

@@ -3,12 +3,16 @@
 mod catch_up_after_purge;
 mod demo;
 mod determinism;
+mod disk_full;
+mod disk_stall;
 mod fsync_before_ack;
 mod garbage;
 mod kill_all;
 mod kill_one;
+mod leadership;
 mod limits;
 mod load_bad_lines;
+mod powercut_fuse;
 mod powercut_sim;
 mod stale_leader;
 mod start_stop;
@@ -30,4 +34,7 @@ pub const ROWS: &[Row] = &[
     fsync_before_ack::ROW,
     powercut_sim::ROW,
     determinism::ROW,
+    powercut_fuse::ROW,
+    disk_stall::ROW,
+    disk_full::ROW,
 ];
