@@ -14,14 +14,14 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_faultdisk");
 
-struct Mount {
-    disk: FaultDisk,
+pub(crate) struct Mount {
+    pub(crate) disk: FaultDisk,
     /// After the disk, so that it is unmounted when its directory goes.
     _directory: TempDir,
 }
 
 impl Mount {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("faultdisk-").tempdir().unwrap();
         let disk = FaultDisk::mount(Path::new(PROGRAM), directory.path()).unwrap();
         Self {
@@ -30,7 +30,7 @@ impl Mount {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.disk.directory().join(name)
     }
 

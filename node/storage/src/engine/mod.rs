@@ -8,6 +8,7 @@ mod checked;
 mod fjall;
 mod memory;
 mod sled;
+mod sled_files;
 mod watch;
 
 use std::io;
