@@ -18,12 +18,7 @@ const SYNCED: &str = "everything is synced";
 const LIVES: [bool; 8] = [true, false, true, false, false, true, true, false];
 
 fn records(lives: u32) -> impl Iterator<Item = (Bytes, Bytes)> {
-    let record = |number| {
-        (
-            Bytes::from(format!("key-{number:06}")),
-            Bytes::from(vec![1; 300]),
-        )
-    };
+    let record = |number| (Bytes::from(format!("key-{number:06}")), Bytes::from(vec![1; 300]));
     (0..lives * RECORDS_OF_LIFE).map(record)
 }
 
@@ -39,9 +34,15 @@ fn child() {
     // As a generation of a replica does.
     disk.sync_dir(&dir).unwrap();
     let found = engine.range(b"", b"", usize::MAX).unwrap();
-    assert!(found.iter().cloned().eq(records(lives)), "{} records", found.len());
+    assert!(
+        found.iter().cloned().eq(records(lives)),
+        "{} records",
+        found.len()
+    );
     if write == "true" {
-        let batch: Vec<Change> = records(lives + 1).map(|(key, value)| (key, Some(value))).collect();
+        let batch: Vec<Change> = records(lives + 1)
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
         engine.write_sorted(&batch).unwrap();
         engine.sync().unwrap();
     }
@@ -71,10 +72,18 @@ fn live_through_cuts(engine: &str) {
         let dir = mount.path("engine");
         let mut lives = 0;
         for (life, write) in (1_u64..).zip(LIVES) {
-            one_life(&mount, &format!("{engine}|{}|{lives}|{write}", dir.display()), |mount| {
-                let cut = if seed == 0 { Cut::Clean } else { Cut::Torn(seed * 100 + life) };
-                mount.disk.power_cut(cut).unwrap();
-            });
+            one_life(
+                &mount,
+                &format!("{engine}|{}|{lives}|{write}", dir.display()),
+                |mount| {
+                    let cut = if seed == 0 {
+                        Cut::Clean
+                    } else {
+                        Cut::Torn(seed * 100 + life)
+                    };
+                    mount.disk.power_cut(cut).unwrap();
+                },
+            );
             lives += u32::from(write);
         }
     }

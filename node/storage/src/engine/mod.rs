@@ -5,6 +5,7 @@
 //! What an interrupted batch leaves behind is healed by the effects file of [`crate::replica`].
 
 mod checked;
+mod dirs;
 mod fjall;
 mod memory;
 mod sled;

@@ -9,6 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use super::dirs::sync_names;
+
 const COOKIE: &str = "durability_cookie";
 const METADATA_DIR: &str = "metadata";
 const SNAPSHOT_PREFIX: &str = "snapshot_";
@@ -41,10 +43,10 @@ pub(super) fn before_open(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// After sled opened `dir`: makes durable what it made. The names in `dir` itself are the caller's.
+/// After sled opened `dir`: makes durable what it made.
 pub(super) fn after_open(dir: &Path) -> io::Result<()> {
     File::open(dir.join(COOKIE))?.sync_all()?;
-    File::open(dir.join(METADATA_DIR))?.sync_all()
+    sync_names(dir)
 }
 
 #[cfg(test)]
