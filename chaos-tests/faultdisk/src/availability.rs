@@ -29,7 +29,9 @@ pub fn skip() -> bool {
     match availability() {
         Availability::Ready => false,
         Availability::Missing(reason) => {
-            let _ = writeln!(std::io::stderr(), "SKIPPED fuse: {reason}");
+            // In one piece: other tests write at the same time.
+            let line = format!("\nSKIPPED fuse: {reason}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
             true
         }
     }
