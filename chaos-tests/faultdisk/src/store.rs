@@ -170,11 +170,11 @@ impl Store {
     }
 
     fn dir(&self, ino: u64) -> Answer<&Dir> {
-        self.dirs.all.get(&ino).ok_or(if self.files.contains_key(&ino) {
-            Errno::NOTDIR
-        } else {
-            Errno::NOENT
-        })
+        let why = || match self.files.contains_key(&ino) {
+            true => Errno::NOTDIR,
+            false => Errno::NOENT,
+        };
+        self.dirs.all.get(&ino).ok_or_else(why)
     }
 
     fn file(&mut self, ino: u64) -> Answer<&mut File> {

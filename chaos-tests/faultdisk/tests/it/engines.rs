@@ -6,7 +6,7 @@ use std::process::{Child, Command as Process, Stdio};
 
 use bytes::Bytes;
 use spine_faultdisk::{Cut, skip};
-use spine_storage::disk::{Disk, RealDisk};
+use spine_storage::disk::RealDisk;
 use spine_storage::engine::{Change, factory_by_name};
 
 use crate::fuse::Mount;
