@@ -59,7 +59,7 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start(options: &Options) -> Result<Self, ClusterError> {
-        Self::launch(options, &SETTINGS, None).await
+        Self::launch(new_directory()?, options, test_settings(&[]), None).await
     }
 
     /// The same with the settings that a node has by itself, for whoever measures.
@@ -67,7 +67,7 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start_with_defaults(options: &Options) -> Result<Self, ClusterError> {
-        Self::launch(options, &[], None).await
+        Self::launch(new_directory()?, options, Vec::new(), None).await
     }
 
     /// The same with the nodes' own settings and a proxy for every link.
@@ -75,7 +75,7 @@ impl Cluster {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_linked_with_defaults(options: &Options, seed: u64) -> Result<Self, ClusterError> {
-        Self::launch(options, &[], Some(seed)).await
+        Self::launch(new_directory()?, options, Vec::new(), Some(seed)).await
     }
 
     /// The same with a proxy for every link, see [`Self::mesh`]; `seed` draws what they draw.
@@ -83,20 +83,33 @@ impl Cluster {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_linked(options: &Options, seed: u64) -> Result<Self, ClusterError> {
-        Self::launch(options, &SETTINGS, Some(seed)).await
+        Self::launch(new_directory()?, options, test_settings(&[]), Some(seed)).await
     }
 
-    async fn launch(options: &Options, settings: &[&str], links: Option<u64>) -> Result<Self, ClusterError> {
+    /// The same in a directory made for it, with further settings of every node.
+    pub(super) async fn start_in(
+        directory: TempDir,
+        options: &Options,
+        settings: &[String],
+    ) -> Result<Self, ClusterError> {
+        Self::launch(directory, options, test_settings(settings), None).await
+    }
+
+    async fn launch(
+        directory: TempDir,
+        options: &Options,
+        settings: Vec<String>,
+        links: Option<u64>,
+    ) -> Result<Self, ClusterError> {
         let program = options.programs.join("spine-node");
         if !program.is_file() {
             return Err(ClusterError::NotBuilt { program });
         }
-        let directory = tempfile::Builder::new().prefix("spine-chaos-").tempdir()?;
         let mut plan = Plan {
             dir: Some(directory.path().to_owned()),
             nodes: options.nodes,
             shards: options.shards,
-            settings: settings.iter().copied().map(str::to_owned).collect(),
+            settings,
             ..Plan::new(program)
         };
         let mesh = match links {
@@ -413,6 +426,15 @@ impl Cluster {
     pub fn keep_files(&mut self) {
         self.directory.disable_cleanup(true);
     }
+}
+
+fn new_directory() -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("spine-chaos-").tempdir()
+}
+
+fn test_settings(more: &[String]) -> Vec<String> {
+    let own = SETTINGS.iter().map(|setting| (*setting).to_owned());
+    own.chain(more.iter().cloned()).collect()
 }
 
 /// Reads all registers of a history from one node's replica.

@@ -26,4 +26,6 @@ pub enum ClusterError {
     Local(#[from] LocalClusterError),
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("{0}")]
+    Disk(#[from] spine_faultdisk::FaultDiskError),
 }

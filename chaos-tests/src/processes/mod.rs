@@ -3,6 +3,7 @@
 pub mod alter;
 mod cluster;
 mod error;
+mod faulty;
 pub mod garbage;
 mod links;
 mod run;
@@ -13,4 +14,5 @@ pub mod strace;
 pub(crate) use cluster::read_replica;
 pub use cluster::{Cluster, Options};
 pub use error::ClusterError;
+pub use faulty::FaultyCluster;
 pub use run::{Calls, Run, RunOptions, Storm, first_failures, settle_and_check};

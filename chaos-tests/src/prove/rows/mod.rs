@@ -4,13 +4,17 @@ mod catch_up_after_purge;
 mod demo;
 mod determinism;
 mod digest;
+mod disk_full;
+mod disk_stall;
 mod fsync_before_ack;
 mod gap;
 mod garbage;
 mod kill_all;
 mod kill_one;
+mod leadership;
 mod limits;
 mod load_bad_lines;
+mod powercut_fuse;
 mod powercut_sim;
 mod quiet_under_load;
 mod soak_10m;
@@ -45,4 +49,7 @@ pub const ROWS: &[Row] = &[
     quiet_under_load::ROW,
     digest::ROW,
     soak_10m::ROW,
+    powercut_fuse::ROW,
+    disk_stall::ROW,
+    disk_full::ROW,
 ];

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde::Serialize;
+use spine_faultdisk::{Availability, availability};
 
 use crate::checkers::Report;
-use crate::processes::{Calls, Cluster, ClusterError, Options};
-use crate::prove::{Context, RowError};
+use crate::processes::{Calls, Cluster, ClusterError, FaultyCluster, Options};
+use crate::prove::{Context, Finding, RowError};
 
 /// Shards of test clusters, as a small cluster has by default.
 pub(super) const SHARDS: u32 = 8;
@@ -21,6 +22,12 @@ impl From<ClusterError> for RowError {
 
 impl From<spine_client::Error> for RowError {
     fn from(error: spine_client::Error) -> Self {
+        Self::because(error.to_string())
+    }
+}
+
+impl From<spine_faultdisk::FaultDiskError> for RowError {
+    fn from(error: spine_faultdisk::FaultDiskError) -> Self {
         Self::because(error.to_string())
     }
 }
@@ -53,6 +60,29 @@ pub(super) async fn linked_cluster(context: &Context, seed: u64) -> Result<Clust
     };
     let cluster = Cluster::start_linked(&options, seed).await?;
     Ok(cluster.noted_in(context.journal.clone()))
+}
+
+/// Three nodes, eight shards, each on a disk that can be troubled.
+pub(super) async fn faulty_cluster(
+    context: &Context,
+    settings: &[String],
+) -> Result<FaultyCluster, RowError> {
+    let options = Options {
+        nodes: 3,
+        shards: SHARDS,
+        programs: context.programs.clone(),
+    };
+    Ok(FaultyCluster::start(&options, settings).await?)
+}
+
+/// Why a row that needs troubled disks cannot run here.
+pub(super) fn no_fuse() -> Option<Finding> {
+    match availability() {
+        Availability::Ready => None,
+        Availability::Missing(reason) => Some(Finding::Skipped {
+            reason: format!("fuse: {reason}"),
+        }),
+    }
 }
 
 /// A history's end in a row's text.

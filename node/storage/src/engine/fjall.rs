@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use parking_lot::RwLock;
 
+use super::dirs::sync_names;
 use super::{Change, Engine, EngineError, EngineFactory, guarded};
 
 /// Block cache of one replica, in bytes.
@@ -63,6 +64,8 @@ impl Open {
                 .map_err(classify)?;
             let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
             let records = database.keyspace(KEYSPACE, options).map_err(classify)?;
+            // The directories of new keyspaces; fjall syncs what is in them, and not their own names.
+            sync_names(dir).map_err(EngineError::Io)?;
             Ok(Self { records, database })
         })
     }

@@ -5,9 +5,11 @@
 //! What an interrupted batch leaves behind is healed by the effects file of [`crate::replica`].
 
 mod checked;
+mod dirs;
 mod fjall;
 mod memory;
 mod sled;
+mod sled_files;
 mod watch;
 
 use std::io;

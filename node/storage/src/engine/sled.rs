@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Change, Engine, EngineError, EngineFactory, classify, guarded};
+use super::{Change, Engine, EngineError, EngineFactory, classify, guarded, sled_files};
 
 /// Pairs in a leaf: 128 scans four times as fast as the default 1,024 and rewrites less. Part of the file format.
 const LEAF_FANOUT: usize = 128;
@@ -62,12 +62,14 @@ struct Open {
 impl Open {
     fn new(dir: &Path) -> Result<Self, EngineError> {
         guarded(|| {
+            sled_files::before_open(dir).map_err(EngineError::Io)?;
             let config = sled::Config::new()
                 .path(dir)
                 .flush_every_ms(Some(FLUSH_NEVER_MS))
                 .cache_capacity_bytes(CACHE_BYTES)
                 .zstd_compression_level(ZSTD_LEVEL);
             let writer: Box<Db> = Box::new(config.open().map_err(classify)?);
+            sled_files::after_open(dir).map_err(EngineError::Io)?;
             let readers = (0..READERS).map(|_| Mutex::new(writer.clone())).collect();
             Ok(Self {
                 writer: Mutex::new(writer),
