@@ -140,7 +140,7 @@ impl Dispatcher {
 
     /// A call that another node forwarded: executed here or refused, never forwarded again.
     pub async fn forwarded(&self, request: pb::ExecuteRequest) -> pb::ExecuteResponse {
-        let deadline = Instant::now() + std::time::Duration::from_millis(u64::from(request.deadline_ms));
+        let deadline = Instant::now() + Duration::from_millis(u64::from(request.deadline_ms));
         if !request.batch.is_empty() {
             return self.forwarded_batch(request, deadline).await;
         }
