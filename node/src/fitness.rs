@@ -125,7 +125,7 @@ impl Fitness {
             .map(|_| ());
         if seen.is_err() {
             // The sender lives as long as this; then nothing is known any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

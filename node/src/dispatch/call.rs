@@ -217,7 +217,7 @@ impl<'a> Attempts<'a> {
             ExecuteError::NotLeader(leader) => self.hint = leader.filter(|node| *node != self.current),
             ExecuteError::NoQuorum => self.refused = None,
             ExecuteError::Unfit(trouble) => {
-                let (_, since) = *self.refused.get_or_insert((trouble, Instant::now()));
+                let (_, since) = *self.refused.get_or_insert_with(|| (trouble, Instant::now()));
                 self.refused = Some((trouble, since));
                 if since.elapsed() >= UNFIT_PATIENCE {
                     return Err(self.in_vain());

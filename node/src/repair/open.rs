@@ -47,6 +47,14 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether the state is to be built anew.
+    #[must_use]
+    pub fn needs_new_state(&self) -> bool {
+        matches!(self, Self::StateDamaged(_) | Self::StateBehind)
+    }
+}
+
 impl From<ReplicaError> for Fault {
     fn from(error: ReplicaError) -> Self {
         match error {

@@ -161,14 +161,20 @@ impl Supervisor {
         if self.node.fitness.trouble() == Some(Trouble::DiskFull) {
             return;
         }
-        let fault = patient.fault.clone();
-        match self.open(&planned, fault).await {
+        let known = patient.fault.clone();
+        match self.open(&planned, &known).await {
             Ok(kind) => {
                 let tries = self.patients.remove(&number).map_or(0, |patient| patient.tries);
                 self.recovered.insert(number, (Instant::now(), tries + 1));
                 tracing::info!(shard = number, event = kind.as_str(), "replica runs again");
                 self.node.note(kind, Some(number));
                 self.count("done");
+            }
+            // Only now is it known what to do: at once.
+            Err(fault) if fault.needs_new_state() && !known.needs_new_state() => {
+                if let Some(patient) = self.patients.get_mut(&number) {
+                    patient.fault = fault;
+                }
             }
             Err(fault) => self.put_off(number, fault),
         }
@@ -186,7 +192,7 @@ impl Supervisor {
             Absent {
                 replica_id,
                 reason: fault.to_string(),
-                repairing: matches!(fault, Fault::StateDamaged(_) | Fault::StateBehind),
+                repairing: fault.needs_new_state(),
             },
         );
         patient.tries += 1;
@@ -200,7 +206,7 @@ impl Supervisor {
     }
 
     /// Opens a replica, with its state built anew where the fault asks for it.
-    async fn open(&self, shard: &PlanShard, fault: Fault) -> Result<EventKind, Fault> {
+    async fn open(&self, shard: &PlanShard, fault: &Fault) -> Result<EventKind, Fault> {
         let (store, kind) = match fault {
             Fault::StateDamaged(_) => (self.opener.begin_anew(shard)?, EventKind::ReplicaRepaired),
             Fault::StateBehind => (self.opener.open_behind(shard)?, EventKind::ReplicaRepaired),

@@ -15,6 +15,8 @@ const UNITS: &[&str] = &[
     "leaders",
     "connected",
     "build",
+    "replicas",
+    "trouble",
 ];
 
 #[test]

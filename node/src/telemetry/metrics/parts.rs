@@ -66,7 +66,11 @@ impl ShardMetrics {
                 "outcome",
                 "Tries to run a stopped replica again",
             ),
-            stopped: to.add("spine_shard_stopped", "", "Replicas of this node that do not run"),
+            stopped: to.add(
+                "spine_shard_stopped_replicas",
+                "",
+                "Replicas of this node that do not run",
+            ),
         }
     }
 }
