@@ -95,7 +95,7 @@ impl NodePeers {
         });
     }
 
-    /// True while a node is silent or its process is known to be gone.
+    /// True while a node is silent or deaf to us, or its process is known to be gone.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId) -> bool {
         gone(&self.links.liveness().borrow(), peer)
@@ -117,7 +117,10 @@ impl NodePeers {
 
 fn gone(seen: &LivenessSnapshot, peer: NodeId) -> bool {
     let peer = seen.peers.get(&peer);
-    peer.is_some_and(|peer| peer.silent_since.is_some() || peer.evidence.is_some())
+    // A node that does not hear us takes no call from us, though we hear it.
+    peer.is_some_and(|peer| {
+        peer.silent_since.is_some() || peer.evidence.is_some() || peer.says_silent.contains(&seen.me)
+    })
 }
 
 fn call_error(error: &PeerError) -> CallError {

@@ -78,6 +78,28 @@ fn silence_needs_time_and_a_majority() {
 }
 
 #[test]
+fn a_peer_that_hears_no_majority_counts_as_dead_by_its_own_word() {
+    let mut scene = Scene::new();
+    scene.until(500, &[TWO, THREE], &[]);
+    scene.hear(&[THREE], &[TWO]);
+    assert_eq!(scene.dead(THREE), None, "it and I are a majority of three");
+    scene.hear(&[THREE], &[ME, TWO]);
+    assert_eq!(
+        scene.dead(THREE),
+        Some(Proof::Deaf {
+            unheard: vec![ME, TWO]
+        })
+    );
+    assert_eq!(
+        scene.dead(TWO),
+        None,
+        "the word of a deaf peer convinces nobody of others"
+    );
+    scene.hear(&[THREE], &[]);
+    assert_eq!(scene.dead(THREE), None);
+}
+
+#[test]
 fn others_alone_do_not_convince_us() {
     let mut scene = Scene::new();
     scene.until(500, &[TWO, THREE], &[]);

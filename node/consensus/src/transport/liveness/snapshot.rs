@@ -59,6 +59,8 @@ pub struct Evidence {
 pub enum Proof {
     /// Closed and refused.
     Evidence(Evidence),
+    /// It speaks, and says itself that it hears no majority: it can neither commit nor learn that it was replaced.
+    Deaf { unheard: Vec<NodeId> },
     /// Nobody hears it: we and the voters named here, a majority.
     Silence { since: Instant, agreeing: Vec<NodeId> },
 }
@@ -72,6 +74,20 @@ pub enum LivenessEvent {
     Gone(NodeId, Evidence),
     /// It is heard again.
     Back(NodeId),
+}
+
+impl PeerLiveness {
+    /// The voters that this peer calls silent, if too few are left for a majority.
+    fn deaf(&self, peer: NodeId, voters: &[NodeId]) -> Option<Proof> {
+        let distinct: BTreeSet<NodeId> = voters.iter().copied().collect();
+        let others = distinct.iter().filter(|voter| **voter != peer);
+        let unheard: Vec<NodeId> = others
+            .filter(|voter| self.says_silent.contains(voter))
+            .copied()
+            .collect();
+        let heard = distinct.len() - unheard.len();
+        (heard <= distinct.len() / 2).then_some(Proof::Deaf { unheard })
+    }
 }
 
 impl LivenessSnapshot {
@@ -115,7 +131,9 @@ impl LivenessSnapshot {
         if let Some(evidence) = known.evidence {
             return Some(Proof::Evidence(evidence));
         }
-        let since = known.silent_since?;
+        let Some(since) = known.silent_since else {
+            return known.deaf(peer, voters);
+        };
         self.agreed_dead(peer, voters).then(|| Proof::Silence {
             since,
             agreeing: self.agreeing(peer, voters),
