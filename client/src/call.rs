@@ -131,19 +131,24 @@ impl Core {
             let outcome = timeout_at(until, rpc(link, self.request(request.clone(), left))).await;
             (other, outcome.ok())
         };
-        tokio::select! {
+        let (other, outcome) = tokio::select! {
             biased;
-            outcome = &mut first => (node, outcome.ok()),
-            (other, outcome) = second => {
-                // What became of the first is unknown; it counts as any try without an answer.
-                node.suspect();
-                self.routes.forget(run.call.slot, node.address());
-                run.attempts += 1;
-                run.unanswered += 1;
-                run.tried.insert(other.address().clone());
-                (other, outcome)
-            }
+            outcome = &mut first => return (node, outcome.ok()),
+            second = second => second,
+        };
+        run.attempts += 1;
+        run.tried.insert(other.address().clone());
+        if !matches!(outcome, Some(Ok(_)))
+            && let Ok(outcome) = first.await
+        {
+            // Neither could help at once, and the first has spoken after all.
+            return (node, Some(outcome));
         }
+        // What became of the first is unknown; it counts as any try without an answer.
+        node.suspect();
+        self.routes.forget(run.call.slot, node.address());
+        run.unanswered += 1;
+        (other, outcome)
     }
 
     /// One try at one node, with one more only where the first could not be sent: for calls that

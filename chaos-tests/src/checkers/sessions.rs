@@ -48,7 +48,8 @@ pub fn check(operations: &[Operation]) -> Vec<Violation> {
             .get(&session)
             .is_none_or(|floor| seen.revision > floor.revision);
         // A deletion leaves nothing that a later read could show; what follows it is newer anyway.
-        if newer && operation.action != Action::Delete {
+        // Having seen nothing obliges to nothing, either.
+        if newer && operation.action != Action::Delete && seen.value.is_some() {
             let by = operation.id;
             let revision = seen.revision;
             known.insert(session, Known { revision, by, rule });
@@ -121,6 +122,14 @@ mod tests {
         history.read(1, "a").at(9, 10).sees(None, 0, 0, 9);
         // Another session has its own floor.
         history.read(3, "a").at(9, 10).sees(Some(1), 0, 5, 6);
+        assert_eq!(rules(&history), []);
+    }
+
+    #[test]
+    fn nothing_may_be_seen_twice() {
+        let mut history = History::new();
+        history.read(1, "a").at(0, 1).sees(None, 0, 0, 4);
+        history.read(1, "a").at(2, 3).sees(None, 0, 0, 5);
         assert_eq!(rules(&history), []);
     }
 

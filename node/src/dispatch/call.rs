@@ -17,6 +17,8 @@ use crate::entropy::Entropy;
 use crate::fitness::Trouble;
 use crate::shard::host::Host;
 
+/// An answer is on its way to the caller for about so long.
+const ANSWER_TIME: Duration = Duration::from_millis(20);
 /// Leadership leaves a node whose disk is in trouble within this; after it the caller is told of the trouble.
 const UNFIT_PATIENCE: Duration = Duration::from_millis(1_500);
 
@@ -239,14 +241,16 @@ impl<'a> Attempts<'a> {
     async fn pause(&mut self) -> Result<(), SpineError> {
         let least = Instant::now() + forward::PAUSE_MIN;
         let most = Instant::now() + forward::retry_pause(self.tries, self.dispatcher.entropy.fraction());
-        if least >= self.deadline {
+        // The reason must reach the caller while it still listens.
+        let last = self.deadline.checked_sub(ANSWER_TIME).unwrap_or(self.deadline);
+        if least >= last {
             return Err(self.in_vain());
         }
         sleep_until(least).await;
         tokio::select! {
             biased;
             leader = self.news() => self.hint = Some(leader),
-            () = sleep_until(most.min(self.deadline)) => {}
+            () = sleep_until(most.min(last)) => {}
         }
         Ok(())
     }
