@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use spine_cluster_config::Config;
@@ -38,6 +39,8 @@ use crate::shard::host::{Absent, Host};
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
 
+/// Longest start of one replica: its state is open already, its log is read and what is not in the state applied.
+const REPLICA_START_TIME: Duration = Duration::from_secs(20);
 /// However many replicas share the node's memory, each keeps this much of its changes for watches, bytes.
 const REPLICA_FEED_BYTES_MIN: usize = 256 * 1024;
 /// However many replicas share the node's memory, each has this much for its changes, bytes.
@@ -365,7 +368,10 @@ impl Inner {
         }
         self.peers.join(node_id, plan);
         for (shard, store) in opened {
-            match opener.start(shard, store).await {
+            // A replica that hangs must not keep the others from serving; the supervisor goes on with it.
+            let started = tokio::time::timeout(REPLICA_START_TIME, opener.start(shard, store)).await;
+            let late = || Err(Fault::Passing("it did not start in time".to_string()));
+            match started.unwrap_or_else(|_| late()) {
                 Ok(group) => self.host.insert(group),
                 Err(fault) if create => return Err(NodeError::open(replica_of(shard), fault)),
                 Err(fault) => self.does_not_run(&opener, shard, &fault),
@@ -373,6 +379,7 @@ impl Inner {
         }
         self.host.set_map(ShardMap::of(plan));
         self.start_running(plan, node_id, wal, checkpoints)?;
+        self.peers.set_unfit(self.is_draining());
         self.spawn(Supervisor::new(Arc::clone(self), opener, plan.clone()).run());
         Ok(())
     }

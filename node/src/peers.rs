@@ -1,6 +1,5 @@
 //! The links to other nodes, in the words of the layers that use them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,6 +12,7 @@ use spine_cluster_config::Raft;
 use spine_consensus::elections::NodesView;
 use spine_consensus::inbound::SnapshotInflow;
 use spine_consensus::net::Net;
+use spine_consensus::nodes_view::NodesWatch;
 use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
 use spine_consensus::transport::{
     Identity, IdentityCell, Links, LinksConfig, LivenessSnapshot, PeerError, PeerHandler, ReceivedPart,
@@ -40,7 +40,7 @@ pub struct NodePeers {
     identity: Arc<IdentityCell>,
     leading: Arc<RwLock<Vec<u32>>>,
     unfit: Arc<AtomicBool>,
-    alive_since: Mutex<BTreeMap<NodeId, Instant>>,
+    watched: Mutex<NodesWatch>,
 }
 
 impl NodePeers {
@@ -55,7 +55,8 @@ impl NodePeers {
     ) -> Self {
         let identity = Arc::new(IdentityCell::default());
         let leading: Arc<RwLock<Vec<u32>>> = Arc::default();
-        let unfit: Arc<AtomicBool> = Arc::default();
+        // Until the node runs: a group may be up long before the driver that makes it lead.
+        let unfit = Arc::new(AtomicBool::new(true));
         let mut config = LinksConfig::new(Arc::clone(&identity), peer_address, seed);
         config.driver = driver;
         config.timing = WatchTiming {
@@ -71,7 +72,7 @@ impl NodePeers {
             identity,
             leading,
             unfit,
-            alive_since: Mutex::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -192,29 +193,8 @@ impl NodesSource for NodePeers {
     fn nodes(&self, voters: &[u64]) -> NodesView {
         let seen = self.links.liveness().borrow().clone();
         let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
-        let now = Instant::now();
-        let mut alive_since = self.alive_since.lock();
-        let mut view = NodesView {
-            self_unfit: self.unfit.load(Ordering::Acquire),
-            ..NodesView::default()
-        };
-        for (node, peer) in &seen.peers {
-            if seen.dead(*node, &voters).is_some() {
-                view.dead.push(node.0);
-            }
-            if peer.silent_since.is_some() || peer.evidence.is_some() {
-                alive_since.remove(node);
-                continue;
-            }
-            let since = *alive_since.entry(*node).or_insert(now);
-            view.alive_for
-                .insert(node.0, now.saturating_duration_since(since));
-            view.claims
-                .insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
-            if peer.unfit {
-                view.unfit.push(node.0);
-            }
-        }
+        let mut view = self.watched.lock().view(&seen, &voters, Instant::now());
+        view.self_unfit = self.unfit.load(Ordering::Acquire);
         view
     }
 

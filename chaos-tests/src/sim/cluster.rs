@@ -18,7 +18,6 @@ use spine_storage::disk::SimDisk;
 use spine_storage::engine::MemoryFactory;
 use turmoil::Sim;
 
-use super::faults::CutPower;
 use super::invariants::ReplicaView;
 use super::net::{SimNet, Wires};
 
@@ -106,19 +105,9 @@ impl Nodes {
         self.slots[node].borrow().inner.upgrade()
     }
 
-    /// What ends all use of each disk.
-    pub(super) fn power(&self) -> Vec<CutPower> {
-        let cut = |disk: &SimDisk| {
-            let disk = disk.clone();
-            Rc::new(move |whole| {
-                if whole {
-                    disk.power_cut();
-                } else {
-                    disk.process_crash();
-                }
-            }) as CutPower
-        };
-        self.disks.iter().map(cut).collect()
+    /// The disks of all nodes.
+    pub(super) fn disks(&self) -> Vec<SimDisk> {
+        self.disks.clone()
     }
 
     /// All replicas of all nodes that are up.

@@ -1,9 +1,9 @@
 //! Carries a plan out: crashes, cuts and mends, with overlapping faults counted.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
+use spine_storage::disk::SimDisk;
 use turmoil::Sim;
 
 use super::net::Wires;
@@ -20,32 +20,35 @@ pub(super) enum Order {
     Compact(Node),
 }
 
-/// Ends all use of one node's disk. With `true` the power goes, too: what was not synced is gone.
-pub(super) type CutPower = Rc<dyn Fn(bool)>;
-
 /// The state of everything that can be broken.
 pub(super) struct Faults {
     wires: Wires,
-    disks: Vec<CutPower>,
+    disks: Vec<SimDisk>,
     nodes: Vec<String>,
     clients: Vec<String>,
     /// How many faults keep a node down.
     down: Vec<u32>,
     /// How many faults cut a directed pair.
     cut: BTreeMap<(String, String), u32>,
+    /// How many faults forge a node's end.
+    forged: Vec<u32>,
+    /// How many faults stall a node's disk.
+    stalled: Vec<u32>,
     /// How many faults hold a pair, by sorted names.
     held: BTreeMap<(String, String), u32>,
 }
 
 impl Faults {
-    pub(super) fn new(wires: Wires, disks: Vec<CutPower>, nodes: Vec<String>, clients: Vec<String>) -> Self {
-        let down = vec![0; nodes.len()];
+    pub(super) fn new(wires: Wires, disks: Vec<SimDisk>, nodes: Vec<String>, clients: Vec<String>) -> Self {
+        let none = vec![0; nodes.len()];
         Self {
             wires,
             disks,
             nodes,
             clients,
-            down,
+            down: none.clone(),
+            forged: none.clone(),
+            stalled: none,
             cut: BTreeMap::new(),
             held: BTreeMap::new(),
         }
@@ -83,6 +86,14 @@ impl Faults {
                 faults.count_cut(sim, b, a, true);
             }),
             Fault::Slow(latency) => sim.set_max_message_latency(*latency),
+            Fault::Forge(node) => self.forge(sim, *node, true),
+            Fault::Bridge(node) => {
+                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, true))
+            }
+            Fault::DiskStall(node) => self.stall(*node, true),
+            Fault::LostReplies(node) => {
+                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, true))
+            }
         }
         Vec::new()
     }
@@ -107,6 +118,14 @@ impl Faults {
                 faults.count_cut(sim, b, a, false);
             }),
             Fault::Slow(_) => sim.set_max_message_latency(LATENCY_MAX),
+            Fault::Forge(node) => self.forge(sim, *node, false),
+            Fault::Bridge(node) => {
+                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, false))
+            }
+            Fault::DiskStall(node) => self.stall(*node, false),
+            Fault::LostReplies(node) => {
+                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, false))
+            }
         }
     }
 
@@ -123,7 +142,11 @@ impl Faults {
                 sim.crash(&*self.nodes[node]);
             }
             self.down[node] += 1;
-            (self.disks[node])(power);
+            if power {
+                self.disks[node].power_cut();
+            } else {
+                self.disks[node].process_crash();
+            }
         }
     }
 
@@ -152,6 +175,37 @@ impl Faults {
             let clients = clients.iter().filter(|_| side.len() * 2 < nodes.len());
             for outside in others.chain(clients) {
                 act(self, &nodes[*inside], outside);
+            }
+        }
+    }
+
+    /// A node that lives looks dead from outside, as long as any fault says so.
+    fn forge(&mut self, sim: &Sim<'_>, node: Node, more: bool) {
+        let count = &mut self.forged[node];
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        let refusing = *count > 0;
+        let own = sim.lookup(&*self.nodes[node]);
+        self.wires.set_refusing(own, refusing);
+        if more {
+            for other in self.nodes.iter().filter(|other| **other != self.nodes[node]) {
+                self.wires.reset(own, sim.lookup(&**other));
+            }
+        }
+    }
+
+    fn stall(&mut self, node: Node, more: bool) {
+        let count = &mut self.stalled[node];
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        self.disks[node].stall(*count > 0);
+    }
+
+    /// Both ways between every two nodes but this one.
+    fn each_far_side(&mut self, node: Node, mut act: impl FnMut(&mut Self, &str, &str)) {
+        let nodes = self.nodes.clone();
+        let far = || nodes.iter().filter(|name| **name != nodes[node]);
+        for a in far() {
+            for b in far().filter(|b| *b != a) {
+                act(self, a, b);
             }
         }
     }

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use spine_consensus::net::Net;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,8 +71,8 @@ fn answers_under(steps: &[(u64, u64, Fault)]) -> Vec<Vec<u64>> {
         });
     }
     let clients = names.iter().map(|name| format!("asks-{name}")).collect();
-    let cut: CutPower = Rc::new(|_| {});
-    let mut faults = Faults::new(wires, vec![cut; 3], names, clients);
+    let disks = (0..3).map(SimDisk::new).collect();
+    let mut faults = Faults::new(wires, disks, names, clients);
     for now in 0..1_000 {
         for (begin, end, fault) in steps {
             let step = Step {

@@ -34,6 +34,8 @@ struct Inner {
     streams: Vec<Weak<Wire>>,
     /// Directed pairs between which bytes are lost.
     cut: BTreeSet<(IpAddr, IpAddr)>,
+    /// Addresses that refuse connects although somebody listens there.
+    refusing: BTreeSet<IpAddr>,
 }
 
 struct Wire {
@@ -59,6 +61,16 @@ impl Wires {
     pub fn mend(&self, from: IpAddr, to: IpAddr) {
         if self.inner.lock().cut.remove(&(from, to)) {
             self.reset(from, to);
+        }
+    }
+
+    /// Whether connects to an address are refused.
+    pub fn set_refusing(&self, address: IpAddr, refusing: bool) {
+        let mut inner = self.inner.lock();
+        if refusing {
+            inner.refusing.insert(address);
+        } else {
+            inner.refusing.remove(&address);
         }
     }
 
@@ -104,6 +116,9 @@ impl Wires {
     /// What the simulated network says; `TimedOut` across a cut.
     pub async fn connect(&self, own: IpAddr, address: &str) -> io::Result<SimStream> {
         let to = resolve(address)?;
+        if self.inner.lock().refusing.contains(&to.ip()) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         if self.is_cut(own, to.ip()) {
             tokio::time::sleep(CONNECT_TIME).await;
             return Err(io::ErrorKind::TimedOut.into());

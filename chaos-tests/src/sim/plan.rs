@@ -34,6 +34,15 @@ pub enum Fault {
     HideFromClients(Node),
     /// Every message takes up to this long.
     Slow(Duration),
+    /// Forged evidence: all connections of a node break and connects to it are refused, as if its process had ended;
+    /// it lives.
+    Forge(Node),
+    /// All others hear this node and it them, but not each other.
+    Bridge(Node),
+    /// A node's disk answers no sync until it ends.
+    DiskStall(Node),
+    /// What a node answers to clients is lost; what they ask arrives.
+    LostReplies(Node),
     /// Shards of this node are checkpointed and their logs purged, while another is down.
     PurgeWhileDown { down: Node },
 }
@@ -56,6 +65,10 @@ pub enum Focus {
     All,
     /// Only power cuts, of one node and of all.
     PowerCuts,
+    /// What looks like something else: forged evidence, stalled disks, lost replies, bridges, among kills and cuts.
+    Gray,
+    /// Only forged evidence.
+    Forged,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +123,11 @@ fn draw(random: &mut ChaCha8Rng, nodes: usize, focus: Focus) -> Fault {
         let all = random.random_range(0..3) == 0;
         return Fault::PowerCut(if all { (0..nodes).collect() } else { vec![one] });
     }
+    match focus {
+        Focus::Gray => return gray(random, one, nodes),
+        Focus::Forged => return Fault::Forge(one),
+        Focus::All | Focus::PowerCuts => {}
+    }
     match random.random_range(0..20) {
         0..4 => Fault::Kill(vec![one]),
         4 => Fault::Kill((0..nodes).collect()),
@@ -121,6 +139,19 @@ fn draw(random: &mut ChaCha8Rng, nodes: usize, focus: Focus) -> Fault {
         15 => Fault::Reset(one, other),
         16 => Fault::HideFromClients(one),
         17 => Fault::Slow(Duration::from_millis(random.random_range(5..60))),
+        _ => Fault::PurgeWhileDown { down: one },
+    }
+}
+
+fn gray(random: &mut ChaCha8Rng, one: Node, nodes: usize) -> Fault {
+    match random.random_range(0..16) {
+        0..3 => Fault::Forge(one),
+        3..5 => Fault::Bridge(one),
+        5..9 => Fault::DiskStall(one),
+        9..11 => Fault::LostReplies(one),
+        11..13 => Fault::Kill(vec![one]),
+        13 => Fault::PowerCut(vec![one]),
+        14 => Fault::PowerCut((0..nodes).collect()),
         _ => Fault::PurgeWhileDown { down: one },
     }
 }
@@ -170,9 +201,12 @@ mod tests {
                 assert!(step.at < TIME && step.lasts <= Duration::from_millis(LASTS_MAX_MS));
                 kinds.insert(format!("{:?}", std::mem::discriminant(&step.fault)));
             }
+            for step in Plan::of(seed, 3, TIME, Focus::Gray).steps {
+                kinds.insert(format!("{:?}", std::mem::discriminant(&step.fault)));
+            }
             let cuts = Plan::of(seed, 3, TIME, Focus::PowerCuts).steps;
             assert!(cuts.iter().all(|step| matches!(step.fault, Fault::PowerCut(_))));
         }
-        assert_eq!(kinds.len(), 9);
+        assert_eq!(kinds.len(), 13);
     }
 }

@@ -19,6 +19,8 @@ pub struct SimReport {
     pub virtual_ms: u64,
     pub faults: usize,
     pub terms: usize,
+    /// Leaderships offered to another by plan; counted where one group runs alone.
+    pub transfers: usize,
     pub report: Option<Report>,
     /// Why the run failed; none = it passed.
     pub problem: Option<String>,
@@ -38,6 +40,7 @@ impl SimReport {
             virtual_ms: 0,
             faults: 0,
             terms: 0,
+            transfers: 0,
             report: None,
             problem: Some(problem),
             lines: Vec::new(),
@@ -114,6 +117,7 @@ pub(super) fn finish(
         virtual_ms: world.now_ms(),
         faults: plan.steps.len(),
         terms: world.invariants.terms_led(),
+        transfers: 0,
         journal: journal(plan, ended.as_ref().ok(), recorder),
         report: ended.ok(),
         problem,

@@ -47,8 +47,12 @@ pub struct NodesView {
     pub claims: BTreeMap<u64, Vec<u32>>,
     /// Nodes that asked not to be elected.
     pub unfit: Vec<u64>,
+    /// Of the dead, those that are dead by evidence, with the number of the connection that it rests on.
+    pub evidence: BTreeMap<u64, u64>,
     /// This node should not lead now.
     pub self_unfit: bool,
+    /// Too few voters hear this node for it to win.
+    pub self_unheard: bool,
 }
 
 /// What to do for a group now.
@@ -79,6 +83,9 @@ pub struct ElectionDriver {
     node_id: u64,
     patience: BTreeMap<u32, Patience>,
     last_transfer: Option<Duration>,
+    /// Connections whose end was taken for a node's death, by shard and node: each is believed once. Whoever breaks
+    /// connections of a node that lives moves a leader once by it, not again and again.
+    believed: BTreeMap<(u32, u64), u64>,
 }
 
 impl ElectionDriver {
@@ -89,6 +96,7 @@ impl ElectionDriver {
             node_id,
             patience: BTreeMap::new(),
             last_transfer: None,
+            believed: BTreeMap::new(),
         }
     }
 
@@ -104,12 +112,14 @@ impl ElectionDriver {
             self.patience.remove(&group.shard);
             return self.hand_over(now, group, nodes);
         }
-        if nodes.self_unfit && group.members.len() > 1 {
+        if (nodes.self_unfit || nodes.self_unheard) && group.members.len() > 1 {
             return None;
         }
         let rank = self.rank(group, nodes)?;
         let (urgent, delay) = match group.leader_node {
-            Some(node) if node != self.node_id && nodes.dead.contains(&node) => (true, RANK_STEP * rank),
+            Some(node) if node != self.node_id && self.is_dead(node, group.shard, nodes) => {
+                (true, RANK_STEP * rank)
+            }
             Some(node) if node != self.node_id && self.leads(node, group, nodes) => {
                 self.patience.remove(&group.shard);
                 return None;
@@ -121,7 +131,23 @@ impl ElectionDriver {
             Some(node) if node != self.node_id => (false, CLAIM_GRACE + RETRY * rank),
             _ => (false, RETRY * rank),
         };
-        self.stand(now, group, urgent, delay, jitter)
+        let action = self.stand(now, group, urgent, delay, jitter);
+        if action == Some(Action::TakeOver)
+            && let Some(node) = group.leader_node
+            && let Some(connection) = nodes.evidence.get(&node)
+        {
+            self.believed.insert((group.shard, node), *connection);
+        }
+        action
+    }
+
+    /// Dead, and not by evidence that was believed before.
+    fn is_dead(&self, node: u64, shard: u32, nodes: &NodesView) -> bool {
+        let spent = nodes
+            .evidence
+            .get(&node)
+            .is_some_and(|connection| self.believed.get(&(shard, node)) == Some(connection));
+        nodes.dead.contains(&node) && !spent
     }
 
     fn leads(&self, node: u64, group: &GroupView, nodes: &NodesView) -> bool {
@@ -310,6 +336,45 @@ mod tests {
             !later.is_empty() && later.iter().all(|action| *action == Action::Elect),
             "{later:?}"
         );
+    }
+
+    #[test]
+    fn the_end_of_one_connection_moves_a_leader_once() {
+        let mut nodes = NodesView {
+            dead: vec![1],
+            evidence: BTreeMap::from([(1, 5)]),
+            ..NodesView::default()
+        };
+        let mut driver = ElectionDriver::new(2);
+        assert_eq!(
+            driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+        // It lives after all, leads again in a later term, and connects to it are still refused.
+        assert_eq!(driver.decide(ms(40), &group(Some(2), true), &nodes, 0.0), None);
+        let mut again = group(Some(1), false);
+        again.term = 7;
+        assert_eq!(driver.decide(ms(80), &again, &nodes, 0.0), None);
+        // A later connection that ended is news.
+        nodes.evidence.insert(1, 6);
+        assert_eq!(
+            driver.decide(ms(120), &again, &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+    }
+
+    #[test]
+    fn a_node_that_nobody_hears_does_not_stand() {
+        let nodes = NodesView {
+            dead: vec![1],
+            self_unheard: true,
+            ..NodesView::default()
+        };
+        let mut driver = ElectionDriver::new(2);
+        for at in 0..100 {
+            let decided = driver.decide(ms(at * 50), &group(Some(1), false), &nodes, 0.0);
+            assert_eq!(decided, None);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod inbound;
 mod log_adapter;
 pub mod net;
 mod network_adapter;
+pub mod nodes_view;
 pub mod peers;
 pub mod repair;
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! openraft's state machine on top of a replica's store.
 
 use std::io;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use spine_proto::storage::v1 as pb;
 use spine_storage::replica::{ApplyPayload, CheckpointWorker, ReplicaStore};
+use tokio::time::timeout;
 
 use crate::convert;
 use crate::snapshot::SnapshotData;
 use crate::types::{Command, RaftLogId, RaftStoredMembership, Response, SpineRaft};
 
+/// Apply waits this long for room before it asks for a checkpoint again.
+const ROOM_AGAIN: Duration = Duration::from_millis(100);
 /// Entries applied under one write lock.
 const APPLY_BATCH_ENTRIES_MAX: usize = 256;
 
@@ -44,9 +48,11 @@ impl StateAdapter {
             entries.push((convert::log_id(&entry.log_id), payload(entry.payload)));
             responders.push(responder);
         }
-        if self.store.must_wait() {
+        // Asked for again and again: a request may meet a full queue, and a checkpoint may make no room because a
+        // snapshot holds the one before it.
+        while self.store.must_wait() {
             self.checkpoints.request(&self.store);
-            self.store.room().await;
+            let _ = timeout(ROOM_AGAIN, self.store.room()).await;
         }
         let applied = self.store.apply(entries).map_err(io::Error::other)?;
         if self.store.wants_checkpoint() {

@@ -95,8 +95,10 @@ pub fn supports(step: &Step) -> Option<DeedStep> {
         Fault::HideFromClients(node) => Deed::HideFromClients(*node),
         Fault::Slow(by) => Deed::Slow(*by),
         Fault::PurgeWhileDown { down } => Deed::PurgeWhileDown(*down),
-        // Needs a disk that forgets.
-        Fault::PowerCut(_) => return None,
+        Fault::Forge(node) => Deed::ForgeDeath(*node),
+        Fault::Bridge(node) => Deed::Bridge((*node + 1) % 3, (*node + 2) % 3),
+        // They need a disk that forgets or waits, and links that lose what belongs to one connection only.
+        Fault::PowerCut(_) | Fault::DiskStall(_) | Fault::LostReplies(_) => return None,
     };
     Some(DeedStep {
         at: step.at,

@@ -113,7 +113,16 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
             Fault::Silence => Cluster::start_linked_with_defaults(&options, 3).await?,
             _ => Cluster::start_with_defaults(&options).await?,
         };
-        let gap = spine_rounds(&mut cluster, rounds).await?;
+        let gap = match spine_rounds(&mut cluster, rounds).await {
+            Ok(gap) => gap,
+            Err(error) => {
+                cluster.keep_files();
+                let kept = cluster.directory().display();
+                return Err(RowError::because(format!(
+                    "{error}; the nodes' files are kept in {kept}"
+                )));
+            }
+        };
         Finding::of(&Measured { goal_ms, gap })
     })
 }

@@ -6,6 +6,7 @@ mod determinism;
 mod digest;
 mod disk_full;
 mod disk_stall;
+mod forged_evidence;
 mod fsync_before_ack;
 mod gap;
 mod garbage;
@@ -17,6 +18,8 @@ mod load_bad_lines;
 mod powercut_fuse;
 mod powercut_sim;
 mod quiet_under_load;
+mod seeds;
+mod seeds_run;
 mod soak_10m;
 mod stale_leader;
 mod start_stop;
@@ -47,6 +50,8 @@ pub const ROWS: &[Row] = &[
     gap::DRAIN,
     gap::ETCD,
     quiet_under_load::ROW,
+    forged_evidence::ROW,
+    seeds::ROW,
     digest::ROW,
     soak_10m::ROW,
     powercut_fuse::ROW,

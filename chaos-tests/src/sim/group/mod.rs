@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use spine_storage::disk::SimDisk;
 
-use super::faults::{CutPower, Faults};
+use super::faults::Faults;
 use super::net::{SimNet, Wires};
 use super::plan::Plan;
 use super::report::finish;
@@ -47,7 +47,11 @@ fn run_here(options: &SimOptions) -> SimReport {
     plan.note(&trace);
     let mut stage = Stage::new(options.seed, trace.clone());
     let ended = stage.play(&plan);
-    finish(&plan, ended, &stage.world, &stage.recorder, &trace)
+    let transfers = stage.slots.iter().map(|slot| slot.borrow().transfers).sum();
+    SimReport {
+        transfers,
+        ..finish(&plan, ended, &stage.world, &stage.recorder, &trace)
+    }
 }
 
 struct Stage {
@@ -71,7 +75,7 @@ impl Stage {
         let recorder = Recorder::new(Arc::new(move || clock.load(Ordering::Relaxed) * 1_000_000));
         let stop = Arc::new(AtomicBool::new(false));
         let mut slots = Vec::new();
-        let mut power: Vec<CutPower> = Vec::new();
+        let mut disks = Vec::new();
         for (number, name) in names.iter().enumerate() {
             let disk = SimDisk::new(seed.wrapping_mul(31).wrapping_add(number as u64));
             let slot = Rc::new(RefCell::new(Slot::default()));
@@ -90,15 +94,9 @@ impl Stage {
                 stop: stop.clone(),
             };
             sim.host(&**name, move || host.clone().run());
-            power.push(Rc::new(move |whole| {
-                if whole {
-                    disk.power_cut();
-                } else {
-                    disk.process_crash();
-                }
-            }));
+            disks.push(disk);
         }
-        let faults = Faults::new(wires, power, names, Vec::new());
+        let faults = Faults::new(wires, disks, names, Vec::new());
         let seen = slots.clone();
         let views = Box::new(move |faults: &Faults| {
             let up = seen.iter().enumerate().filter(|(node, _)| faults.is_up(*node));

@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use rand::RngExt;
-use spine_consensus::elections::{Action, ElectionDriver, GroupView, NodesView};
+use spine_consensus::elections::{Action, ElectionDriver, GroupView};
 use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
 use spine_consensus::inbound::SnapshotInflow;
+use spine_consensus::nodes_view::NodesWatch;
 use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
 use spine_consensus::transport::{
     Identity, IdentityCell, Links, LinksConfig, PeerError, PeerHandler, ReceivedPart, SnapshotParts,
@@ -44,6 +45,8 @@ const CLIENTS_OF_EACH: usize = 2;
 pub(super) struct Slot {
     pub(super) group: Weak<RaftGroup>,
     pub(super) starts: u32,
+    /// How often it offered its leadership to another.
+    pub(super) transfers: usize,
     /// Calls under way beside the replica that runs now.
     pub(super) calls: Rc<std::cell::Cell<u32>>,
 }
@@ -203,7 +206,8 @@ impl GroupNode {
         let mut random = seeded(self.seed, &format!("elections {} {starts}", self.number));
         let mut driver = ElectionDriver::new(self.node_id());
         let began = Instant::now();
-        let mut alive_since = std::collections::BTreeMap::new();
+        let mut watched = NodesWatch::default();
+        let voters: Vec<NodeId> = (1..=self.peers.len() as u64).map(NodeId).collect();
         loop {
             sleep(LOOK_EVERY).await;
             let status = group.status();
@@ -221,12 +225,16 @@ impl GroupNode {
                     Vec::new()
                 },
             };
-            let nodes = nodes_view(links, &mut alive_since, self.peers.len());
+            let seen = links.liveness().borrow().clone();
+            let nodes = watched.view(&seen, &voters, Instant::now());
             match driver.decide(began.elapsed(), &view, &nodes, random.random::<f64>()) {
                 Some(Action::Initialize) => drop(group.initialize().await),
                 Some(Action::TakeOver) => group.take_over().await,
                 Some(Action::Elect) => group.elect(true).await,
-                Some(Action::TransferTo(replica)) => drop(group.transfer_to(replica).await),
+                Some(Action::TransferTo(replica)) => {
+                    self.slot.borrow_mut().transfers += 1;
+                    drop(group.transfer_to(replica).await);
+                }
                 None => {}
             }
             if random.random_range(0..50) == 0 {
@@ -234,32 +242,6 @@ impl GroupNode {
             }
         }
     }
-}
-
-fn nodes_view(
-    links: &Links,
-    alive_since: &mut std::collections::BTreeMap<NodeId, Instant>,
-    count: usize,
-) -> NodesView {
-    let seen = links.liveness().borrow().clone();
-    let voters: Vec<NodeId> = (1..=count as u64).map(NodeId).collect();
-    let now = Instant::now();
-    let mut view = NodesView::default();
-    for (node, peer) in &seen.peers {
-        if seen.dead(*node, &voters).is_some() {
-            view.dead.push(node.0);
-        }
-        if peer.silent_since.is_some() || peer.evidence.is_some() {
-            alive_since.remove(node);
-            continue;
-        }
-        let since = *alive_since.entry(*node).or_insert(now);
-        view.alive_for
-            .insert(node.0, now.saturating_duration_since(since));
-        view.claims
-            .insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
-    }
-    view
 }
 
 struct LinkPeers(Links);

@@ -8,6 +8,8 @@ const MIB: usize = 1024 * 1024;
 
 /// The delta asks for a checkpoint at this size, in bytes.
 pub const DELTA_CHECKPOINT_BYTES: usize = 8 * MIB;
+/// The delta asks for a checkpoint after this many entries however small it is: a restart applies them all again.
+pub const CHECKPOINT_ENTRIES: u64 = 16_384;
 /// Apply refuses at this size of live and frozen delta together, in bytes. A batch may pass it once.
 pub const DELTA_BYTES_MAX: usize = 64 * MIB;
 /// Share of the checkpoint size by which replicas differ, so that they do not all ask at once: one quarter.

@@ -41,8 +41,8 @@ pub use feed::{
     FeedPage,
 };
 pub use limits::{
-    DELTA_BYTES_MAX, DELTA_CHECKPOINT_BYTES, ENGINE_MEMORY_BYTES_MAX, OWNER_BYTES_MAX, PIN_TIME_MAX,
-    ReplicaOptions,
+    CHECKPOINT_ENTRIES, DELTA_BYTES_MAX, DELTA_CHECKPOINT_BYTES, ENGINE_MEMORY_BYTES_MAX, OWNER_BYTES_MAX,
+    PIN_TIME_MAX, ReplicaOptions,
 };
 pub use ring::{Mismatch, Verdict};
 pub use worker::{CheckpointWorker, OnFailure, WorkerOptions};
@@ -260,7 +260,9 @@ impl ReplicaStore {
     #[must_use]
     pub fn wants_checkpoint(&self) -> bool {
         let state = self.inner.state.read();
-        state.delta_bytes() >= state.checkpoint_bytes
+        let applied = state.applied.map_or(0, |id| id.index);
+        let durable = state.mark.applied.as_ref().map_or(0, |id| id.index);
+        state.delta_bytes() >= state.checkpoint_bytes || applied.saturating_sub(durable) >= CHECKPOINT_ENTRIES
     }
 
     /// Last applied entry.

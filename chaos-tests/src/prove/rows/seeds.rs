@@ -1,0 +1,88 @@
+//! Whole clusters in simulation, under every mix of faults.
+
+use std::fmt;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::seeds_run::{self, Seed};
+use crate::prove::{Context, Finding, Measurement, Row, RowError};
+
+pub(super) const ROW: Row = Row {
+    id: "seeds",
+    issue: 3,
+    claim: "whole simulated clusters keep every promise under faults of every kind and heal after them",
+    target: "2,000 seeds (quick 201), 0 failed, >= 18 x real time per processor",
+    run,
+};
+
+const SEEDS: u64 = 2_000;
+const SEEDS_QUICK: u64 = 201;
+const FIRST_SEED: u64 = 400_000;
+const FOCI: [&str; 3] = ["all", "power-cuts", "gray"];
+const SPEED_MIN: f64 = 18.0;
+
+#[derive(Default, Serialize)]
+struct Measured {
+    seeds: u64,
+    faults: usize,
+    acknowledged: u64,
+    virtual_seconds: u64,
+    /// Virtual seconds per second of one processor.
+    speed: f64,
+    failed: Vec<String>,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} seeds, {} faults, {} writes acknowledged, {} s of virtual time, {:.0} x real time per processor, {} failed",
+            self.seeds,
+            self.faults,
+            self.acknowledged,
+            self.virtual_seconds,
+            self.speed,
+            self.failed.len()
+        )?;
+        match self.failed.first() {
+            Some(first) => write!(f, "; cargo simulate --trace {first}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Measurement for Measured {
+    fn met(&self) -> bool {
+        self.failed.is_empty() && self.acknowledged > 0 && self.speed >= SPEED_MIN
+    }
+}
+
+impl Measured {
+    fn take(&mut self, focus: &str, seed: Seed) {
+        self.seeds += 1;
+        self.faults += seed.faults;
+        self.acknowledged += seed.report.as_ref().map_or(0, |counts| counts.acknowledged);
+        self.virtual_seconds += seed.virtual_ms / 1_000;
+        if let Some(problem) = seed.problem {
+            self.failed
+                .push(format!("--focus {focus} --seed {}: {problem}", seed.seed));
+        }
+    }
+}
+
+fn run(context: &Context) -> Result<Finding, RowError> {
+    let each = context.rounds(SEEDS, SEEDS_QUICK).div_ceil(FOCI.len() as u64);
+    let mut measured = Measured::default();
+    let began = Instant::now();
+    for (first, focus) in (FIRST_SEED..).step_by(10_000).zip(FOCI) {
+        for seed in seeds_run::run(&context.programs, &["--focus", focus], first, each)? {
+            measured.take(focus, seed);
+        }
+    }
+    let processors = std::thread::available_parallelism()?.get();
+    let seconds = began.elapsed().as_secs_f64() * f64::from(u32::try_from(processors).unwrap_or(1));
+    measured.speed =
+        f64::from(u32::try_from(measured.virtual_seconds).unwrap_or(u32::MAX)) / seconds.max(0.001);
+    Finding::of(&measured)
+}

@@ -1,0 +1,95 @@
+//! What the election driver sees of the nodes, as the links tell it.
+
+use std::collections::BTreeMap;
+
+use spine_proto::ids::NodeId;
+use tokio::time::Instant;
+
+use crate::elections::NodesView;
+use crate::transport::LivenessSnapshot;
+use crate::transport::liveness::Proof;
+
+/// Remembers since when each node has been heard without a break.
+#[derive(Debug, Default)]
+pub struct NodesWatch {
+    alive_since: BTreeMap<NodeId, Instant>,
+}
+
+impl NodesWatch {
+    /// The nodes as a group of these voters must judge them.
+    pub fn view(&mut self, seen: &LivenessSnapshot, voters: &[NodeId], now: Instant) -> NodesView {
+        let mut view = NodesView {
+            self_unheard: is_unheard(seen, voters),
+            ..NodesView::default()
+        };
+        for (node, peer) in &seen.peers {
+            match seen.dead(*node, voters) {
+                Some(Proof::Evidence(evidence)) => {
+                    view.dead.push(node.0);
+                    view.evidence.insert(node.0, evidence.connection);
+                }
+                Some(Proof::Silence { .. } | Proof::Deaf { .. }) => view.dead.push(node.0),
+                None => {}
+            }
+            if peer.silent_since.is_some() || peer.evidence.is_some() {
+                self.alive_since.remove(node);
+                continue;
+            }
+            let since = *self.alive_since.entry(*node).or_insert(now);
+            view.alive_for
+                .insert(node.0, now.saturating_duration_since(since));
+            view.claims
+                .insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
+            if peer.unfit {
+                view.unfit.push(node.0);
+            }
+        }
+        view
+    }
+}
+
+/// Whether too few voters hear this node for a majority: it could ask for votes, and disturb, but never win.
+fn is_unheard(seen: &LivenessSnapshot, voters: &[NodeId]) -> bool {
+    let hears_us = |voter: &NodeId| {
+        *voter == seen.me
+            || seen.peers.get(voter).is_none_or(|peer| {
+                peer.silent_since.is_none() && peer.evidence.is_none() && !peer.says_silent.contains(&seen.me)
+            })
+    };
+    voters.iter().filter(|voter| hears_us(voter)).count() <= voters.len() / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::liveness::PeerLiveness;
+
+    const ALL: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+    fn seen(deaf_to_me: &[u64]) -> LivenessSnapshot {
+        let peer = |node: u64| {
+            let mut peer = PeerLiveness::default();
+            if deaf_to_me.contains(&node) {
+                peer.says_silent.insert(NodeId(1));
+            }
+            (NodeId(node), peer)
+        };
+        LivenessSnapshot {
+            me: NodeId(1),
+            late: false,
+            peers: [peer(2), peer(3)].into(),
+        }
+    }
+
+    fn is_told_unheard(deaf_to_me: &[u64]) -> bool {
+        let mut watch = NodesWatch::default();
+        watch.view(&seen(deaf_to_me), &ALL, Instant::now()).self_unheard
+    }
+
+    #[test]
+    fn one_voter_that_hears_us_makes_a_majority_of_three() {
+        assert!(!is_told_unheard(&[]));
+        assert!(!is_told_unheard(&[2]));
+        assert!(is_told_unheard(&[2, 3]));
+    }
+}
