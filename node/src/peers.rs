@@ -106,7 +106,7 @@ impl NodePeers {
     pub async fn gone(&self, peer: NodeId) {
         let mut liveness = self.links.liveness();
         if liveness.wait_for(|seen| gone(seen, peer)).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -88,11 +88,11 @@ impl Faults {
             Fault::Slow(latency) => sim.set_max_message_latency(*latency),
             Fault::Forge(node) => self.forge(sim, *node, true),
             Fault::Bridge(node) => {
-                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, true))
+                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, true));
             }
             Fault::DiskStall(node) => self.stall(*node, true),
             Fault::LostReplies(node) => {
-                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, true))
+                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, true));
             }
         }
         Vec::new()
@@ -120,11 +120,11 @@ impl Faults {
             Fault::Slow(_) => sim.set_max_message_latency(LATENCY_MAX),
             Fault::Forge(node) => self.forge(sim, *node, false),
             Fault::Bridge(node) => {
-                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, false))
+                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, false));
             }
             Fault::DiskStall(node) => self.stall(*node, false),
             Fault::LostReplies(node) => {
-                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, false))
+                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, false));
             }
         }
     }

@@ -10,7 +10,9 @@ use spine_proto::storage::v1;
 use spine_statemachine::store::OrderedRead;
 use spine_statemachine::{Applied, SubOutcome};
 use spine_storage::engine::{EngineFactory, EngineWatch};
-use spine_storage::replica::{ApplyPayload, Progress, ReplicaError, ReplicaOptions, ReplicaStore};
+use spine_storage::replica::{
+    ApplyPayload, CHECKPOINT_ENTRIES, Progress, ReplicaError, ReplicaOptions, ReplicaStore,
+};
 use support::workload::{
     apply_to, contents, create, disk, encode, expected, log_id, open, plain, put, record_key,
 };
@@ -218,6 +220,23 @@ fn a_dropped_checkpoint_is_begun_again() {
         assert_eq!(checkpoint(&store), Some(80));
         assert_eq!(contents(&store), expected(SEED, 80));
     });
+}
+
+#[test]
+fn a_small_delta_asks_for_a_checkpoint_after_many_entries() {
+    let case = Case {
+        factory: engines().remove(0),
+        home: tempfile::tempdir().expect("a temporary directory"),
+    };
+    let store = case.with(ReplicaOptions::default());
+    let blank = |index| (log_id(index), ApplyPayload::Blank);
+    let most = CHECKPOINT_ENTRIES - 1;
+    store.apply((1..=most).map(blank).collect()).expect("apply");
+    assert!(!store.wants_checkpoint());
+    store.apply(vec![blank(CHECKPOINT_ENTRIES)]).expect("apply");
+    assert!(store.wants_checkpoint());
+    checkpoint(&store);
+    assert!(!store.wants_checkpoint());
 }
 
 #[tokio::test]

@@ -45,7 +45,10 @@ impl fmt::Display for Measured {
             self.failed.len()
         )?;
         let command = "cargo simulate --layer group --focus forged --trace --seed";
-        match (self.failed.first().or(self.restless.first()), &self.first_problem) {
+        match (
+            self.failed.first().or_else(|| self.restless.first()),
+            &self.first_problem,
+        ) {
             (Some(seed), problem) => write!(
                 f,
                 "; {command} {seed}: {}",

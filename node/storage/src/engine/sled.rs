@@ -22,6 +22,10 @@ const READERS: usize = 3;
 
 type Db = sled::Db<LEAF_FANOUT>;
 
+/// Tries to lock a database's files, and the pause between them: half a second together.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Opens sled databases.
 #[derive(Default)]
 pub struct SledFactory {
@@ -59,6 +63,18 @@ struct Open {
     readers: Vec<Mutex<Box<Db>>>,
 }
 
+/// sled starts a program while it opens a database, and between fork and exec that child holds the locks of all others
+/// of this process. One that was closed a moment ago may so look open for an instant.
+fn open_unlocked(config: &sled::Config) -> std::io::Result<Db> {
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    config.open()
+}
+
 impl Open {
     fn new(dir: &Path) -> Result<Self, EngineError> {
         guarded(|| {
@@ -68,7 +84,7 @@ impl Open {
                 .flush_every_ms(Some(FLUSH_NEVER_MS))
                 .cache_capacity_bytes(CACHE_BYTES)
                 .zstd_compression_level(ZSTD_LEVEL);
-            let writer: Box<Db> = Box::new(config.open().map_err(classify)?);
+            let writer: Box<Db> = Box::new(open_unlocked(&config).map_err(classify)?);
             sled_files::after_open(dir).map_err(EngineError::Io)?;
             let readers = (0..READERS).map(|_| Mutex::new(writer.clone())).collect();
             Ok(Self {
