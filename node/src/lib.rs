@@ -27,6 +27,7 @@ pub mod leader_log;
 pub mod node;
 pub mod operate;
 pub mod peers;
+pub mod readiness;
 pub mod repair;
 pub mod shard;
 pub mod start;

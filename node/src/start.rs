@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminLimits, AdminSource, Check};
-use crate::fitness::Trouble;
 use crate::gateway::admin::{ADMIN_PERMISSION, Admin};
 use crate::gateway::edge::{DispatcherSource, Edge};
 use crate::gateway::server;
 use crate::node::{Inner, NodeError, Parts};
+use crate::readiness;
 use crate::shard::host::count;
 use crate::telemetry::metrics::{Peer as PeerLabel, Shard as ShardLabel, mirror};
 use crate::telemetry::{self, LevelHandle};
@@ -100,9 +100,9 @@ impl Node {
             node: Arc::clone(&self.inner),
             edge: edge.clone(),
         };
-        let stop = self.closing.clone().cancelled_owned();
+        let closing = self.closing.clone();
         self.servers.spawn(async move {
-            if let Err(error) = server::serve(listener, connections, edge, admin, stop).await {
+            if let Err(error) = server::serve(listener, connections, edge, admin, closing).await {
                 tracing::error!(%error, "serve gRPC");
             }
         });
@@ -181,44 +181,7 @@ impl AdminSource for AdminPort {
     }
 
     async fn checks(&self) -> Vec<Check> {
-        let node = &self.node;
-        let check = |name, ok, detail: &str| {
-            if ok {
-                Check::pass(name)
-            } else {
-                Check::fail(name, detail)
-            }
-        };
-        let shards = node.host.all();
-        let leaderless = shards.iter().filter(|shard| {
-            let status = shard.group.status();
-            !status.leading && status.leader.is_none()
-        });
-        let leaderless = leaderless.count();
-        let stopped = node.stopped_replicas();
-        vec![
-            check(
-                "initialised",
-                node.running().is_some(),
-                "run spinectl cluster init",
-            ),
-            check("not-draining", !node.is_draining(), "the node is stopping"),
-            check(
-                "replicas-run",
-                stopped == 0,
-                &format!("{stopped} replicas have stopped"),
-            ),
-            check(
-                "disk-works",
-                node.fitness.trouble().is_none(),
-                node.fitness.trouble().map_or("", Trouble::as_str),
-            ),
-            check(
-                "leaders-known",
-                leaderless == 0,
-                &format!("{leaderless} shards have no known leader"),
-            ),
-        ]
+        readiness::checks(&self.node)
     }
 
     async fn metrics(&self) -> String {

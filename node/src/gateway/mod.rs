@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod edge;
+pub mod health;
 pub mod io;
 pub mod pds;
 pub mod records;

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod admin;
+mod bootstrap;
 mod data_dir;
+mod dispatch;
+mod health;
 mod logging;
 mod metrics;
+mod nodes;
 mod plain_disk;
