@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spine_mutants::mutant;
 use spine_proto::ids::Slot;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -286,6 +287,7 @@ impl Core {
                 node.suspect();
                 self.routes.forget(slot, node.address());
             }
+            Verdict::Unanswered(error) if mutant!("unknown-is-failure") => return Err(run.counted(error)),
             Verdict::Unanswered(error) => {
                 node.suspect();
                 self.routes.forget(slot, node.address());
@@ -383,7 +385,7 @@ impl Run {
 
     /// The error of a call whose deadline has come.
     fn out_of_time(&self) -> Error {
-        if self.call.effect == Effect::Write && self.unanswered > 0 {
+        if self.call.effect == Effect::Write && self.unanswered > 0 && !mutant!("doubt-forgotten") {
             let message = "the deadline ended while it was unknown whether the change had taken effect";
             let error = Error::local(ErrorKind::OutcomeUnknown, "OUTCOME_UNKNOWN", message);
             return self.counted(error);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
+use spine_mutants::mutant;
 use spine_proto::common::v1 as common;
 use spine_proto::records::v1 as wire;
 use spine_proto::records::v1::records_service_client::RecordsServiceClient;
@@ -282,11 +283,12 @@ impl Records {
         let call = self.call(&request.routing_key, Effect::Write)?;
         let answer: wire::CommitResponse = self
             .core
-            .run(
-                call,
-                &request,
-                |link, r| async move { client(link).commit(r).await },
-            )
+            .run(call, &request, |link, mut r| async move {
+                if mutant!("new-request-id-for-each-try") {
+                    r.get_mut().request_id = self.core.entropy.request_id();
+                }
+                client(link).commit(r).await
+            })
             .await?;
         Ok(Committed {
             revision: answer.revision,

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use spine_mutants::mutant;
+
 /// Pause between candidates of one group, by rank, so that survivors do not split the vote.
 pub const RANK_STEP: Duration = Duration::from_millis(20);
 /// A leader whose node lives, but does not claim to lead, is given this long before others stand.
@@ -120,7 +122,11 @@ impl ElectionDriver {
             Some(node) if node != self.node_id && self.is_dead(node, group.shard, nodes) => {
                 (true, RANK_STEP * rank)
             }
-            Some(node) if node != self.node_id && self.leads(node, group, nodes) => {
+            Some(node)
+                if node != self.node_id
+                    && self.leads(node, group, nodes)
+                    && !mutant!("living-leader-challenged") =>
+            {
                 self.patience.remove(&group.shard);
                 return None;
             }

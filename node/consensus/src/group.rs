@@ -10,6 +10,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::TransferLeaderRequest;
 use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use spine_mutants::mutant;
 use spine_statemachine::Applied;
 use spine_storage::replica::{CheckpointWorker, ReplicaStore};
 use spine_storage::wal::GroupLog;
@@ -252,7 +253,12 @@ impl RaftGroup {
     /// # Errors
     /// [`GroupError::NotLeader`], [`GroupError::NoQuorum`], [`GroupError::Stopped`].
     pub async fn barrier(&self) -> Result<u64, GroupError> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+        if mutant!("anyone-answers") {
+            return Ok(0);
+        }
+        let lease = mutant!("lease-read").then_some(ReadPolicy::LeaseRead);
+        let policy = lease.unwrap_or(ReadPolicy::ReadIndex);
+        match self.raft.ensure_linearizable(policy).await {
             Ok(read) => {
                 self.ready_term
                     .fetch_max(read.committed_leader_id().term, Ordering::AcqRel);

@@ -8,6 +8,7 @@ use futures_util::Stream;
 use futures_util::stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
+use spine_mutants::mutant;
 use spine_storage::wal::GroupLog;
 use tokio::sync::oneshot;
 
@@ -128,6 +129,9 @@ impl RaftLogStorage<SpineRaft> for LogAdapter {
             let _ = tx.send(result);
         });
         self.log.save_vote(convert::vote(vote), done).await?;
+        if mutant!("vote-before-fsync") {
+            return Ok(());
+        }
         rx.await
             .map_err(|_| io::Error::other("log stopped before the vote was durable"))?
     }
@@ -164,6 +168,7 @@ impl RaftLogStorage<SpineRaft> for LogAdapter {
     }
 
     async fn purge(&mut self, log_id: RaftLogId) -> io::Result<()> {
-        self.log.purge(convert::log_id(&log_id)).await
+        let upto = self.log.last().filter(|_| mutant!("purge-too-far"));
+        self.log.purge(upto.unwrap_or_else(|| convert::log_id(&log_id))).await
     }
 }

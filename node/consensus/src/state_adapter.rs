@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use spine_mutants::mutant;
 use spine_proto::storage::v1 as pb;
 use spine_storage::replica::{ApplyPayload, CheckpointWorker, ReplicaStore};
 use tokio::time::timeout;
@@ -97,7 +98,11 @@ impl CheckpointBuilder {
             .snapshot(&this.store, this.shard)
             .await
             .map_err(io::Error::other)?;
-        let state = source.header().state.unwrap_or_default();
+        let mut state = source.header().state.unwrap_or_default();
+        if mutant!("snapshot-claims-more") {
+            let applied = this.store.applied().map(convert::raft_log_id);
+            state.applied = applied.as_ref().map(convert::log_id_to_pb);
+        }
         Ok(Snapshot {
             meta: meta_of(&state)?,
             snapshot: SnapshotData::Source(source),

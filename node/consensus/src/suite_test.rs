@@ -2,18 +2,21 @@
 //! which a replica's store rightly refuses.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftLogStorage as _, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageError};
 use parking_lot::Mutex;
 use spine_storage::Driver;
 use spine_storage::disk::{Disk, RealDisk, SimDisk};
-use spine_storage::wal::{Wal, WalOptions};
+use spine_storage::ids::Vote;
+use spine_storage::wal::{GroupLog, Wal, WalOptions};
 
+use crate::convert;
 use crate::log_adapter::LogAdapter;
 use crate::types::{RaftLogId, RaftStoredMembership, SpineRaft};
 
@@ -89,10 +92,15 @@ type Stores = (tempfile::TempDir, LogAdapter, LooseState);
 
 async fn build(disk: Arc<dyn Disk>, driver: Driver) -> Stores {
     let dir = tempfile::tempdir().expect("directory");
-    let path = dir.path().join("wal");
+    let log = open(&dir.path().join("wal"), disk, driver).await;
+    log.create().await.expect("replica is created");
+    (dir, LogAdapter::new(log), LooseState::default())
+}
+
+async fn open(path: &Path, disk: Arc<dyn Disk>, driver: Driver) -> GroupLog {
     let wal = Wal::open(
         disk,
-        &path,
+        path,
         [1; 16],
         WalOptions {
             segment_bytes: 64 * 1024,
@@ -102,9 +110,7 @@ async fn build(disk: Arc<dyn Disk>, driver: Driver) -> Stores {
     )
     .await
     .expect("log opens");
-    let log = wal.group(1);
-    log.create().await.expect("replica is created");
-    (dir, LogAdapter::new(log), LooseState::default())
+    wal.group(1)
 }
 
 struct Real;
@@ -134,4 +140,25 @@ async fn openraft_suite_on_the_real_disk() {
 #[tokio::test]
 async fn openraft_suite_on_the_simulated_disk() {
     Suite::test_all(Simulated).await.expect("suite");
+}
+
+/// A vote that is answered and then forgotten lets two leaders be elected in one term.
+#[tokio::test]
+async fn a_vote_is_durable_before_it_is_answered() {
+    let disk = SimDisk::new(1);
+    let driver = Driver::Tasks {
+        sync_latency: Duration::from_millis(1),
+    };
+    let vote = Vote {
+        term: 7,
+        leader: 3,
+        committed: false,
+    };
+    let (dir, mut log, _) = build(disk.shared(), driver).await;
+    log.save_vote(&convert::raft_vote(vote))
+        .await
+        .expect("the disk works");
+    disk.power_cut();
+    let log = open(&dir.path().join("wal"), disk.shared(), driver).await;
+    assert_eq!(log.vote(), Some(vote));
 }

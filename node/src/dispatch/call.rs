@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use spine_mutants::mutant;
 use spine_proto::internal::shard::v1 as pb;
 use spine_services::{OperationSpec, Principal, SpineError, authorise, catalogue};
 use tokio::time::{Instant, sleep_until};
@@ -155,6 +156,10 @@ impl Dispatcher {
         deadline: Instant,
     ) -> Result<Bytes, ExecuteError> {
         let (spec, principal) = checked(&request)?;
+        if mutant!("forwarded-again") {
+            let again = self.call(spec.name, request.request, &principal, deadline);
+            return Ok(again.await?.body);
+        }
         let routing_key = (spec.route)(&request.request).map_err(SpineError::from)?;
         let call = Call {
             spec,

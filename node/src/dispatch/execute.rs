@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
+use spine_mutants::mutant;
 use spine_proto::ids::RoutingKey;
 use spine_proto::storage::v1 as pb;
 use spine_services::{Completed, Context, ErrorKind, OperationSpec, Principal, SpineError, View, submit};
@@ -143,7 +144,9 @@ impl Executor {
                 Planned::Replayed { revision, outcome } => {
                     return Ok(self.respond(shard, call, &context, revision, outcome, true)?);
                 }
-                Planned::Nothing(result) if after_barrier => return Ok(result?),
+                Planned::Nothing(result) if after_barrier || mutant!("rejection-without-barrier") => {
+                    return Ok(result?);
+                }
                 // A no is a read: proven by a barrier begun after the request, then decided again.
                 Planned::Nothing(_) => {
                     timeout_at(deadline, shard.group.barrier())
@@ -179,7 +182,7 @@ impl Executor {
                 && let Some(row) =
                     request::lookup(view, view.system(), key).map_err(|error| damaged(&error))?
             {
-                if row.body_digest != key.body_digest {
+                if row.body_digest != key.body_digest && !mutant!("reused-request-id-replayed") {
                     return Err(submit::request_id_reused());
                 }
                 return Ok(Planned::Replayed {

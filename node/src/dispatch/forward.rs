@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use spine_consensus::transport::PeerError;
+use spine_mutants::mutant;
 use spine_proto::admin::v1::GetNodeStatusResponse;
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
@@ -82,6 +83,9 @@ impl Forwarder {
         match answer {
             Ok(Body::Executed(response)) => Ok(response),
             Ok(_) => Err(ExecuteError::Unknown),
+            Err(PeerError::Closed | PeerError::Timeout) if mutant!("unknown-counts-as-not-done") => {
+                Err(ExecuteError::NotLeader(None))
+            }
             Err(PeerError::Closed | PeerError::Timeout) => Err(ExecuteError::Unknown),
             Err(
                 PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge { .. } | PeerError::Refused(_),

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
+use spine_mutants::mutant;
 use spine_proto::storage::v1 as pb;
 
 use crate::chain;
@@ -105,7 +106,7 @@ pub fn apply(
 ) -> Result<Applied, Halt> {
     let bytes = entry.len();
     let entry = pb::Entry::decode(entry).map_err(|_| Halt::Malformed { index })?;
-    if entry.encoded_len() != bytes {
+    if entry.encoded_len() != bytes && !mutant!("unknown-field-skipped") {
         // Decoding leaves out fields it does not know. A replica that knows them would do more with them.
         return Err(Halt::UnknownEntry { index });
     }
@@ -153,6 +154,9 @@ struct Applier<'a, S> {
 impl<S: OrderedWrite> Applier<'_, S> {
     fn txn(&mut self, txn: pb::Txn) -> Result<Vec<SubOutcome>, ReadError> {
         self.state.log_time_ms = self.state.log_time_ms.max(txn.proposed_at_ms);
+        if mutant!("log-time-backwards") {
+            self.state.log_time_ms = txn.proposed_at_ms;
+        }
         self.state
             .requests
             .begin_entry(self.index, self.state.log_time_ms);
@@ -173,7 +177,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
         if let Some(request) = &sub.request
             && let Some(row) = request::lookup(self.store, self.state, request)?
         {
-            let same = row.body_digest == request.body_digest;
+            let same = row.body_digest == request.body_digest || mutant!("request-digest-ignored");
             return Ok(if same {
                 SubOutcome::Replayed {
                     revision: row.revision,
@@ -183,11 +187,21 @@ impl<S: OrderedWrite> Applier<'_, S> {
                 SubOutcome::RequestIdReused
             });
         }
-        if let Some(slot) = self.foreign_slot(&sub)? {
+        if let Some(slot) = self
+            .foreign_slot(&sub)?
+            .filter(|_| !mutant!("foreign-slot-accepted"))
+        {
             return Ok(SubOutcome::ForeignSlot { slot });
         }
         for (guard, place) in sub.guards.iter().zip(0_u32..) {
-            if !guard::holds(self.store, self.index, guard)? {
+            if !guard::holds(self.store, self.index, guard)? && !mutant!("guard-ignored") {
+                if let Some(request) = sub
+                    .request
+                    .as_ref()
+                    .filter(|_| mutant!("failed-subtxn-remembered"))
+                {
+                    self.remember(request, Bytes::new())?;
+                }
                 return Ok(SubOutcome::GuardFailed { guard: place });
             }
         }
@@ -197,7 +211,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
         for mutation in sub.mutations {
             self.mutate(mutation)?;
         }
-        if let Some(request) = sub.request {
+        if let Some(request) = sub.request.filter(|_| !mutant!("request-id-not-remembered")) {
             self.remember(&request, sub.outcome)?;
         }
         Ok(SubOutcome::Committed { revision: self.index })
@@ -348,7 +362,9 @@ impl<S: OrderedWrite> Applier<'_, S> {
         let Some(old) = self.store.get(key)? else {
             return Ok(false);
         };
-        self.state.digest = self.state.digest.minus(Digest::of_record(key, &old));
+        if !mutant!("digest-keeps-the-deleted") {
+            self.state.digest = self.state.digest.minus(Digest::of_record(key, &old));
+        }
         self.state.record_count = self.state.record_count.saturating_sub(1);
         Ok(true)
     }

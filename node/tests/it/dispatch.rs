@@ -1,15 +1,20 @@
 //! Any node takes any call: here, or one hop to the leader, again with a new hint inside the deadline.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 use spine_node::dispatch::call::{Answer, Dispatcher};
+use spine_node::dispatch::failure::ExecuteError;
 use spine_node::dispatch::forward;
 use spine_proto::internal::shard::v1::execute_response::Outcome;
+use spine_proto::records::v1::guard::Condition;
 use spine_proto::records::v1::mutation::{Kind, Put};
-use spine_proto::records::v1::{CommitRequest, CommitResponse, GetRequest, GetResponse, Mutation, RecordKey};
+use spine_proto::records::v1::{
+    CommitRequest, CommitResponse, GetRequest, GetResponse, Guard, Mutation, RecordKey,
+};
 use spine_services::SpineError;
 use tokio::time::Instant;
 
@@ -49,6 +54,21 @@ fn put(number: u64) -> Bytes {
         ..CommitRequest::default()
     };
     request.encode_to_vec().into()
+}
+
+/// The same record, if it is what `guard` says.
+fn guarded(number: u64, guard: u64, request_id: &str) -> Bytes {
+    let mut request = CommitRequest::decode(put(number)).unwrap();
+    request_id.clone_into(&mut request.request_id);
+    request.guards = vec![Guard {
+        suffix: Bytes::from_static(b"s"),
+        condition: Some(Condition::RevisionIs(guard)),
+    }];
+    request.encode_to_vec().into()
+}
+
+fn revision(answer: &Answer) -> u64 {
+    CommitResponse::decode(answer.body.clone()).unwrap().revision
 }
 
 fn get() -> Bytes {
@@ -148,4 +168,74 @@ async fn without_a_leader_a_call_ends_by_its_deadline_with_the_reason() {
             error.reason
         );
     }
+}
+
+/// Asks the node itself: what it does not lead it refuses.
+async fn ask(machine: &Machine, operation: &str, body: Bytes) -> Result<Bytes, ExecuteError> {
+    let deadline = Instant::now() + Duration::from_millis(1_500);
+    let wire = forward::request(operation, 1, body, Vec::new(), &principal(), deadline);
+    forward::outcome(dispatcher(machine).forwarded(wire).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_cut_off_answers_with_nothing_old_neither_reads_nor_rejections() {
+    let machines = cluster(3).await;
+    call(&machines[0], "records.commit", put(1), PATIENCE)
+        .await
+        .unwrap();
+    let led = leader(&machines).unwrap();
+    machines[led].cut.whole();
+    let other = &machines[(led + 1) % 3];
+    let newest = call(other, "records.commit", put(2), PATIENCE).await.unwrap();
+    let change = guarded(3, revision(&newest), "guarded");
+    let old_leader = &machines[led];
+    assert!(
+        old_leader.inner().host.shard(1).unwrap().group.status().leading,
+        "it does not know"
+    );
+    let asked = tokio::join!(
+        ask(old_leader, "records.get", get()),
+        ask(old_leader, "records.commit", change)
+    );
+    for answer in [asked.0, asked.1] {
+        match answer {
+            Err(ExecuteError::Final(error)) => assert_eq!(error.reason, "DEADLINE_EXCEEDED"),
+            Err(_) => {}
+            Ok(_) => panic!("it answers"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_answer_was_lost_is_of_unknown_outcome() {
+    let machines = cluster(3).await;
+    call(&machines[0], "records.commit", put(1), PATIENCE)
+        .await
+        .unwrap();
+    let led = leader(&machines).unwrap();
+    let asker = &machines[(led + 1) % 3];
+    asker.cut.deaf.store(true, Ordering::Release);
+    let error = call(asker, "records.commit", put(9), Duration::from_secs(2)).await;
+    assert_eq!(error.err().unwrap().reason, "OUTCOME_UNKNOWN");
+    let answer = call(&machines[led], "records.get", get(), PATIENCE)
+        .await
+        .unwrap();
+    assert_eq!(value(&answer), 9, "it had taken effect");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_id_with_another_body_is_refused() {
+    let machines = cluster(1).await;
+    let first = call(&machines[0], "records.commit", put(1), PATIENCE)
+        .await
+        .unwrap();
+    let again = call(&machines[0], "records.commit", put(1), PATIENCE)
+        .await
+        .unwrap();
+    assert_eq!(revision(&first), revision(&again));
+    let other = guarded(2, revision(&first), &format!("{:032x}", 1));
+    let error = call(&machines[0], "records.commit", other, PATIENCE).await;
+    assert_eq!(error.err().unwrap().reason, "REQUEST_ID_REUSED");
+    let found = call(&machines[0], "records.get", get(), PATIENCE).await.unwrap();
+    assert_eq!(value(&found), 1);
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod bootstrap;
+mod cut;
 mod data_dir;
 mod dispatch;
 mod health;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spine_cluster_config::{Config, Listen, Mode, Node as NodeName, Security};
-use spine_consensus::net::TokioNet;
 use spine_consensus::transport::WatchDriver;
 use spine_node::clock::SystemClock;
 use spine_node::node::{Inner, NodeError, Parts};
@@ -18,6 +17,8 @@ use spine_storage::disk::SimDisk;
 use spine_storage::engine::MemoryFactory;
 use tokio::time::{Instant, sleep};
 
+use crate::cut::{Cut, CutNet};
+
 /// Nothing that is waited for takes longer.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -25,6 +26,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) struct Machine {
     pub(crate) config: Config,
     pub(crate) disk: SimDisk,
+    pub(crate) cut: Cut,
     pub(crate) node: Option<Node>,
 }
 
@@ -45,6 +47,7 @@ impl Machine {
                 Self {
                     config: config(number, listen, &seeds),
                     disk: SimDisk::new(number as u64),
+                    cut: Cut::default(),
                     node: None,
                 }
             })
@@ -68,7 +71,7 @@ impl Machine {
         let disk = self.disk.clone();
         let parts = Parts {
             disk: disk.shared(),
-            net: Arc::new(TokioNet),
+            net: Arc::new(CutNet(self.cut.clone())),
             clock: Arc::new(SystemClock),
             engine: Arc::new(MemoryFactory::new(disk.shared())),
             storage_driver: Driver::Tasks {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use spine_mutants::mutant;
 use tokio::time::Instant;
 
 use super::generation::Generation;
@@ -75,9 +76,9 @@ impl ReplicaStore {
         }
         // A frozen delta is left where an earlier attempt failed: it comes first.
         let frozen = match &state.frozen {
-            Some(frozen) => Arc::clone(frozen),
-            None if state.durable() == state.applied => return Ok(None),
-            None => {
+            Some(frozen) if !mutant!("frozen-delta-lost") => Arc::clone(frozen),
+            _ if state.durable() == state.applied => return Ok(None),
+            _ => {
                 let frozen = Frozen {
                     state: state.to_proto(),
                     delta: std::mem::take(&mut state.live),
@@ -135,7 +136,9 @@ impl Checkpoint {
                 self.stage = last.map_or(Stage::Sync, |last| Stage::Write { after: Some(last) });
             }
             Stage::Sync => {
-                watch.run(EngineCall::Sync, || engine.sync())?;
+                if !mutant!("mark-before-fsync") {
+                    watch.run(EngineCall::Sync, || engine.sync())?;
+                }
                 self.stage = Stage::Mark;
             }
             Stage::Mark => {

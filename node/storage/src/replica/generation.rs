@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use spine_mutants::mutant;
 use spine_proto::storage::v1;
 
 use super::ReplicaError;
@@ -102,7 +103,9 @@ impl Generation {
         }
         let file = self.disk.open(&part, true)?;
         file.write_all_at(content, 0)?;
-        file.sync_data()?;
+        if !mutant!("effects-not-synced") {
+            file.sync_data()?;
+        }
         self.disk.rename(&part, &self.dir.join(EFFECTS_FILE))?;
         self.disk.sync_dir(&self.dir)
     }

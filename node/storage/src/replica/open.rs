@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::RwLock;
+use spine_mutants::mutant;
 use spine_proto::storage::v1;
 use tokio::sync::Notify;
 
@@ -148,7 +149,9 @@ pub(crate) fn switch(disk: &dyn Disk, dir: &Path, number: u64, owner: &[u8]) -> 
 /// Finishes or forgets an interrupted checkpoint and returns the mark in force.
 fn recover(generation: &Generation) -> Result<v1::ReplicaState, ReplicaError> {
     let mut mark = generation.read_mark()?;
-    if let Some(file) = generation.read_effects()? {
+    let damaged = |file: &Vec<u8>| effects::decode(file).is_err();
+    let ignored = |file: &Vec<u8>| mutant!("damaged-effects-ignored") && damaged(file);
+    if let Some(file) = generation.read_effects()?.filter(|file| !ignored(file)) {
         let effects = effects::decode(&file)?;
         if applied_index(&effects.state) > applied_index(&mark) {
             // In between it may hold any part of the effects, but never less than the mark.

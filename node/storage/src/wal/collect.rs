@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use spine_mutants::mutant;
+
 use super::command::NewEntry;
 use super::record::{self, Facts, Kind};
 use super::shared::{Source, add};
@@ -39,7 +41,7 @@ impl Writer {
     /// Frees what can be freed after a batch of `batch_bytes`. Only while everything written is durable: otherwise a
     /// segment could go on the word of a record that a power cut takes back.
     pub(super) fn collect(&mut self, batch_bytes: u64) -> Result<(), WriteError> {
-        if !self.is_synced() {
+        if !self.is_synced() && !mutant!("freed-before-purge-is-durable") {
             return Ok(());
         }
         self.retire_dead()?;

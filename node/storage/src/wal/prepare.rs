@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use spine_mutants::mutant;
 
 use super::segment::{HEAD_BYTES, segment_path, spare_name, write_head};
 use crate::disk::{Disk, DiskFile};
@@ -122,6 +123,9 @@ impl Preparer {
         file.sync_data()?;
         self.disk
             .rename(&self.dir.join(name), &segment_path(&self.dir, segment))?;
+        if mutant!("directory-not-synced") {
+            return Ok(());
+        }
         self.disk.sync_dir(&self.dir)
     }
 

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use spine_mutants::mutant;
 use tokio::time::Instant;
 
 use super::command::{Command, NewEntry, Record};
@@ -153,7 +154,7 @@ impl Writer {
         let positions = std::mem::take(&mut *self.shared.committed.lock());
         for (group, id) in positions {
             let last = self.live.groups.get(&group).and_then(GroupLive::last_index);
-            let put = if last.is_some_and(|last| last >= id.index) {
+            let put = if last.is_some_and(|last| last >= id.index) || mutant!("commit-beyond-log") {
                 self.put(group, Kind::Committed, 24, |buffer| {
                     record::put_log_id(buffer, id);
                 })
@@ -184,11 +185,15 @@ impl Writer {
                 self.live.removed(group);
             }
             Record::Vote(vote) => {
-                self.put(group, Kind::Vote, 17, |buffer| record::put_vote(buffer, *vote))?;
+                if !mutant!("vote-not-written") {
+                    self.put(group, Kind::Vote, 17, |buffer| record::put_vote(buffer, *vote))?;
+                }
                 self.live.vote(group, *vote, self.active.segment);
             }
             Record::Truncate(keep) => {
-                self.put(group, Kind::Truncate, 9, |buffer| record::put_keep(buffer, *keep))?;
+                if !mutant!("truncation-not-written") {
+                    self.put(group, Kind::Truncate, 9, |buffer| record::put_keep(buffer, *keep))?;
+                }
                 self.live.truncated(group, *keep);
             }
             Record::Purge(upto) => {
@@ -312,7 +317,9 @@ impl Writer {
             return Ok(());
         }
         let started = Instant::now();
-        self.active.file.sync_data()?;
+        if !mutant!("ack-before-fsync") {
+            self.active.file.sync_data()?;
+        }
         let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared
             .counts

@@ -1,0 +1,296 @@
+//! Every mutant, the rule it breaks, and what must catch it. `docs/reliability.md` has the same table.
+
+use super::Detector;
+use super::Detector::{Seeds, Test};
+
+/// One seeded bug.
+pub struct Mutant {
+    /// As in `mutant!("name")`, which stands at one place.
+    pub name: &'static str,
+    /// What the process does wrong.
+    pub does: &'static str,
+    /// Which of the tests that every commit runs must notice.
+    pub caught_by: Detector,
+}
+
+const fn test(package: &'static str, program: &'static str, name: &'static str) -> Detector {
+    Test {
+        package,
+        program,
+        name,
+    }
+}
+
+const fn wal(name: &'static str) -> Detector {
+    test("spine-storage", "wal", name)
+}
+
+const fn replica(name: &'static str) -> Detector {
+    test("spine-storage", "replica_conformance", name)
+}
+
+const fn snapshot(name: &'static str) -> Detector {
+    test("spine-storage", "snapshot", name)
+}
+
+const fn machine(name: &'static str) -> Detector {
+    test("spine-statemachine", "it", name)
+}
+
+const fn consensus(name: &'static str) -> Detector {
+    test("spine-consensus", "spine_consensus", name)
+}
+
+const fn node(name: &'static str) -> Detector {
+    test("spine-node", "it", name)
+}
+
+const fn client(name: &'static str) -> Detector {
+    test("spine-client", "retry", name)
+}
+
+const fn mutant(name: &'static str, does: &'static str, caught_by: Detector) -> Mutant {
+    Mutant {
+        name,
+        does,
+        caught_by,
+    }
+}
+
+/// The seeds that `prove --quick` runs as `powercut-sim`.
+const POWER_CUTS: Detector = Seeds {
+    focus: "power-cuts",
+    first: 100_000,
+    last: 100_010,
+};
+
+/// All of them, from the disk to the client.
+pub const MUTANTS: &[Mutant] = &[
+    mutant(
+        "ack-before-fsync",
+        "acknowledges entries and votes that are not synced",
+        wal("crash_points::every_acknowledgement_comes_after_a_sync_of_what_it_stands_for"),
+    ),
+    mutant(
+        "directory-not-synced",
+        "uses a log segment whose name a power cut takes away",
+        wal("crash_points::power_may_go_at_every_operation"),
+    ),
+    mutant(
+        "vote-not-written",
+        "keeps votes in memory only",
+        wal("crash_points::power_may_go_at_every_operation"),
+    ),
+    mutant(
+        "truncation-not-written",
+        "brings replaced entries back after a restart",
+        wal("crash_points::power_may_go_at_every_operation"),
+    ),
+    mutant(
+        "commit-beyond-log",
+        "stores a committed position whose entry is not stored",
+        wal("conformance::a_committed_position_never_lies_beyond_the_log"),
+    ),
+    mutant(
+        "log-cut-at-damage",
+        "takes damage in the middle of the log for its end",
+        wal("damage::flipped_bytes_in_the_middle_are_always_refused"),
+    ),
+    mutant(
+        "recycled-segment-valid",
+        "reads records of a segment's earlier use",
+        wal("power_cuts::nothing_acknowledged_is_lost"),
+    ),
+    mutant(
+        "torn-tail-accepted",
+        "reads a record whose checksum is wrong",
+        wal("crash_points::power_may_go_at_every_operation"),
+    ),
+    mutant(
+        "freed-before-purge-is-durable",
+        "frees segments on the word of a purge that may be lost",
+        wal("crash_points::a_purge_that_is_not_durable_frees_nothing"),
+    ),
+    mutant(
+        "rotten-entry-read",
+        "hands out an entry that is not as it was written",
+        wal("damage::an_entry_that_rots_is_not_read"),
+    ),
+    mutant(
+        "log-survives-failed-sync",
+        "goes on writing after a sync has failed",
+        wal("disk_trouble::a_failed_sync_stops_the_log"),
+    ),
+    mutant(
+        "mark-before-fsync",
+        "marks a checkpoint that the engine has not synced",
+        test("spine-storage", "replica_property", "any_history_over_memory"),
+    ),
+    mutant(
+        "effects-not-synced",
+        "writes to the engine before the effects file is durable",
+        test("spine-storage", "replica_property", "any_history_over_memory"),
+    ),
+    mutant(
+        "frozen-delta-lost",
+        "drops the changes of a checkpoint that failed",
+        replica("a_dropped_checkpoint_is_begun_again"),
+    ),
+    mutant(
+        "damaged-effects-ignored",
+        "opens without the effects that it cannot read",
+        replica("damage_is_a_typed_error_and_the_replica_can_be_rebuilt"),
+    ),
+    mutant(
+        "entries-in-any-order",
+        "applies an entry that is not the next",
+        replica("entries_must_follow_each_other"),
+    ),
+    mutant(
+        "feed-loses-a-change",
+        "leaves changes out of the feed of watches",
+        test(
+            "spine-storage",
+            "replica_feed",
+            "the_feed_alone_rebuilds_the_records_in_order",
+        ),
+    ),
+    mutant(
+        "snapshot-not-verified",
+        "installs a snapshot whose digest is wrong",
+        snapshot("a_spoilt_stream_is_refused_and_leaves_nothing"),
+    ),
+    mutant(
+        "last-chunk-lost",
+        "installs a snapshot without its last records",
+        snapshot("a_snapshot_carries_the_whole_state_into_another_replica"),
+    ),
+    mutant(
+        "request-ids-not-in-snapshots",
+        "forgets request ids on the way through a snapshot",
+        snapshot("a_snapshot_carries_the_whole_state_into_another_replica"),
+    ),
+    mutant(
+        "older-snapshot-installed",
+        "goes back to an older state",
+        snapshot("an_older_snapshot_is_not_installed"),
+    ),
+    mutant(
+        "guard-ignored",
+        "changes records although a guard does not hold",
+        machine("scripts::transcripts"),
+    ),
+    mutant(
+        "request-digest-ignored",
+        "answers another body with the outcome of the first",
+        machine("scripts::transcripts"),
+    ),
+    mutant(
+        "request-id-not-remembered",
+        "lets a repeated request take effect again",
+        machine("scripts::transcripts"),
+    ),
+    mutant(
+        "failed-subtxn-remembered",
+        "remembers the request id of a change that failed",
+        machine("properties::a_failed_sub_txn_leaves_no_trace"),
+    ),
+    mutant(
+        "foreign-slot-accepted",
+        "writes a key that another shard owns",
+        machine("scripts::transcripts"),
+    ),
+    mutant(
+        "log-time-backwards",
+        "lets log time follow a clock that goes back",
+        machine("properties::log_time_and_level_never_go_back"),
+    ),
+    mutant(
+        "digest-keeps-the-deleted",
+        "does not take replaced and deleted records out of the digest",
+        machine("properties::the_same_sequence_gives_the_same_state_across_restarts"),
+    ),
+    mutant(
+        "unknown-field-skipped",
+        "applies an entry of a newer release as far as it understands it",
+        replica("an_unknown_entry_halts_and_nothing_is_served_or_checkpointed"),
+    ),
+    mutant(
+        "vote-before-fsync",
+        "answers a candidate before the vote is durable",
+        consensus("suite_test::a_vote_is_durable_before_it_is_answered"),
+    ),
+    mutant(
+        "purge-too-far",
+        "purges entries that nobody said may go",
+        consensus("suite_test::openraft_suite_on_the_simulated_disk"),
+    ),
+    mutant(
+        "snapshot-claims-more",
+        "lets the log be purged beyond the checkpoint",
+        test(
+            "spine-chaos-tests",
+            "it",
+            "repair::lost_state_is_built_anew_from_a_peer",
+        ),
+    ),
+    mutant(
+        "living-leader-challenged",
+        "stands for election while the leader lives",
+        consensus("elections::tests::a_living_leader_is_left_alone"),
+    ),
+    mutant(
+        "lease-read",
+        "reads without asking a quorum who leads",
+        POWER_CUTS,
+    ),
+    mutant(
+        "anyone-answers",
+        "answers from a replica that does not lead",
+        node("dispatch::a_forwarded_call_is_executed_or_refused_and_never_forwarded_again"),
+    ),
+    mutant(
+        "rejection-without-barrier",
+        "says no on the word of a state that may be old",
+        node("dispatch::a_leader_cut_off_answers_with_nothing_old_neither_reads_nor_rejections"),
+    ),
+    mutant(
+        "reused-request-id-replayed",
+        "the leader takes a reused request id for a repetition",
+        test(
+            "spine-node",
+            "it",
+            "dispatch::a_request_id_with_another_body_is_refused",
+        ),
+    ),
+    mutant(
+        "forwarded-again",
+        "forwards a call that was forwarded",
+        node("dispatch::a_forwarded_call_is_executed_or_refused_and_never_forwarded_again"),
+    ),
+    mutant(
+        "unknown-counts-as-not-done",
+        "takes a forwarded call that was not answered for one that was not made",
+        node("dispatch::a_call_whose_answer_was_lost_is_of_unknown_outcome"),
+    ),
+    mutant(
+        "another-plan-accepted",
+        "says yes to the plan of another cluster",
+        node("bootstrap::a_node_with_data_refuses_another_plan_also_after_a_restart"),
+    ),
+    mutant(
+        "new-request-id-for-each-try",
+        "the client repeats a call under another request id",
+        client("an_answer_lost_after_the_commit_is_asked_for_again_and_counted_once"),
+    ),
+    mutant(
+        "unknown-is-failure",
+        "the client gives up where the outcome is unknown",
+        client("an_answer_lost_after_the_commit_is_asked_for_again_and_counted_once"),
+    ),
+    mutant(
+        "doubt-forgotten",
+        "the client calls a change failed that may have happened",
+        client("a_doubt_stays_even_when_later_tries_are_refused"),
+    ),
+];
