@@ -169,6 +169,8 @@ impl RaftLogStorage<SpineRaft> for LogAdapter {
 
     async fn purge(&mut self, log_id: RaftLogId) -> io::Result<()> {
         let upto = self.log.last().filter(|_| mutant!("purge-too-far"));
-        self.log.purge(upto.unwrap_or_else(|| convert::log_id(&log_id))).await
+        self.log
+            .purge(upto.unwrap_or_else(|| convert::log_id(&log_id)))
+            .await
     }
 }

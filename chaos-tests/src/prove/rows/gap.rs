@@ -22,6 +22,8 @@ const ETCD_START: Duration = Duration::from_secs(30);
 
 /// The share of a goal that is the gate of a time.
 const GATE: f64 = 1.7;
+/// A sample of a few faults on a machine that may be busy with something else is judged half as strictly.
+const GATE_QUICK: f64 = 2.0 * GATE;
 
 pub(super) const NONE: Row = Row {
     id: "gap-none",
@@ -74,6 +76,8 @@ pub(super) const ETCD: Row = Row {
 #[derive(Serialize)]
 struct Measured {
     goal_ms: Option<f64>,
+    #[serde(skip)]
+    gate: f64,
     #[serde(flatten)]
     gap: Gap,
 }
@@ -92,7 +96,7 @@ impl Measurement for Measured {
     fn met(&self) -> bool {
         let in_time = self
             .goal_ms
-            .is_none_or(|goal| self.gap.summary.p99_ms <= goal * GATE);
+            .is_none_or(|goal| self.gap.summary.p99_ms <= goal * self.gate);
         in_time && self.gap.failed == 0 && self.gap.lost == 0
     }
 }
@@ -127,7 +131,8 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
                 )));
             }
         };
-        Finding::of(&Measured { goal_ms, gap })
+        let gate = context.rounds(GATE, GATE_QUICK);
+        Finding::of(&Measured { goal_ms, gate, gap })
     })
 }
 

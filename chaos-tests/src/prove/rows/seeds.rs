@@ -32,6 +32,9 @@ struct Measured {
     /// Virtual seconds per second of one processor.
     speed: f64,
     failed: Vec<String>,
+    /// A sample says nothing of the speed on a machine that may be busy with something else.
+    #[serde(skip)]
+    quick: bool,
 }
 
 impl fmt::Display for Measured {
@@ -55,7 +58,7 @@ impl fmt::Display for Measured {
 
 impl Measurement for Measured {
     fn met(&self) -> bool {
-        self.failed.is_empty() && self.acknowledged > 0 && self.speed >= SPEED_MIN
+        self.failed.is_empty() && self.acknowledged > 0 && (self.quick || self.speed >= SPEED_MIN)
     }
 }
 
@@ -74,7 +77,10 @@ impl Measured {
 
 fn run(context: &Context) -> Result<Finding, RowError> {
     let each = context.rounds(SEEDS, SEEDS_QUICK).div_ceil(FOCI.len() as u64);
-    let mut measured = Measured::default();
+    let mut measured = Measured {
+        quick: context.quick,
+        ..Measured::default()
+    };
     let began = Instant::now();
     for (first, focus) in (FIRST_SEED..).step_by(10_000).zip(FOCI) {
         for seed in seeds_run::run(&context.programs, &["--focus", focus], first, each)? {
