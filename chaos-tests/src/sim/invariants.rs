@@ -28,17 +28,19 @@ pub struct Invariants {
     /// Who led a shard in a term. openraft's leader ids are (term, node), so two nodes may stand as leaders of one
     /// term; what they commit is compared by digest.
     leaders: BTreeSet<(u32, u64, usize)>,
+    /// When each of them was first seen, ms since the run began.
+    led_since_ms: Vec<u64>,
     /// The newest view of each replica since its node's last start.
     last: BTreeMap<(usize, u32), ReplicaView>,
     digests: Digests,
 }
 
 impl Invariants {
-    /// Looks at one replica.
+    /// Looks at one replica, `now_ms` after the run began.
     ///
     /// # Errors
     /// What does not hold, for people.
-    pub fn look(&mut self, view: ReplicaView) -> Result<(), String> {
+    pub fn look(&mut self, now_ms: u64, view: ReplicaView) -> Result<(), String> {
         let ReplicaView {
             node, shard, term, ..
         } = view;
@@ -46,8 +48,8 @@ impl Invariants {
         if let Some(reason) = &view.stopped {
             return Err(format!("{name}: stopped: {reason}"));
         }
-        if view.leading {
-            self.leaders.insert((shard, term, node));
+        if view.leading && self.leaders.insert((shard, term, node)) {
+            self.led_since_ms.push(now_ms);
         }
         if view.purged_index > view.applied_index {
             let ReplicaView {
@@ -105,6 +107,12 @@ impl Invariants {
     #[must_use]
     pub fn terms_led(&self) -> usize {
         self.leaders.len()
+    }
+
+    /// When each of them was first seen to lead, ms since the run began, in order.
+    #[must_use]
+    pub fn led_since_ms(&self) -> &[u64] {
+        &self.led_since_ms
     }
 
     /// Digests seen, and how often two met.
@@ -171,27 +179,36 @@ mod tests {
     #[test]
     fn progress_and_restarts_pass() {
         let mut invariants = Invariants::default();
-        invariants.look(view(0, 1, 5, "a")).unwrap();
+        invariants.look(0, view(0, 1, 5, "a")).unwrap();
         invariants
-            .look(ReplicaView {
-                leading: true,
-                ..view(0, 2, 6, "b")
-            })
+            .look(
+                0,
+                ReplicaView {
+                    leading: true,
+                    ..view(0, 2, 6, "b")
+                },
+            )
             .unwrap();
-        invariants.look(view(1, 2, 6, "b")).unwrap();
+        invariants.look(0, view(1, 2, 6, "b")).unwrap();
         invariants
-            .look(ReplicaView {
-                start: 1,
-                ..view(0, 2, 5, "a")
-            })
+            .look(
+                0,
+                ReplicaView {
+                    start: 1,
+                    ..view(0, 2, 5, "a")
+                },
+            )
             .unwrap();
         assert_eq!(invariants.terms_led(), 1);
         assert!(!invariants.all_equal(2));
         invariants
-            .look(ReplicaView {
-                start: 1,
-                ..view(0, 2, 6, "b")
-            })
+            .look(
+                0,
+                ReplicaView {
+                    start: 1,
+                    ..view(0, 2, 6, "b")
+                },
+            )
             .unwrap();
         assert!(invariants.all_equal(2));
     }
@@ -202,7 +219,7 @@ mod tests {
             let mut invariants = Invariants::default();
             views
                 .into_iter()
-                .find_map(|view| invariants.look(view).err())
+                .find_map(|view| invariants.look(0, view).err())
                 .unwrap_or_default()
         };
         assert!(broken(vec![view(0, 3, 5, "a"), view(0, 2, 5, "a")]).contains("term went back"));

@@ -6,6 +6,7 @@ mod cluster;
 mod faults;
 pub mod group;
 pub mod invariants;
+pub mod moves;
 pub mod net;
 mod operator;
 mod options;

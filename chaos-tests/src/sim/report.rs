@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::moves::Moves;
 use super::plan::Plan;
 use super::trace::Trace;
 use super::world::World;
@@ -19,8 +20,8 @@ pub struct SimReport {
     pub virtual_ms: u64,
     pub faults: usize,
     pub terms: usize,
-    /// Leaderships offered to another by plan; counted where one group runs alone.
-    pub transfers: usize,
+    /// New leaders that nobody asked for; counted where one group runs alone.
+    pub moves: Moves,
     pub report: Option<Report>,
     /// Why the run failed; none = it passed.
     pub problem: Option<String>,
@@ -40,7 +41,7 @@ impl SimReport {
             virtual_ms: 0,
             faults: 0,
             terms: 0,
-            transfers: 0,
+            moves: Moves::default(),
             report: None,
             problem: Some(problem),
             lines: Vec::new(),
@@ -117,7 +118,7 @@ pub(super) fn finish(
         virtual_ms: world.now_ms(),
         faults: plan.steps.len(),
         terms: world.invariants.terms_led(),
-        transfers: 0,
+        moves: Moves::default(),
         journal: journal(plan, ended.as_ref().ok(), recorder),
         report: ended.ok(),
         problem,

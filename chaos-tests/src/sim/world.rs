@@ -32,6 +32,8 @@ pub(super) struct World {
     views: Views,
     clock_ms: ClockMs,
     trace: Trace,
+    /// When faults began and ended, ms.
+    pub(super) events_ms: Vec<(u64, u64)>,
     pub(super) invariants: Invariants,
 }
 
@@ -66,6 +68,7 @@ impl World {
             views,
             clock_ms,
             trace,
+            events_ms: Vec::new(),
             invariants: Invariants::default(),
         }
     }
@@ -102,6 +105,7 @@ impl World {
                     .begin(&mut self.sim, step)
                     .into_iter()
                     .for_each(&mut order);
+                self.events_ms.push((now, now + ms(step.lasts)));
                 ends.push((now + ms(step.lasts), step));
             }
             if let Some(due) = ends.iter().position(|(at, _)| *at <= now) {
@@ -150,7 +154,19 @@ impl World {
             if now.is_multiple_of(NOTE_EVERY_MS) {
                 self.trace.note(now, format_args!("{view:?}"));
             }
-            self.invariants.look(view)?;
+            let leads = view.leading.then(|| {
+                format!(
+                    "n{} leads shard {} in term {}",
+                    view.node + 1,
+                    view.shard,
+                    view.term
+                )
+            });
+            let known = self.invariants.terms_led();
+            self.invariants.look(now, view)?;
+            if let Some(leads) = leads.filter(|_| self.invariants.terms_led() > known) {
+                self.trace.note(now, format_args!("{leads}"));
+            }
         }
         Ok(())
     }

@@ -16,6 +16,9 @@ pub const CLAIM_GRACE: Duration = Duration::from_millis(400);
 pub const UNFIT_GRACE: Duration = Duration::from_millis(150);
 /// A candidate that did not win tries again after this long, and a little more each time.
 pub const RETRY: Duration = Duration::from_millis(250);
+/// Whoever stands is given this long before the preferred node does: a leader that was challenged would otherwise
+/// beat the challenger, only to be challenged again.
+pub const CANDIDATE_GRACE: Duration = Duration::from_millis(150);
 /// A preferred leader must have been back for this long before leadership is handed to it.
 pub const BALANCE_AFTER: Duration = Duration::from_secs(3);
 
@@ -84,6 +87,8 @@ struct Patience {
 pub struct ElectionDriver {
     node_id: u64,
     patience: BTreeMap<u32, Patience>,
+    /// The newest term seen of each group.
+    terms: BTreeMap<u32, u64>,
     last_transfer: Option<Duration>,
     /// Connections whose end was taken for a node's death, by shard and node: each is believed once. Whoever breaks
     /// connections of a node that lives moves a leader once by it, not again and again.
@@ -97,6 +102,7 @@ impl ElectionDriver {
         Self {
             node_id,
             patience: BTreeMap::new(),
+            terms: BTreeMap::new(),
             last_transfer: None,
             believed: BTreeMap::new(),
         }
@@ -110,6 +116,7 @@ impl ElectionDriver {
         nodes: &NodesView,
         jitter: f64,
     ) -> Option<Action> {
+        let known_term = self.terms.insert(group.shard, group.term);
         if group.leading {
             self.patience.remove(&group.shard);
             return self.hand_over(now, group, nodes);
@@ -135,6 +142,10 @@ impl ElectionDriver {
                 (true, UNFIT_GRACE + RANK_STEP * rank)
             }
             Some(node) if node != self.node_id => (false, CLAIM_GRACE + RETRY * rank),
+            // Somebody else stands, as the term shows.
+            _ if known_term.is_some_and(|known| known < group.term) => {
+                (false, CANDIDATE_GRACE.max(RETRY * rank))
+            }
             _ => (false, RETRY * rank),
         };
         let action = self.stand(now, group, urgent, delay, jitter);
@@ -171,22 +182,7 @@ impl ElectionDriver {
         delay: Duration,
         jitter: f64,
     ) -> Option<Action> {
-        let patience = self.patience.entry(group.shard).or_insert_with(|| Patience {
-            term: group.term,
-            leader_node: group.leader_node,
-            since: now,
-            tries: 0,
-            next: None,
-        });
-        if patience.leader_node != group.leader_node || (patience.tries == 0 && patience.term != group.term) {
-            *patience = Patience {
-                term: group.term,
-                leader_node: group.leader_node,
-                since: now,
-                tries: 0,
-                next: None,
-            };
-        }
+        let patience = self.patience_with(now, group);
         let due = match patience.next {
             Some(next) => next.min(if urgent && patience.tries == 0 {
                 patience.since + delay
@@ -211,6 +207,28 @@ impl ElectionDriver {
         } else {
             Action::Elect
         })
+    }
+
+    /// The group's present patience; a new one where something has changed that this node did not bring about.
+    fn patience_with(&mut self, now: Duration, group: &GroupView) -> &mut Patience {
+        let fresh = Patience {
+            term: group.term,
+            leader_node: group.leader_node,
+            since: now,
+            tries: 0,
+            next: None,
+        };
+        let patience = self.patience.entry(group.shard).or_insert_with(|| fresh.clone());
+        // Standing ends a term without a leader: that is no news, and no reason to stand again at once.
+        let stands = patience.tries > 0 && group.leader_node.is_none();
+        let is_news = patience.leader_node != group.leader_node || patience.term != group.term;
+        if stands {
+            patience.term = group.term;
+            patience.leader_node = None;
+        } else if is_news {
+            *patience = fresh;
+        }
+        patience
     }
 
     /// This node's place among the group's living candidates: 0 stands first. `None` where it is no voter.
@@ -341,6 +359,42 @@ mod tests {
         assert!(
             !later.is_empty() && later.iter().all(|action| *action == Action::Elect),
             "{later:?}"
+        );
+    }
+
+    #[test]
+    fn a_challenged_leader_gives_the_challenger_time() {
+        let nodes = NodesView::default();
+        let mut first = ElectionDriver::new(1);
+        assert_eq!(first.decide(ms(0), &group(Some(1), true), &nodes, 0.0), None);
+        let mut challenged = group(None, false);
+        challenged.term = 2;
+        for at in (20..20 + 150).step_by(10) {
+            assert_eq!(first.decide(ms(at), &challenged, &nodes, 0.0), None, "at {at}");
+        }
+        let later = ms(20) + CANDIDATE_GRACE;
+        assert_eq!(first.decide(later, &challenged, &nodes, 0.0), Some(Action::Elect));
+    }
+
+    #[test]
+    fn a_candidate_waits_for_its_own_election() {
+        let nodes = NodesView {
+            dead: vec![1],
+            ..NodesView::default()
+        };
+        let mut second = ElectionDriver::new(2);
+        assert_eq!(
+            second.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+        let mut standing = group(None, false);
+        standing.term = 2;
+        for at in (20..250).step_by(10) {
+            assert_eq!(second.decide(ms(at), &standing, &nodes, 0.0), None, "at {at}");
+        }
+        assert_eq!(
+            second.decide(RETRY + RANK_STEP, &standing, &nodes, 0.0),
+            Some(Action::Elect)
         );
     }
 

@@ -11,7 +11,7 @@ pub(super) const ROW: Row = Row {
     id: "forged-evidence",
     issue: 3,
     claim: "a reset and a refused port of a living leader make no stale read and at most one needless leader move",
-    target: "10,000 seeds, 0 failed, moves <= forged events in each",
+    target: "10,000 seeds, 0 failed, each event accounts for at most one move, 0 moves without an event",
     run,
 };
 
@@ -26,7 +26,7 @@ struct Measured {
     /// Leaders that took over without being asked to.
     moves: usize,
     calls: u64,
-    /// Seeds with more such leaders than events.
+    /// Seeds with a move for which no event was left.
     restless: Vec<u64>,
     failed: Vec<u64>,
     first_problem: Option<String>,
@@ -36,7 +36,7 @@ impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} seeds, {} forged events, {} needless moves, {} seeds with more moves than events, {} calls, {} failed",
+            "{} seeds, {} forged events, {} needless moves, {} seeds with a move that no event accounts for, {} calls, {} failed",
             self.seeds,
             self.events,
             self.moves,
@@ -67,13 +67,11 @@ impl Measurement for Measured {
 
 impl Measured {
     fn take(&mut self, seed: Seed) {
-        // The first leader is no move, and offers that were carried out are no needless ones.
-        let moves = seed.terms.saturating_sub(1 + seed.transfers);
         self.seeds += 1;
         self.events += seed.faults;
-        self.moves += moves;
+        self.moves += seed.moves.needless;
         self.calls += seed.report.as_ref().map_or(0, |counts| counts.operations);
-        if moves > seed.faults {
+        if seed.moves.unexplained > 0 {
             self.restless.push(seed.seed);
         }
         if let Some(problem) = seed.problem {

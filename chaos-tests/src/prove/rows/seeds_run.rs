@@ -13,10 +13,15 @@ pub(super) struct Seed {
     pub(super) seed: u64,
     pub(super) virtual_ms: u64,
     pub(super) faults: usize,
-    pub(super) terms: usize,
-    pub(super) transfers: usize,
+    pub(super) moves: Moves,
     pub(super) report: Option<Counts>,
     pub(super) problem: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Moves {
+    pub(super) needless: usize,
+    pub(super) unexplained: usize,
 }
 
 #[derive(Debug, Deserialize)]

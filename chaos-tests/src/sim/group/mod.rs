@@ -13,6 +13,7 @@ use std::time::Duration;
 use spine_storage::disk::SimDisk;
 
 use super::faults::Faults;
+use super::moves::Moves;
 use super::net::{SimNet, Wires};
 use super::plan::Plan;
 use super::report::finish;
@@ -47,9 +48,8 @@ fn run_here(options: &SimOptions) -> SimReport {
     plan.note(&trace);
     let mut stage = Stage::new(options.seed, trace.clone());
     let ended = stage.play(&plan);
-    let transfers = stage.slots.iter().map(|slot| slot.borrow().transfers).sum();
     SimReport {
-        transfers,
+        moves: stage.moves(),
         ..finish(&plan, ended, &stage.world, &stage.recorder, &trace)
     }
 }
@@ -92,6 +92,7 @@ impl Stage {
                 slot,
                 recorder: recorder.clone(),
                 stop: stop.clone(),
+                clock_ms: clock_ms.clone(),
             };
             sim.host(&**name, move || host.clone().run());
             disks.push(disk);
@@ -136,6 +137,14 @@ impl Stage {
             self.world.invariants.digests(),
             Limits::default(),
         ))
+    }
+
+    /// The first leader is no move.
+    fn moves(&self) -> Moves {
+        let new = self.world.invariants.led_since_ms().get(1..).unwrap_or_default();
+        let slots = self.slots.iter().map(|slot| slot.borrow());
+        let offered: Vec<u64> = slots.flat_map(|slot| slot.offered_ms.clone()).collect();
+        Moves::count(new, &offered, &self.world.events_ms)
     }
 
     fn serves(&mut self, what: &str) -> Result<(), String> {

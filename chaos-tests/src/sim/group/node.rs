@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ use super::caller;
 use crate::history::Recorder;
 use crate::sim::invariants::ReplicaView;
 use crate::sim::net::SimNet;
+use crate::sim::world::ClockMs;
 use crate::workload::seeded;
 
 const SYNC_LATENCY: Duration = Duration::from_millis(1);
@@ -45,8 +46,8 @@ const CLIENTS_OF_EACH: usize = 2;
 pub(super) struct Slot {
     pub(super) group: Weak<RaftGroup>,
     pub(super) starts: u32,
-    /// How often it offered its leadership to another.
-    pub(super) transfers: usize,
+    /// When it offered its leadership to another, ms since the run began.
+    pub(super) offered_ms: Vec<u64>,
     /// Calls under way beside the replica that runs now.
     pub(super) calls: Rc<std::cell::Cell<u32>>,
 }
@@ -85,6 +86,7 @@ pub(super) struct GroupNode {
     pub(super) slot: Rc<RefCell<Slot>>,
     pub(super) recorder: Recorder,
     pub(super) stop: Arc<AtomicBool>,
+    pub(super) clock_ms: ClockMs,
 }
 
 type Cell = Arc<RwLock<Weak<RaftGroup>>>;
@@ -232,7 +234,8 @@ impl GroupNode {
                 Some(Action::TakeOver) => group.take_over().await,
                 Some(Action::Elect) => group.elect(true).await,
                 Some(Action::TransferTo(replica)) => {
-                    self.slot.borrow_mut().transfers += 1;
+                    let now_ms = self.clock_ms.load(Ordering::Relaxed);
+                    self.slot.borrow_mut().offered_ms.push(now_ms);
                     drop(group.transfer_to(replica).await);
                 }
                 None => {}
