@@ -60,7 +60,7 @@ fn mutants(arguments: &Arguments) -> io::Result<bool> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap_or_else(|| Path::new("."));
-    let programs = build(root)?;
+    let programs = build(root, &chosen)?;
     check_detectors(&chosen, &programs)?;
     let caught = AtomicUsize::new(0);
     for_each(&chosen, |mutant| {

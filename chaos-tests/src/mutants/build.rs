@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use super::detector::TestProgram;
-use super::{Detector, MUTANTS};
+use super::{Detector, Mutant};
 
 /// Where the build goes, in the repository.
 pub const TARGET_DIR: &str = "target/mutants";
@@ -55,16 +55,16 @@ struct Profile {
     test: bool,
 }
 
-/// Builds everything that a detector of these mutants needs.
+/// Builds everything that the detectors of these mutants need.
 ///
 /// # Errors
 /// Cargo cannot be run, or fails.
-pub fn build(root: &Path) -> io::Result<Programs> {
+pub fn build(root: &Path, mutants: &[&Mutant]) -> io::Result<Programs> {
     let mut programs = Programs {
         tests: BTreeMap::new(),
         simulate: None,
     };
-    let detectors: BTreeSet<Detector> = MUTANTS.iter().map(|mutant| mutant.caught_by).collect();
+    let detectors: BTreeSet<Detector> = mutants.iter().map(|mutant| mutant.caught_by).collect();
     let is_test = |detector: &&Detector| matches!(detector, Detector::Test { .. });
     let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for detector in detectors.iter().filter(is_test) {
@@ -81,6 +81,9 @@ pub fn build(root: &Path) -> io::Result<Programs> {
         let mut arguments = vec!["test", "--no-run", "-p", package];
         arguments.extend(which.iter().flat_map(|words| words.split(' ')));
         cargo(root, &arguments, &mut programs)?;
+    }
+    if detectors.iter().all(|detector| is_test(&detector)) {
+        return Ok(programs);
     }
     cargo(
         root,

@@ -18,6 +18,7 @@ pub enum Detector {
     },
     /// Seeds of `simulate`, up to and without `last`.
     Seeds {
+        layer: &'static str,
         focus: &'static str,
         first: u64,
         last: u64,
@@ -39,9 +40,21 @@ impl Detector {
                 command = Command::new(&test.executable);
                 command.current_dir(&test.package_dir).args(["--exact", name]);
             }
-            Self::Seeds { focus, first, last } => {
+            Self::Seeds {
+                layer,
+                focus,
+                first,
+                last,
+            } => {
                 command = Command::new(programs.simulate()?);
-                command.args(["--focus", focus, "--seeds", &format!("{first}..{last}")]);
+                command.args([
+                    "--layer",
+                    layer,
+                    "--focus",
+                    focus,
+                    "--seeds",
+                    &format!("{first}..{last}"),
+                ]);
             }
         }
         Some(command)
@@ -82,7 +95,12 @@ impl fmt::Display for Detector {
             } => {
                 write!(f, "{package} {program} {name}")
             }
-            Self::Seeds { focus, first, last } => write!(f, "simulate {focus} {first}..{last}"),
+            Self::Seeds {
+                layer,
+                focus,
+                first,
+                last,
+            } => write!(f, "simulate {layer} {focus} {first}..{last}"),
         }
     }
 }

@@ -59,9 +59,18 @@ const fn mutant(name: &'static str, does: &'static str, caught_by: Detector) -> 
 
 /// The seeds that `prove --quick` runs as `powercut-sim`.
 const POWER_CUTS: Detector = Seeds {
+    layer: "cluster",
     focus: "power-cuts",
     first: 100_000,
     last: 100_010,
+};
+
+/// Some of the seeds that `prove --quick` runs as `forged-evidence`.
+const FORGED: Detector = Seeds {
+    layer: "group",
+    focus: "forged",
+    first: 300_090,
+    last: 300_100,
 };
 
 /// All of them, from the disk to the client.
@@ -69,7 +78,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "ack-before-fsync",
         "acknowledges entries and votes that are not synced",
-        wal("crash_points::every_acknowledgement_comes_after_a_sync_of_what_it_stands_for"),
+        POWER_CUTS,
     ),
     mutant(
         "directory-not-synced",
@@ -84,7 +93,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "truncation-not-written",
         "brings replaced entries back after a restart",
-        wal("crash_points::power_may_go_at_every_operation"),
+        wal("power_cuts::nothing_acknowledged_is_lost"),
     ),
     mutant(
         "commit-beyond-log",
@@ -124,12 +133,20 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "mark-before-fsync",
         "marks a checkpoint that the engine has not synced",
-        test("spine-storage", "replica_property", "any_history_over_memory"),
+        test(
+            "spine-storage",
+            "power_cut",
+            "a_checkpoint_is_whole_or_not_at_all",
+        ),
     ),
     mutant(
         "effects-not-synced",
         "writes to the engine before the effects file is durable",
-        test("spine-storage", "replica_property", "any_history_over_memory"),
+        test(
+            "spine-storage",
+            "power_cut",
+            "a_checkpoint_is_whole_or_not_at_all",
+        ),
     ),
     mutant(
         "frozen-delta-lost",
@@ -213,7 +230,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "unknown-field-skipped",
         "applies an entry of a newer release as far as it understands it",
-        replica("an_unknown_entry_halts_and_nothing_is_served_or_checkpointed"),
+        machine("scripts::transcripts"),
     ),
     mutant(
         "vote-before-fsync",
@@ -226,24 +243,11 @@ pub const MUTANTS: &[Mutant] = &[
         consensus("suite_test::openraft_suite_on_the_simulated_disk"),
     ),
     mutant(
-        "snapshot-claims-more",
-        "lets the log be purged beyond the checkpoint",
-        test(
-            "spine-chaos-tests",
-            "it",
-            "repair::lost_state_is_built_anew_from_a_peer",
-        ),
-    ),
-    mutant(
         "living-leader-challenged",
         "stands for election while the leader lives",
         consensus("elections::tests::a_living_leader_is_left_alone"),
     ),
-    mutant(
-        "lease-read",
-        "reads without asking a quorum who leads",
-        POWER_CUTS,
-    ),
+    mutant("lease-read", "reads without asking a quorum who leads", FORGED),
     mutant(
         "anyone-answers",
         "answers from a replica that does not lead",

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
-use spine_mutants::mutant;
 use spine_proto::storage::v1 as pb;
 use spine_storage::replica::{ApplyPayload, CheckpointWorker, ReplicaStore};
 use tokio::time::timeout;
@@ -98,11 +97,7 @@ impl CheckpointBuilder {
             .snapshot(&this.store, this.shard)
             .await
             .map_err(io::Error::other)?;
-        let mut state = source.header().state.unwrap_or_default();
-        if mutant!("snapshot-claims-more") {
-            let applied = this.store.applied().map(convert::raft_log_id);
-            state.applied = applied.as_ref().map(convert::log_id_to_pb);
-        }
+        let state = source.header().state.unwrap_or_default();
         Ok(Snapshot {
             meta: meta_of(&state)?,
             snapshot: SnapshotData::Source(source),

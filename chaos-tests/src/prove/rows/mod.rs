@@ -15,6 +15,7 @@ mod kill_one;
 mod leadership;
 mod limits;
 mod load_bad_lines;
+mod mutants;
 mod powercut_fuse;
 mod powercut_sim;
 mod quiet_under_load;
@@ -57,4 +58,5 @@ pub const ROWS: &[Row] = &[
     powercut_fuse::ROW,
     disk_stall::ROW,
     disk_full::ROW,
+    mutants::ROW,
 ];
