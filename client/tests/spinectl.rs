@@ -139,7 +139,9 @@ async fn the_cluster_is_initialised_read_and_moved_in_time() {
         2
     );
     assert_eq!(
-        shell.json(&["cluster", "time", "--advance", "15m"]).await["log_time_ms"],
+        shell
+            .json(&["cluster", "time", "--advance", "15m", "--node", &shell.address])
+            .await["log_time_ms"],
         901_000
     );
     assert_eq!(shell.json(&["cluster", "time"]).await["log_time_ms"], 1_000);

@@ -20,6 +20,10 @@ pub enum EventKind {
     DiskFull,
     /// The disk works again.
     DiskHealthy,
+    /// The clock differs from the peers'.
+    ClockApart,
+    /// It agrees again.
+    ClockAgreed,
     /// A replica stopped or did not open.
     ReplicaStopped,
     /// A replica serves again as it was.
@@ -38,6 +42,8 @@ impl EventKind {
             Self::DiskStalled => "disk-stalled",
             Self::DiskFull => "disk-full",
             Self::DiskHealthy => "disk-healthy",
+            Self::ClockApart => "clock-apart",
+            Self::ClockAgreed => "clock-agreed",
             Self::ReplicaStopped => "replica-stopped",
             Self::ReplicaReopened => "replica-reopened",
             Self::ReplicaRepaired => "replica-repaired",

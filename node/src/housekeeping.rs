@@ -12,9 +12,10 @@ use spine_statemachine::key;
 use spine_statemachine::store::OrderedRead as _;
 use tokio::time::{sleep, timeout};
 
-use crate::clock::Clock;
+use crate::clock_agreement::LeaderTime;
 use crate::cluster::rows::first_rows;
 use crate::dispatch::execute::txn_entry;
+use crate::log_purge::{self, Progress, Wish};
 use crate::shard::host::{Host, Shard};
 use crate::shard::map::META_SHARD;
 
@@ -22,8 +23,6 @@ use crate::shard::map::META_SHARD;
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
 /// A shard without a quorum holds the others' housekeeping up no longer than this.
 const SHARD_DEADLINE: Duration = Duration::from_millis(500);
-/// Entries behind the newest checkpoint that are worth a purge.
-const PURGE_AFTER_ENTRIES: u64 = 16_384;
 /// Entries between two Verify entries of a shard.
 const VERIFY_EVERY_ENTRIES: u64 = 4_096;
 
@@ -31,7 +30,9 @@ const VERIFY_EVERY_ENTRIES: u64 = 4_096;
 pub struct Housekeeper {
     host: Arc<Host>,
     plan: ClusterPlan,
-    clock: Arc<dyn Clock>,
+    time: LeaderTime,
+    /// Entries kept behind a snapshot.
+    keep_entries: u64,
     rows_written: BTreeMap<u32, u64>,
     verified: BTreeMap<u32, u64>,
 }
@@ -39,11 +40,12 @@ pub struct Housekeeper {
 impl Housekeeper {
     /// A housekeeper for this node.
     #[must_use]
-    pub fn new(host: Arc<Host>, plan: ClusterPlan, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(host: Arc<Host>, plan: ClusterPlan, time: LeaderTime, keep_entries: u64) -> Self {
         Self {
             host,
             plan,
-            clock,
+            time,
+            keep_entries,
             rows_written: BTreeMap::new(),
             verified: BTreeMap::new(),
         }
@@ -67,14 +69,17 @@ impl Housekeeper {
             self.write_first_rows(shard, status.term).await;
             self.verify(shard);
         }
-        let durable = group.store().durable_index().map_or(0, |id| id.index);
-        if durable
-            > group
-                .snapshot_index()
-                .max(status.purged_index)
-                .saturating_add(PURGE_AFTER_ENTRIES)
-            && let Err(error) = group.snapshot_and_purge().await
-        {
+        let progress = Progress {
+            durable: group.store().durable_index().map_or(0, |id| id.index),
+            snapshot: group.snapshot_index(),
+            purged: status.purged_index,
+        };
+        let done = match log_purge::wish(progress, self.keep_entries) {
+            Wish::Nothing => Ok(()),
+            Wish::Snapshot => group.snapshot_and_purge().await,
+            Wish::PurgeTo(index) => group.purge_to(index).await,
+        };
+        if let Err(error) = done {
             tracing::warn!(shard = group.identity().shard, %error, "purge log");
         }
     }
@@ -102,7 +107,7 @@ impl Housekeeper {
             Ok(true) => true,
             Ok(false) => shard
                 .group
-                .propose(txn_entry(vec![sub], self.clock.now_ms()))
+                .propose(txn_entry(vec![sub], self.time.stamp_ms(shard)))
                 .await
                 .is_ok(),
             Err(_) => false,

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{AdvancedClock, Clock};
+use crate::clock_agreement::{LeaderTime, PeerClocks};
+use crate::clock_guard;
 use crate::cluster::bootstrap::{BootstrapError, PlanFiles, node_id_in};
 use crate::data_dir::{self, DataDirError, Membership};
 use crate::dial_map::dialled_at;
@@ -108,6 +110,8 @@ pub struct Running {
     pub plan: ClusterPlan,
     /// This node in it.
     pub node_id: u64,
+    /// What log time is here.
+    pub time: LeaderTime,
     /// Routes calls.
     pub dispatcher: Arc<Dispatcher>,
     /// The shared log.
@@ -124,6 +128,8 @@ pub struct Inner {
     pub parts: Parts,
     /// Wall time, with what a test has added.
     pub clock: Arc<AdvancedClock>,
+    /// What the peers' clocks show.
+    pub peer_clocks: Arc<PeerClocks>,
     /// Randomness.
     pub entropy: Arc<Entropy>,
     /// Replicas.
@@ -162,6 +168,7 @@ impl Inner {
         let entropy = Arc::new(Entropy::seeded(parts.seed));
         let (fatal, _) = tokio::sync::watch::channel(None);
         let limits = config.limits.clone();
+        let clock = Arc::new(AdvancedClock::new(Arc::clone(&parts.clock)));
         Arc::new_cyclic(|node| {
             let peers = NodePeers::new(
                 node.clone(),
@@ -169,10 +176,12 @@ impl Inner {
                 &config.raft,
                 config.listen.advertised_peer().to_string(),
                 parts.watch_driver,
+                Arc::clone(&clock) as _,
                 entropy.number(),
             );
             Self {
-                clock: Arc::new(AdvancedClock::new(Arc::clone(&parts.clock))),
+                clock,
+                peer_clocks: Arc::default(),
                 config,
                 parts,
                 entropy,
@@ -427,8 +436,14 @@ impl Inner {
             .try_into()
             .map_err(|_| NodeError::Bootstrap(BootstrapError::Format))?;
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let time = LeaderTime::new(
+            Arc::clone(&self.clock),
+            Arc::clone(&self.peer_clocks),
+            plan.nodes.len(),
+        );
         let executor = Executor {
-            clock: Arc::clone(&clock),
+            clock,
+            time: time.clone(),
             entropy: Arc::clone(&self.entropy),
             fitness: self.fitness.clone(),
             subject_key: spine_statemachine::key::SubjectKey::new(subject_key),
@@ -447,6 +462,7 @@ impl Inner {
         let running = Running {
             plan: plan.clone(),
             node_id,
+            time: time.clone(),
             dispatcher,
             wal,
             checkpoints,
@@ -465,7 +481,9 @@ impl Inner {
             ),
         );
         self.spawn(driver.run());
-        self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), clock).run());
+        let keep_entries = self.config.raft.log_keep_entries;
+        self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), time.clone(), keep_entries).run());
+        self.spawn(clock_guard::run(Arc::clone(self), time));
         self.watch_log();
         if let Some(running) = self.running() {
             self.spawn(DiskGuard::new(Arc::clone(self), running.wal.clone()).run());

@@ -17,6 +17,7 @@ use spine_statemachine::key::{self, Family, SubjectKey};
 use spine_statemachine::store::OrderedRead as _;
 
 use crate::clock::Clock as _;
+use crate::clock_agreement::ClockVerdict;
 use crate::cluster::plan::decide;
 use crate::dispatch::failure::not_initialised;
 use crate::node::{Inner, Running};
@@ -278,6 +279,15 @@ impl Inner {
             reasons.push("draining".to_string());
         }
         reasons.extend(self.fitness.trouble().map(|trouble| trouble.to_string()));
+        if let Some(running) = self.running()
+            && let ClockVerdict::Apart { offset_ms } = running.time.verdict()
+        {
+            reasons.push(format!(
+                "the clock is {} ms {} the median of its peers; what time does by itself stops here",
+                offset_ms.unsigned_abs(),
+                if offset_ms > 0 { "behind" } else { "ahead of" }
+            ));
+        }
         for (number, absent) in self.host.absent() {
             let state = if absent.repairing {
                 "is being repaired"

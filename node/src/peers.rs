@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use prost::Message as _;
 use spine_cluster_config::Raft;
 use spine_consensus::elections::NodesView;
@@ -26,6 +26,8 @@ use spine_proto::storage::v1::ClusterPlan;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::claims::Claims;
+use crate::clock::Clock;
 use crate::driver::NodesSource;
 use crate::fitness::Trouble;
 use crate::node::Inner;
@@ -38,7 +40,7 @@ const SNAPSHOT_IDLE: Duration = Duration::from_secs(10);
 pub struct NodePeers {
     links: Links,
     identity: Arc<IdentityCell>,
-    leading: Arc<RwLock<Vec<u32>>>,
+    leading: Arc<Claims>,
     unfit: Arc<AtomicBool>,
     watched: Mutex<NodesWatch>,
 }
@@ -51,10 +53,11 @@ impl NodePeers {
         timings: &Raft,
         peer_address: String,
         driver: WatchDriver,
+        clock: Arc<dyn Clock>,
         seed: u64,
     ) -> Self {
         let identity = Arc::new(IdentityCell::default());
-        let leading: Arc<RwLock<Vec<u32>>> = Arc::default();
+        let leading = Arc::<Claims>::default();
         // Until the node runs: a group may be up long before the driver that makes it lead.
         let unfit = Arc::new(AtomicBool::new(true));
         let mut config = LinksConfig::new(Arc::clone(&identity), peer_address, seed);
@@ -65,7 +68,8 @@ impl NodePeers {
         };
         config.unfit = Arc::clone(&unfit);
         let led = Arc::clone(&leading);
-        config.leading = Arc::new(move || led.read().clone());
+        config.leading = Arc::new(move || led.get());
+        config.clock = Arc::new(move || clock.now_ms());
         let links = Links::new(config, net, Arc::new(Inbound(node)));
         Self {
             links,
@@ -203,7 +207,7 @@ impl NodesSource for NodePeers {
     }
 
     fn publish_leading(&self, shards: Vec<u32>) {
-        *self.leading.write() = shards;
+        self.leading.set(shards);
     }
 }
 
@@ -222,6 +226,12 @@ fn brings_entries(request: &pb::GroupRequest) -> bool {
 
 #[async_trait]
 impl PeerHandler for Inbound {
+    fn on_watch(&self, from: NodeId, watch: &pb::Watch) {
+        if let Some(node) = self.0.upgrade() {
+            node.peer_clocks.heard(from.0, watch.clock_ms);
+        }
+    }
+
     async fn handle(&self, from: NodeId, body: Body) -> Body {
         let Some(node) = self.0.upgrade() else {
             return Body::Response(unavailable("stopped"));

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -39,12 +39,20 @@ pub(super) struct Settings {
     pub(super) admin: Vec<String>,
 }
 
-/// Virtual wall time, the same on every node.
-struct SimClock(Arc<AtomicU64>);
+/// How far each node's wall clock is wrong, milliseconds.
+pub(super) type ClockErrors = Vec<Arc<AtomicI64>>;
+
+/// Virtual wall time, the same on every node but for its error.
+struct SimClock {
+    clock_ms: Arc<AtomicU64>,
+    error_ms: Arc<AtomicI64>,
+}
 
 impl Clock for SimClock {
     fn now_ms(&self) -> i64 {
-        BEGIN_MS.saturating_add_unsigned(self.0.load(Ordering::Relaxed))
+        BEGIN_MS
+            .saturating_add_unsigned(self.clock_ms.load(Ordering::Relaxed))
+            .saturating_add(self.error_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -59,6 +67,7 @@ struct Slot {
 pub(super) struct Nodes {
     slots: Vec<Rc<RefCell<Slot>>>,
     disks: Vec<SimDisk>,
+    clock_errors: ClockErrors,
 }
 
 impl Nodes {
@@ -73,6 +82,7 @@ impl Nodes {
         let mut nodes = Self {
             slots: Vec::new(),
             disks: Vec::new(),
+            clock_errors: ClockErrors::new(),
         };
         for (number, name) in names.iter().enumerate() {
             let seed = settings.seed.wrapping_mul(31).wrapping_add(number as u64);
@@ -86,9 +96,15 @@ impl Nodes {
                 own: sim.lookup(&**name),
             };
             let clock_ms = clock_ms.clone();
+            let error_ms = Arc::<AtomicI64>::default();
+            nodes.clock_errors.push(error_ms.clone());
             sim.host(&**name, move || {
                 let starts = slot.borrow().starts;
-                let parts = parts(&disk, &net, &clock_ms, seed.wrapping_add(u64::from(starts) << 32));
+                let clock = SimClock {
+                    clock_ms: clock_ms.clone(),
+                    error_ms: error_ms.clone(),
+                };
+                let parts = parts(&disk, &net, clock, seed.wrapping_add(u64::from(starts) << 32));
                 host(config.clone(), parts, slot.clone())
             });
         }
@@ -108,6 +124,11 @@ impl Nodes {
     /// The disks of all nodes.
     pub(super) fn disks(&self) -> Vec<SimDisk> {
         self.disks.clone()
+    }
+
+    /// How far the clocks of all nodes are wrong.
+    pub(super) fn clock_errors(&self) -> ClockErrors {
+        self.clock_errors.clone()
     }
 
     /// All replicas of all nodes that are up.
@@ -158,11 +179,11 @@ async fn host(config: Config, parts: Parts, slot: Rc<RefCell<Slot>>) -> turmoil:
     Err(format!("the node cannot go on: {}", node.fatal().await).into())
 }
 
-fn parts(disk: &SimDisk, net: &SimNet, clock_ms: &Arc<AtomicU64>, seed: u64) -> Parts {
+fn parts(disk: &SimDisk, net: &SimNet, clock: SimClock, seed: u64) -> Parts {
     Parts {
         disk: Arc::new(disk.clone()),
         net: Arc::new(net.clone()),
-        clock: Arc::new(SimClock(clock_ms.clone())),
+        clock: Arc::new(clock),
         engine: Arc::new(MemoryFactory::new(Arc::new(disk.clone()))),
         storage_driver: StorageDriver::Tasks {
             sync_latency: SYNC_LATENCY,

@@ -1,11 +1,13 @@
 //! Carries a plan out: crashes, cuts and mends, with overlapping faults counted.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use spine_storage::disk::SimDisk;
 use turmoil::Sim;
 
+use super::cluster::ClockErrors;
 use super::net::Wires;
 use super::plan::{Fault, Node, Step};
 
@@ -24,6 +26,8 @@ pub(super) enum Order {
 pub(super) struct Faults {
     wires: Wires,
     disks: Vec<SimDisk>,
+    /// Empty where nodes have no clocks.
+    clock_errors: ClockErrors,
     nodes: Vec<String>,
     clients: Vec<String>,
     /// How many faults keep a node down.
@@ -39,11 +43,18 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(wires: Wires, disks: Vec<SimDisk>, nodes: Vec<String>, clients: Vec<String>) -> Self {
+    pub(super) fn new(
+        wires: Wires,
+        disks: Vec<SimDisk>,
+        clock_errors: ClockErrors,
+        nodes: Vec<String>,
+        clients: Vec<String>,
+    ) -> Self {
         let none = vec![0; nodes.len()];
         Self {
             wires,
             disks,
+            clock_errors,
             nodes,
             clients,
             down: none.clone(),
@@ -91,6 +102,7 @@ impl Faults {
                 self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, true));
             }
             Fault::DiskStall(node) => self.stall(*node, true),
+            Fault::ClockJump { node, ms } => self.move_clock(*node, *ms),
             Fault::LostReplies(node) => {
                 self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, true));
             }
@@ -123,6 +135,7 @@ impl Faults {
                 self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, false));
             }
             Fault::DiskStall(node) => self.stall(*node, false),
+            Fault::ClockJump { node, ms } => self.move_clock(*node, -*ms),
             Fault::LostReplies(node) => {
                 self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, false));
             }
@@ -197,6 +210,12 @@ impl Faults {
         let count = &mut self.stalled[node];
         *count = if more { *count + 1 } else { count.saturating_sub(1) };
         self.disks[node].stall(*count > 0);
+    }
+
+    fn move_clock(&self, node: Node, ms: i64) {
+        if let Some(error_ms) = self.clock_errors.get(node) {
+            error_ms.fetch_add(ms, Ordering::Relaxed);
+        }
     }
 
     /// Both ways between every two nodes but this one.

@@ -41,6 +41,8 @@ pub enum Fault {
     Bridge(Node),
     /// A node's disk answers no sync until it ends.
     DiskStall(Node),
+    /// A node's wall clock is wrong by this, milliseconds, until it ends.
+    ClockJump { node: Node, ms: i64 },
     /// What a node answers to clients is lost; what they ask arrives.
     LostReplies(Node),
     /// Shards of this node are checkpointed and their logs purged, while another is down.
@@ -143,8 +145,12 @@ fn draw(random: &mut ChaCha8Rng, nodes: usize, focus: Focus) -> Fault {
     }
 }
 
+/// Clocks are a little wrong, or by decades: a dead battery, a mistyped year.
+const CLOCK_JUMPS_MS: [i64; 6] = [-40 * YEAR_MS, -10_000, -400, 700, 30 * 60_000, 30 * YEAR_MS];
+const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+
 fn gray(random: &mut ChaCha8Rng, one: Node, nodes: usize) -> Fault {
-    match random.random_range(0..16) {
+    match random.random_range(0..19) {
         0..3 => Fault::Forge(one),
         3..5 => Fault::Bridge(one),
         5..9 => Fault::DiskStall(one),
@@ -152,6 +158,10 @@ fn gray(random: &mut ChaCha8Rng, one: Node, nodes: usize) -> Fault {
         11..13 => Fault::Kill(vec![one]),
         13 => Fault::PowerCut(vec![one]),
         14 => Fault::PowerCut((0..nodes).collect()),
+        15..18 => Fault::ClockJump {
+            node: one,
+            ms: CLOCK_JUMPS_MS[random.random_range(0..CLOCK_JUMPS_MS.len())],
+        },
         _ => Fault::PurgeWhileDown { down: one },
     }
 }
@@ -207,6 +217,6 @@ mod tests {
             let cuts = Plan::of(seed, 3, TIME, Focus::PowerCuts).steps;
             assert!(cuts.iter().all(|step| matches!(step.fault, Fault::PowerCut(_))));
         }
-        assert_eq!(kinds.len(), 13);
+        assert_eq!(kinds.len(), 14);
     }
 }

@@ -18,6 +18,8 @@ pub struct SimReport {
     /// Of everything observable; equal for every run of a seed.
     pub hash: String,
     pub virtual_ms: u64,
+    /// What the run cost, of one processor.
+    pub cpu_ms: u64,
     pub faults: usize,
     pub terms: usize,
     /// New leaders that nobody asked for; counted where one group runs alone.
@@ -39,6 +41,7 @@ impl SimReport {
             seed,
             hash: String::new(),
             virtual_ms: 0,
+            cpu_ms: 0,
             faults: 0,
             terms: 0,
             moves: Moves::default(),
@@ -116,6 +119,7 @@ pub(super) fn finish(
         seed: plan.seed,
         hash: trace.hash(),
         virtual_ms: world.now_ms(),
+        cpu_ms: 0,
         faults: plan.steps.len(),
         terms: world.invariants.terms_led(),
         moves: Moves::default(),

@@ -111,7 +111,7 @@ impl Stage {
         let clients = (0..options.clients)
             .map(|number| callers.client(&mut sim, number))
             .collect();
-        let faults = Faults::new(wires, nodes.disks(), names, clients);
+        let faults = Faults::new(wires, nodes.disks(), nodes.clock_errors(), names, clients);
         let machines = Rc::new(nodes);
         let seen = Rc::clone(&machines);
         let views = Box::new(move |faults: &Faults| seen.views(|node| faults.is_up(node)));

@@ -1,6 +1,7 @@
 //! Runs in which a test says what goes wrong, step by step, with the same start, end and checks as every run.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use spine_node::fitness::Trouble;
@@ -48,6 +49,11 @@ impl Scene<'_> {
     #[must_use]
     pub fn disk(&self, node: usize) -> SimDisk {
         self.stage.machines.disk(node).clone()
+    }
+
+    /// Makes a node's wall clock wrong by this, milliseconds; 0 sets it right.
+    pub fn set_clock_error(&self, node: usize, ms: i64) {
+        self.stage.machines.clock_errors()[node].store(ms, Ordering::Relaxed);
     }
 
     /// A node that runs.

@@ -26,7 +26,10 @@ pub(super) fn alone(
         round_task_ids()?;
         panics::watch();
         spine_consensus::seed_this_thread(own.seed);
-        Ok::<_, std::io::Error>(run(&own))
+        let began_ms = cpu_ms();
+        let mut report = run(&own);
+        report.cpu_ms = cpu_ms() - began_ms;
+        Ok::<_, std::io::Error>(report)
     };
     let thread = std::thread::Builder::new()
         .name("simulation".to_owned())
@@ -36,6 +39,13 @@ pub(super) fn alone(
         Ok(Err(_)) => problem("the run itself panicked, see above".to_owned()),
         Ok(Ok(Err(error))) | Err(error) => problem(format!("the run could not begin: {error}")),
     }
+}
+
+/// Time of a processor that this thread has used.
+fn cpu_ms() -> u64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let ms = used.tv_sec * 1_000 + used.tv_nsec / 1_000_000;
+    u64::try_from(ms).unwrap_or(0)
 }
 
 fn round_task_ids() -> std::io::Result<()> {

@@ -184,7 +184,7 @@ impl Dispatcher {
         if subs.is_empty() {
             return Ok(outcomes);
         }
-        let entry = txn_entry(subs, self.executor.clock.now_ms());
+        let entry = txn_entry(subs, self.executor.time.stamp_ms(shard));
         let proposed = timeout_at(deadline, shard.group.propose(entry))
             .await
             .map_err(|_| ExecuteError::Unknown)??;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure::{ExecuteError, busy, deadline_exceeded, outcome_unknown};
 use crate::clock::Clock;
+use crate::clock_agreement::LeaderTime;
 use crate::entropy::Entropy;
 use crate::fitness::Fitness;
 use crate::shard::host::Shard;
@@ -24,8 +25,10 @@ pub const REPLANS_MAX: u32 = 5;
 
 /// What every execution needs of the node.
 pub struct Executor {
-    /// For `proposed_at` and rules about dates.
+    /// For rules about dates.
     pub clock: Arc<dyn Clock>,
+    /// For `proposed_at`.
+    pub time: LeaderTime,
     /// For plans that need randomness.
     pub entropy: Arc<Entropy>,
     /// Whether this node may write.
@@ -212,7 +215,7 @@ impl Executor {
         latch: Option<crate::shard::latch::LatchGuard>,
         deadline: Instant,
     ) -> Result<(Option<crate::shard::latch::LatchGuard>, SubOutcome), ExecuteError> {
-        let entry = txn_entry(vec![sub], self.clock.now_ms());
+        let entry = txn_entry(vec![sub], self.time.stamp_ms(shard));
         let group = Arc::clone(&shard.group);
         let permit = Arc::clone(&shard.proposals)
             .try_acquire_owned()
@@ -297,7 +300,7 @@ fn completed(shard: &Shard, index: u64, revision: u64, outcome: Bytes, replayed:
     }
 }
 
-/// An encoded log entry that holds these SubTxns.
+/// An encoded log entry that holds these SubTxns; `proposed_at_ms` as [`LeaderTime::stamp_ms`] gives it.
 #[must_use]
 pub fn txn_entry(subs: Vec<pb::SubTxn>, proposed_at_ms: i64) -> Bytes {
     let txn = pb::Txn { subs, proposed_at_ms };

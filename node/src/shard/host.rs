@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use spine_cluster_config::Limits;
 use spine_consensus::group::RaftGroup;
 use tokio::sync::Semaphore;
 
 use super::latch::Latches;
 use super::map::ShardMap;
+use crate::pace::Pace;
 
 /// A hosted replica with what its leader needs.
 pub struct Shard {
@@ -19,6 +20,8 @@ pub struct Shard {
     pub latches: Latches,
     /// Proposals under way.
     pub proposals: Arc<Semaphore>,
+    /// How far log time has come, where this replica leads.
+    pub pace: Mutex<Pace>,
 }
 
 /// A replica that this node should host and that does not run.
@@ -64,6 +67,7 @@ impl Host {
                 group,
                 latches,
                 proposals,
+                pace: Mutex::default(),
             }),
         );
     }

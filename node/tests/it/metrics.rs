@@ -17,6 +17,8 @@ const UNITS: &[&str] = &[
     "build",
     "replicas",
     "trouble",
+    "agreed",
+    "milliseconds",
 ];
 
 #[test]

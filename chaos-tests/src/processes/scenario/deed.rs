@@ -97,6 +97,8 @@ pub fn supports(step: &Step) -> Option<DeedStep> {
         Fault::PurgeWhileDown { down } => Deed::PurgeWhileDown(*down),
         Fault::Forge(node) => Deed::ForgeDeath(*node),
         Fault::Bridge(node) => Deed::Bridge((*node + 1) % 3, (*node + 2) % 3),
+        // A process's clock moves forward only, and stays there.
+        Fault::ClockJump { .. } => return None,
         // They need a disk that forgets or waits, and links that lose what belongs to one connection only.
         Fault::PowerCut(_) | Fault::DiskStall(_) | Fault::LostReplies(_) => return None,
     };

@@ -1,7 +1,7 @@
 //! Whole clusters in simulation, under every mix of faults.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -29,12 +29,10 @@ struct Measured {
     faults: usize,
     acknowledged: u64,
     virtual_seconds: u64,
-    /// Virtual seconds per second of one processor.
+    cpu_seconds: f64,
+    /// Virtual seconds per second of a processor's time.
     speed: f64,
     failed: Vec<String>,
-    /// A sample says nothing of the speed on a machine that may be busy with something else.
-    #[serde(skip)]
-    quick: bool,
 }
 
 impl fmt::Display for Measured {
@@ -58,7 +56,7 @@ impl fmt::Display for Measured {
 
 impl Measurement for Measured {
     fn met(&self) -> bool {
-        self.failed.is_empty() && self.acknowledged > 0 && (self.quick || self.speed >= SPEED_MIN)
+        self.failed.is_empty() && self.acknowledged > 0 && self.speed >= SPEED_MIN
     }
 }
 
@@ -68,6 +66,7 @@ impl Measured {
         self.faults += seed.faults;
         self.acknowledged += seed.report.as_ref().map_or(0, |counts| counts.acknowledged);
         self.virtual_seconds += seed.virtual_ms / 1_000;
+        self.cpu_seconds += Duration::from_millis(seed.cpu_ms).as_secs_f64();
         if let Some(problem) = seed.problem {
             self.failed
                 .push(format!("--focus {focus} --seed {}: {problem}", seed.seed));
@@ -77,19 +76,13 @@ impl Measured {
 
 fn run(context: &Context) -> Result<Finding, RowError> {
     let each = context.rounds(SEEDS, SEEDS_QUICK).div_ceil(FOCI.len() as u64);
-    let mut measured = Measured {
-        quick: context.quick,
-        ..Measured::default()
-    };
-    let began = Instant::now();
+    let mut measured = Measured::default();
     for (first, focus) in (FIRST_SEED..).step_by(10_000).zip(FOCI) {
         for seed in seeds_run::run(&context.programs, &["--focus", focus], first, each)? {
             measured.take(focus, seed);
         }
     }
-    let processors = std::thread::available_parallelism()?.get();
-    let seconds = began.elapsed().as_secs_f64() * f64::from(u32::try_from(processors).unwrap_or(1));
-    measured.speed =
-        f64::from(u32::try_from(measured.virtual_seconds).unwrap_or(u32::MAX)) / seconds.max(0.001);
+    let virtual_seconds = Duration::from_secs(measured.virtual_seconds).as_secs_f64();
+    measured.speed = virtual_seconds / measured.cpu_seconds.max(0.001);
     Finding::of(&measured)
 }

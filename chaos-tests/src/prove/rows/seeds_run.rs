@@ -12,6 +12,7 @@ use crate::prove::RowError;
 pub(super) struct Seed {
     pub(super) seed: u64,
     pub(super) virtual_ms: u64,
+    pub(super) cpu_ms: u64,
     pub(super) faults: usize,
     pub(super) moves: Moves,
     pub(super) report: Option<Counts>,

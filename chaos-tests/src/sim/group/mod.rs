@@ -97,7 +97,7 @@ impl Stage {
             sim.host(&**name, move || host.clone().run());
             disks.push(disk);
         }
-        let faults = Faults::new(wires, disks, names, Vec::new());
+        let faults = Faults::new(wires, disks, Vec::new(), names, Vec::new());
         let seen = slots.clone();
         let views = Box::new(move |faults: &Faults| {
             let up = seen.iter().enumerate().filter(|(node, _)| faults.is_up(*node));

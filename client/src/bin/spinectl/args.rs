@@ -114,6 +114,9 @@ pub(crate) enum Cluster {
         /// Move it forward; development mode only: 15m, 2h.
         #[arg(long, value_parser = duration)]
         advance: Option<Duration>,
+        /// Move the clock of this node only, by its gRPC address: it is then apart from its peers'.
+        #[arg(long, value_name = "ADDRESS", requires = "advance")]
+        node: Option<String>,
     },
 }
 

@@ -26,6 +26,8 @@ pub type ProgressSource = Arc<dyn Fn() -> Vec<GroupProgress> + Send + Sync>;
 
 /// Gives the shards whose group this node leads; asked for every watch frame, so it must be quick.
 pub type LeadingSource = Arc<dyn Fn() -> Vec<u32> + Send + Sync>;
+/// Our wall clock, milliseconds since 1970 UTC; 0 where we do not tell it.
+pub type ClockSource = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Who this node is. Empty until the cluster is initialised, then set once.
 #[derive(Default)]
@@ -104,6 +106,7 @@ pub struct LinksConfig {
     pub driver: WatchDriver,
     pub progress: ProgressSource,
     pub leading: LeadingSource,
+    pub clock: ClockSource,
     /// True while this node is stopping or cannot write.
     pub unfit: Arc<AtomicBool>,
     /// Jitter comes from here.
@@ -124,6 +127,7 @@ impl LinksConfig {
             driver: WatchDriver::Thread,
             progress: Arc::new(Vec::new),
             leading: Arc::new(Vec::new),
+            clock: Arc::new(|| 0),
             unfit: Arc::default(),
             seed,
         }

@@ -214,7 +214,13 @@ pub(crate) async fn welcome(
             }
             Err(reason) => {
                 add(&counters.refusals, 1);
-                tracing::warn!(%reason, node = hello.node_id, "a connection is refused");
+                let node = hello.node_id;
+                // Peers dial a node that starts again and again; that is no news.
+                if reason == RefusalReason::NotInitialised {
+                    tracing::debug!(%reason, node, "a connection is refused");
+                } else {
+                    tracing::warn!(%reason, node, "a connection is refused");
+                }
                 refuse(reader.stream(), reason).await;
                 None
             }

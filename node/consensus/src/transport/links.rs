@@ -82,6 +82,7 @@ impl Links {
                 handler,
                 progress: config.progress,
                 leading: config.leading,
+                clock: config.clock,
                 unfit: config.unfit,
                 on_back: Box::new(move |peer| {
                     if let Some(links) = links.upgrade() {

@@ -26,8 +26,8 @@ mod slot;
 mod snapshot;
 
 pub use config::{
-    Identity, IdentityCell, LeadingSource, LinksConfig, NO_NODE, PeerAddresses, PeerHandler, ProgressSource,
-    WatchDriver, WatchTiming,
+    ClockSource, Identity, IdentityCell, LeadingSource, LinksConfig, NO_NODE, PeerAddresses, PeerHandler,
+    ProgressSource, WatchDriver, WatchTiming,
 };
 pub use counters::{CounterValues, Counters};
 pub use error::{PeerError, RefusalReason};

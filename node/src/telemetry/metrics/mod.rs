@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 pub use labels::{DiskTrouble, Election, LeaderChange, Operation, Peer, Repair, Request, Shard};
 pub use parts::{AdminMetrics, GatewayMetrics, NodeMetrics, PeerMetrics, ShardMetrics, StorageMetrics};
-pub use register::{Described, Level, NewSeconds, Seconds};
+pub use register::{Described, Level, NewSeconds, Seconds, SignedLevel};
 
 use register::Register;
 

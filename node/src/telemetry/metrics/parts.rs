@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::labels::{Build, DiskTrouble, Election, LeaderChange, Operation, Peer, Repair, Request, Shard};
-use super::register::{Level, NewSeconds, Register, Seconds};
+use super::register::{Level, NewSeconds, Register, Seconds, SignedLevel};
 use crate::version;
 
 /// What callers see.
@@ -80,6 +80,8 @@ impl ShardMetrics {
 pub struct NodeMetrics {
     pub resident_bytes: Level,
     pub uptime_seconds: Level,
+    pub clock_agreed: Level,
+    pub clock_offset_ms: SignedLevel,
 }
 
 impl NodeMetrics {
@@ -98,6 +100,16 @@ impl NodeMetrics {
         Self {
             resident_bytes: to.add("spine_node_resident_bytes", "", "Resident memory of the process"),
             uptime_seconds: to.add("spine_node_uptime_seconds", "", "Time since the process started"),
+            clock_agreed: to.add(
+                "spine_node_clock_agreed",
+                "",
+                "1 while the wall clock is within 500 ms of the median of all nodes heard, which are a majority",
+            ),
+            clock_offset_ms: to.add(
+                "spine_node_clock_offset_milliseconds",
+                "",
+                "How far the median clock of the nodes heard is ahead of this node's",
+            ),
         }
     }
 }

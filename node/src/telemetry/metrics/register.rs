@@ -1,6 +1,6 @@
 //! Registers a metric and remembers how it is described, so that the documentation can be checked.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::family::MetricConstructor;
@@ -17,6 +17,9 @@ const SECONDS_BUCKETS: [f64; 16] = [
 pub type Seconds = Histogram;
 /// A gauge that holds an unsigned number.
 pub type Level = Gauge<u64, AtomicU64>;
+
+/// A gauge that may be negative.
+pub type SignedLevel = Gauge<i64, AtomicI64>;
 
 /// Makes the histograms of a family.
 #[derive(Clone, Copy, Debug, Default)]

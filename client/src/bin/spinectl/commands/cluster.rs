@@ -27,7 +27,11 @@ pub(crate) async fn run(context: &Context, command: Cluster) -> Result<Exit, Fai
             replicas,
         } => init(context, &client, peers, shards, replicas).await,
         Cluster::Status { wait } => status(context, &client, wait).await,
-        Cluster::Time { advance } => time(context, &client, advance).await,
+        Cluster::Time {
+            advance: Some(by),
+            node,
+        } => advance(context, &client, by, node).await,
+        Cluster::Time { advance: None, .. } => time(context, &client).await,
     }
 }
 
@@ -200,21 +204,60 @@ fn to_table(status: &GetClusterStatusResponse, word: &str) -> String {
     text
 }
 
-async fn time(context: &Context, client: &SpineClient, advance: Option<Duration>) -> Result<Exit, Failure> {
-    if let Some(by) = advance {
-        // Moving time twice moves it twice as far, so only one node is asked, once.
-        let first = client
-            .endpoints()
-            .first()
-            .ok_or_else(|| Failure::usage("no endpoints"))?;
-        let admin = client.admin(first.as_str())?.with_deadline(context.timeout());
-        let moved = admin.advance_time(by).await?;
-        let json = json!({ "log_time_ms": moved.log_time_ms });
-        emit(context.format, &json, || {
-            format!("log time {} ms", moved.log_time_ms)
-        })?;
-        return Ok(Exit::Ok);
-    }
+/// Every node's clock is moved once: a node that is asked again moves twice as far, so nothing is repeated.
+async fn advance(
+    context: &Context,
+    client: &SpineClient,
+    by: Duration,
+    node: Option<String>,
+) -> Result<Exit, Failure> {
+    let addresses = match node {
+        Some(address) => vec![address],
+        None => addresses(context, client).await?,
+    };
+    let moves = addresses.iter().map(|address| async move {
+        let admin = client.admin(address)?.with_deadline(context.timeout());
+        admin.advance_time(by).await
+    });
+    let moved = futures_util::future::join_all(moves).await;
+    let failed: Vec<&String> = addresses
+        .iter()
+        .zip(&moved)
+        .filter_map(|(address, moved)| moved.is_err().then_some(address))
+        .collect();
+    let last = moved.iter().flatten().map(|moved| moved.log_time_ms).max();
+    let Some(last) = last else {
+        // Nothing was moved; the first reason stands for all.
+        let first = moved.into_iter().find_map(Result::err);
+        return Err(first.map_or_else(|| Failure::usage("no nodes"), Failure::from));
+    };
+    let done = addresses.len() - failed.len();
+    let json = json!({ "log_time_ms": last, "nodes_moved": done, "nodes_failed": failed });
+    emit(context.format, &json, || {
+        let mut text = format!("log time {last} ms on {done} nodes");
+        for address in &failed {
+            text.push_str(&format!(
+                "\n  {address} did not answer: whether it moved is not known"
+            ));
+        }
+        text
+    })?;
+    Ok(if failed.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Partial
+    })
+}
+
+/// The gRPC addresses of all nodes.
+async fn addresses(context: &Context, client: &SpineClient) -> Result<Vec<String>, Failure> {
+    let status = context
+        .ask_any(client, |admin| async move { admin.cluster_status().await })
+        .await?;
+    Ok(status.nodes.into_iter().map(|node| node.grpc_address).collect())
+}
+
+async fn time(context: &Context, client: &SpineClient) -> Result<Exit, Failure> {
     let time = context
         .ask_any(client, |admin| async move { admin.time().await })
         .await?;

@@ -18,7 +18,7 @@ use super::dialer::Dialer;
 use super::snapshot::LivenessSnapshot;
 use super::table::LivenessTable;
 use crate::transport::config::{
-    IdentityCell, LeadingSource, PeerAddresses, PeerHandler, ProgressSource, WatchTiming,
+    ClockSource, IdentityCell, LeadingSource, PeerAddresses, PeerHandler, ProgressSource, WatchTiming,
 };
 use crate::transport::counters::add;
 use crate::transport::frame::{FrameError, FrameReader, encode};
@@ -41,6 +41,7 @@ pub(crate) struct WatchLane {
     pub(crate) handler: Arc<dyn PeerHandler>,
     pub(crate) progress: ProgressSource,
     pub(crate) leading: LeadingSource,
+    pub(crate) clock: ClockSource,
     pub(crate) unfit: Arc<AtomicBool>,
     /// Told when a peer is heard again.
     pub(crate) on_back: Box<dyn Fn(NodeId) + Send + Sync>,
@@ -116,6 +117,7 @@ impl WatchLane {
             } else {
                 Vec::new()
             },
+            clock_ms: (self.clock)(),
         };
         self.frame.send_replace(encode(0, Some(Body::Watch(watch))));
     }
