@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::pool::{Node, Pool};
 use crate::retry::{Backoff, Verdict, judge};
 use crate::route::{Routes, spread};
+use crate::sessions::Sessions;
 
 /// A node may name the leader of the shard it answered for, so that the next call goes there.
 const LEADER_HEADER: &str = "spine-leader";
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) metadata: MetadataMap,
     pub(crate) in_flight: Semaphore,
     pub(crate) hedge: HedgeBudget,
+    pub(crate) sessions: Sessions,
 }
 
 /// Whether a lost answer leaves a doubt.
@@ -248,6 +250,13 @@ impl Core {
         }
     }
 
+    /// All nodes, those that answered lately first.
+    pub(crate) fn any_candidates(&self) -> Vec<Arc<Node>> {
+        let mut nodes = self.pool.all();
+        nodes.sort_by_key(|node| node.is_suspect());
+        nodes
+    }
+
     /// Nodes not yet tried in this round: the one to ask next, the leader, then the others from a
     /// place that the slot decides; those that did not answer lately come last.
     pub(crate) fn candidates(
@@ -282,6 +291,10 @@ impl Core {
         let slot = run.call.slot;
         let mut pause = None;
         match verdict {
+            // Not executed now; but of an earlier try without an answer nobody can tell any more.
+            Verdict::Final(error) if error.kind == ErrorKind::SessionExpired && run.unanswered > 0 => {
+                return Err(run.out_of_time());
+            }
             Verdict::Final(error) => return Err(run.counted(error)),
             Verdict::NotSent => {
                 node.suspect();

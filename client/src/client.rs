@@ -21,6 +21,7 @@ use crate::pds::Pds;
 use crate::pool::Pool;
 use crate::records::Records;
 use crate::route::Routes;
+use crate::sessions::Sessions;
 
 /// Names the caller in a cluster that runs in development mode.
 const PRINCIPAL_HEADER: &str = "spine-principal";
@@ -227,6 +228,7 @@ impl Builder {
             metadata: metadata(&self.metadata)?,
             in_flight: Semaphore::new(self.options.calls_in_flight_max),
             hedge: HedgeBudget::default(),
+            sessions: Sessions::default(),
             options: self.options,
         };
         Ok(SpineClient {

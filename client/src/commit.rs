@@ -3,13 +3,9 @@
 use std::fmt;
 
 use bytes::Bytes;
-use spine_proto::ids::REQUEST_ID_BYTES_MAX;
 use spine_proto::records::v1 as wire;
 use spine_proto::records::v1::guard::Condition;
 use spine_proto::records::v1::mutation;
-
-use crate::entropy::Entropy;
-use crate::error::{Error, Result};
 
 /// Guards and changes that apply together or not at all.
 ///
@@ -86,13 +82,15 @@ impl Commit {
         self
     }
 
-    pub(crate) fn into_request(self, entropy: &Entropy) -> Result<wire::CommitRequest> {
-        Ok(wire::CommitRequest {
+    /// The request, without what it is known by, and the caller's id.
+    pub(crate) fn into_parts(self) -> (wire::CommitRequest, Option<String>) {
+        let request = wire::CommitRequest {
             routing_key: self.routing_key,
             guards: self.guards,
             mutations: self.mutations,
-            request_id: request_id(self.request_id, entropy)?,
-        })
+            ..wire::CommitRequest::default()
+        };
+        (request, self.request_id)
     }
 }
 
@@ -103,18 +101,5 @@ impl fmt::Debug for Commit {
             .field("mutations", &self.mutations.len())
             .field("request_id", &self.request_id)
             .finish_non_exhaustive()
-    }
-}
-
-/// The given id, checked, or a fresh one.
-pub(crate) fn request_id(given: Option<String>, entropy: &Entropy) -> Result<String> {
-    match given {
-        None => Ok(entropy.request_id()),
-        Some(id) if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) => Ok(id),
-        Some(_) => Err(Error::invalid(
-            "INVALID_REQUEST_ID",
-            "request_id",
-            format!("a request id has 1 to {REQUEST_ID_BYTES_MAX} bytes"),
-        )),
     }
 }

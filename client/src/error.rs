@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Conflict,
     /// The request id was used before with another body.
     RequestIdReused,
+    /// The session of the call is forgotten; the library opens another by itself.
+    SessionExpired,
     /// The cluster sheds load.
     RateLimited,
     /// No node that could answer was reached within the deadline. Nothing happened.
@@ -213,6 +215,7 @@ impl Error {
 fn kind_of(code: Code, detail: &ErrorDetail) -> ErrorKind {
     match detail.reason.as_str() {
         "REQUEST_ID_REUSED" => return ErrorKind::RequestIdReused,
+        "SESSION_EXPIRED" => return ErrorKind::SessionExpired,
         "NOT_LEADER" => return ErrorKind::NotLeader,
         _ => {}
     }

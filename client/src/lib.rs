@@ -39,6 +39,7 @@
 mod address;
 mod admin;
 mod call;
+mod change;
 mod client;
 mod commit;
 mod dial;
@@ -56,6 +57,7 @@ pub mod population;
 mod records;
 mod retry;
 mod route;
+mod sessions;
 mod watch;
 
 pub use address::Address;

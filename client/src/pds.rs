@@ -12,7 +12,6 @@ use spine_proto::pds::v1 as wire;
 use spine_proto::pds::v1::pds_service_client::PdsServiceClient;
 
 use crate::call::{Call, Core, Effect, Positioned};
-use crate::commit::request_id;
 use crate::dial::Link;
 use crate::error::{Error, Result};
 use crate::load::LoadBuilder;
@@ -114,11 +113,13 @@ impl Pds {
         let slot = slot_of(&id_of(&fhir_json).unwrap_or_else(|| "unknown".to_owned()))?;
         let request = wire::RegisterRequest {
             fhir_json,
-            request_id: self.id()?,
+            ..wire::RegisterRequest::default()
         };
+        let call = self.call(slot, Effect::Write);
+        let id = self.request_id.clone();
         let answer: wire::RegisterResponse = self
             .core
-            .run(self.call(slot, Effect::Write), &request, |link, r| async move {
+            .change(call, request, id, |link, r| async move {
                 client(link).register(r).await
             })
             .await?;
@@ -165,15 +166,14 @@ impl Pds {
             nhs_number: nhs_number.to_owned(),
             version_id,
             fhir_json: fhir_json.into(),
-            request_id: self.id()?,
+            ..wire::UpdateRequest::default()
         };
+        let id = self.request_id.clone();
         let answer: wire::UpdateResponse = self
             .core
-            .run(
-                call,
-                &request,
-                |link, r| async move { client(link).update(r).await },
-            )
+            .change(call, request, id, |link, r| async move {
+                client(link).update(r).await
+            })
             .await?;
         let position = Position::of(answer.position.as_ref());
         Ok(PatientChanged {
@@ -245,10 +245,6 @@ impl Pds {
             effect,
             deadline: self.deadline,
         }
-    }
-
-    fn id(&self) -> Result<String> {
-        request_id(self.request_id.clone(), &self.core.entropy)
     }
 }
 

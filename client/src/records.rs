@@ -13,6 +13,7 @@ use spine_proto::records::v1 as wire;
 use spine_proto::records::v1::records_service_client::RecordsServiceClient;
 
 use crate::call::{Call, Core, Effect, Positioned};
+use crate::change::Change as _;
 use crate::commit::Commit;
 use crate::dial::Link;
 use crate::error::{Error, Result};
@@ -279,13 +280,13 @@ impl Records {
     /// # Errors
     /// `Conflict` where a guard did not hold; `OutcomeUnknown` where the deadline came first.
     pub async fn commit(&self, commit: Commit) -> Result<Committed> {
-        let request = commit.into_request(&self.core.entropy)?;
+        let (request, id) = commit.into_parts();
         let call = self.call(&request.routing_key, Effect::Write)?;
         let answer: wire::CommitResponse = self
             .core
-            .run(call, &request, |link, mut r| async move {
+            .change(call, request, id, |link, mut r| async move {
                 if mutant!("new-request-id-for-each-try") {
-                    r.get_mut().request_id = self.core.entropy.request_id();
+                    r.get_mut().set_request_id(self.core.entropy.request_id());
                 }
                 client(link).commit(r).await
             })

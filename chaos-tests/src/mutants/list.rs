@@ -213,6 +213,11 @@ pub const MUTANTS: &[Mutant] = &[
         machine("properties::a_failed_sub_txn_leaves_no_trace"),
     ),
     mutant(
+        "expired-session-executed",
+        "executes a call of a session that is forgotten",
+        machine("sessions::no_call_takes_effect_twice"),
+    ),
+    mutant(
         "foreign-slot-accepted",
         "writes a key that another shard owns",
         machine("scripts::transcripts"),

@@ -39,6 +39,8 @@ pub(crate) enum Reply {
     ServeThenHang,
     /// Does the work and drops every connection.
     ServeThenDrop,
+    /// The same, and from then on every session is forgotten.
+    ServeThenForget,
     /// Does nothing for ever.
     Hang,
     /// Drops every connection, nothing done.
@@ -78,6 +80,10 @@ pub(crate) struct Store {
     /// What `cluster status` says: a value of `Health`.
     pub(crate) health: i32,
     pub(crate) fsyncs: u64,
+    /// Whether sessions are known here; how many were opened; the ids of those that are forgotten.
+    pub(crate) knows_sessions: bool,
+    pub(crate) sessions_opened: u8,
+    pub(crate) forgotten: Vec<u8>,
     /// Load id and line, registered.
     pub(crate) lines: BTreeMap<(String, u64), bytes::Bytes>,
 }
@@ -301,6 +307,10 @@ impl Seat {
         match reply {
             Reply::ServeThenHang => std::future::pending().await,
             Reply::ServeThenDrop => self.drop_all().await,
+            Reply::ServeThenForget => {
+                self.fake.store.lock().forgotten.extend(1..=u8::MAX);
+                self.drop_all().await;
+            }
             Reply::ServeNaming(leader) => {
                 response
                     .metadata_mut()

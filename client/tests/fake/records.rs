@@ -6,8 +6,9 @@ use futures_util::Stream;
 use spine_proto::common::v1::{Advice, Position};
 use spine_proto::records::v1::records_service_server::RecordsService;
 use spine_proto::records::v1::{
-    Change, CommitRequest, CommitResponse, GetRequest, GetResponse, ListRequest, ListResponse, Record,
-    RecordKey, WatchRequest, WatchResponse, guard::Condition, mutation::Kind,
+    Change, CommitRequest, CommitResponse, GetRequest, GetResponse, ListRequest, ListResponse,
+    OpenSessionRequest, OpenSessionResponse, Record, RecordKey, WatchRequest, WatchResponse,
+    guard::Condition, mutation::Kind,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -44,6 +45,22 @@ impl RecordsService for Seat {
         self.after(reply, answer).await
     }
 
+    async fn open_session(
+        &self,
+        _: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionResponse>, Status> {
+        let mut store = self.fake.store.lock();
+        if !store.knows_sessions {
+            return Err(Status::unimplemented("an older release"));
+        }
+        store.sessions_opened += 1;
+        Ok(Response::new(OpenSessionResponse {
+            session_id: vec![store.sessions_opened; 16].into(),
+            opened_ms: 1,
+            seal: vec![0; 16].into(),
+        }))
+    }
+
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitResponse>, Status> {
         let principal = request.metadata().get("spine-principal").expect("a principal");
         assert!(principal == "tester" || principal == "developer");
@@ -52,7 +69,7 @@ impl RecordsService for Seat {
             "a try tells its deadline"
         );
         let request = request.into_inner();
-        let reply = self.before(&request.request_id).await?;
+        let reply = self.before(&known_by(&request)).await?;
         let answer = commit(&mut self.fake.store.lock(), request)?;
         self.after(reply, answer).await
     }
@@ -148,8 +165,22 @@ fn list(store: &Store, request: &ListRequest) -> ListResponse {
     }
 }
 
+/// The request id, or `session/sequence/floor`.
+fn known_by(request: &CommitRequest) -> String {
+    match &request.session {
+        Some(call) => format!("{}/{}/{}", call.session_id[0], call.sequence, call.floor),
+        None => request.request_id.clone(),
+    }
+}
+
 fn commit(store: &mut Store, request: CommitRequest) -> Result<CommitResponse, Status> {
-    if let Some(revision) = store.done.get(&request.request_id) {
+    let id = known_by(&request);
+    let session = request.session.as_ref().map(|call| call.session_id[0]);
+    if session.is_some_and(|session| store.forgotten.contains(&session)) {
+        let (code, advice) = (Code::FailedPrecondition, Advice::FixRequest);
+        return Err(refusal(code, advice, "SESSION_EXPIRED", 0, ""));
+    }
+    if let Some(revision) = store.done.get(&id) {
         return Ok(CommitResponse {
             revision: *revision,
             replayed: true,
@@ -178,7 +209,7 @@ fn commit(store: &mut Store, request: CommitRequest) -> Result<CommitResponse, S
     }
     store.index += 1;
     let revision = store.index;
-    store.done.insert(request.request_id, revision);
+    store.done.insert(id, revision);
     for mutation in request.mutations {
         match mutation.kind.expect("a kind") {
             Kind::Put(put) => {

@@ -144,6 +144,7 @@ impl ElectionDriver {
             Some(node) if node != self.node_id => (false, CLAIM_GRACE + RETRY * rank),
             // Somebody else stands, as the term shows.
             _ if known_term.is_some_and(|known| known < group.term) => {
+                self.give_way(now, group);
                 (false, CANDIDATE_GRACE.max(RETRY * rank))
             }
             _ => (false, RETRY * rank),
@@ -229,6 +230,12 @@ impl ElectionDriver {
             *patience = fresh;
         }
         patience
+    }
+
+    /// A candidate that tries again lets whoever stands now have its turn first.
+    fn give_way(&mut self, now: Duration, group: &GroupView) {
+        let patience = self.patience_with(now, group);
+        patience.next = patience.next.map(|next| next.max(now + CANDIDATE_GRACE));
     }
 
     /// This node's place among the group's living candidates: 0 stands first. `None` where it is no voter.
@@ -394,6 +401,35 @@ mod tests {
         }
         assert_eq!(
             second.decide(RETRY + RANK_STEP, &standing, &nodes, 0.0),
+            Some(Action::Elect)
+        );
+    }
+
+    #[test]
+    fn a_second_try_gives_way_to_whoever_stands_now() {
+        let nodes = NodesView {
+            dead: vec![1],
+            ..NodesView::default()
+        };
+        let mut second = ElectionDriver::new(2);
+        assert_eq!(
+            second.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+        let in_term = |term| {
+            let mut seen = group(None, false);
+            seen.term = term;
+            seen
+        };
+        assert_eq!(second.decide(ms(20), &in_term(2), &nodes, 0.0), None);
+        let challenged = ms(250);
+        assert_eq!(second.decide(challenged, &in_term(3), &nodes, 0.0), None);
+        for at in (260..400).step_by(10) {
+            assert_eq!(second.decide(ms(at), &in_term(3), &nodes, 0.0), None, "at {at}");
+        }
+        let after = challenged + CANDIDATE_GRACE;
+        assert_eq!(
+            second.decide(after, &in_term(3), &nodes, 0.0),
             Some(Action::Elect)
         );
     }

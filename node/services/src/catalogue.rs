@@ -110,7 +110,7 @@ mod tests {
             let completed = Completed { shard: 1, index: 1, revision: 1, outcome: bytes.clone().into(), replayed: false };
             for spec in OPERATIONS {
                 let _ = (spec.route)(&bytes);
-                let _ = (spec.request_id)(&bytes);
+                let _ = (spec.call_id)(&bytes);
                 let _ = (spec.plan)(&mut View::new(&store), &bytes, &context);
                 let _ = (spec.respond)(&store, &bytes, &completed, &context);
             }

@@ -46,11 +46,13 @@ pub enum ErrorKind {
     DeadlineExceeded = 14,
     /// A fault of ours.
     Internal = 15,
+    /// The session of the call is forgotten; nothing was executed now.
+    SessionExpired = 16,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -66,6 +68,7 @@ impl ErrorKind {
         Self::Corrupt,
         Self::DeadlineExceeded,
         Self::Internal,
+        Self::SessionExpired,
     ];
 
     /// The stable number, as in `spine.internal.shard.v1.Failure.kind`.
@@ -96,6 +99,7 @@ impl ErrorKind {
             Self::Corrupt => "corrupt",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Internal => "internal",
+            Self::SessionExpired => "session_expired",
         }
     }
 
@@ -116,6 +120,7 @@ impl ErrorKind {
             | Self::AlreadyExists
             | Self::Conflict
             | Self::RequestIdReused
+            | Self::SessionExpired
             | Self::Internal => false,
         }
     }
@@ -130,7 +135,7 @@ impl ErrorKind {
             Self::Forbidden => 7,
             Self::RateLimited => 8,
             // FAILED_PRECONDITION: the same request will fail again until the caller chooses a new id.
-            Self::RequestIdReused => 9,
+            Self::RequestIdReused | Self::SessionExpired => 9,
             // ABORTED: read again, then decide.
             Self::Conflict => 10,
             Self::Unsupported => 12,
@@ -146,9 +151,11 @@ impl ErrorKind {
     /// What a caller should do unless the failure says otherwise.
     pub const fn advice(self) -> Advice {
         match self {
-            Self::Invalid | Self::Unauthenticated | Self::Forbidden | Self::RequestIdReused => {
-                Advice::FixRequest
-            }
+            Self::Invalid
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::RequestIdReused
+            | Self::SessionExpired => Advice::FixRequest,
             Self::NotFound | Self::AlreadyExists | Self::Conflict => Advice::ReadAgain,
             Self::RateLimited => Advice::Wait,
             Self::Unavailable | Self::DeadlineExceeded => Advice::RetrySameId,
@@ -334,7 +341,7 @@ mod tests {
             assert_eq!(ErrorKind::from_number(number), Some(kind));
         }
         assert_eq!(ErrorKind::from_number(0), None);
-        assert_eq!(ErrorKind::from_number(16), None);
+        assert_eq!(ErrorKind::from_number(17), None);
     }
 
     #[test]

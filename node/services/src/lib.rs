@@ -18,6 +18,7 @@ pub mod pds;
 pub mod plan;
 pub mod reason;
 pub mod records;
+pub mod session;
 pub mod submit;
 pub mod view;
 

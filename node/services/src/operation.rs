@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use prost::Message;
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_statemachine::store::OrderedRead;
 
 pub use crate::authorise::authorise;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::ids::CallId;
 use crate::plan::{Completed, Plan};
 use crate::reason;
 pub use crate::view::View;
@@ -31,11 +32,11 @@ pub trait Operation {
     /// [`Failure::Invalid`] where the request does not name one.
     fn routing_key(request: &Self::Request) -> Result<RoutingKey, Failure>;
 
-    /// The caller's request id; `None` for operations that change nothing.
+    /// By what the call is known again; `None` for operations that change nothing.
     ///
     /// # Errors
-    /// [`Failure::Invalid`] where the id is malformed or missing.
-    fn request_id(request: &Self::Request) -> Result<Option<RequestId>, Failure>;
+    /// [`Failure::Invalid`] where that is malformed or missing.
+    fn call_id(request: &Self::Request) -> Result<Option<CallId>, Failure>;
 
     /// Decides what to change. A read validates its request here and reads in [`Operation::respond`].
     ///
@@ -70,8 +71,8 @@ pub struct OperationSpec {
     pub writes: bool,
     /// Request bytes to routing key.
     pub route: fn(&[u8]) -> Result<RoutingKey, Failure>,
-    /// Request bytes to the caller's request id.
-    pub request_id: fn(&[u8]) -> Result<Option<RequestId>, Failure>,
+    /// Request bytes to what the call is known by.
+    pub call_id: fn(&[u8]) -> Result<Option<CallId>, Failure>,
     /// See [`Operation::plan`].
     pub plan: PlanFn,
     /// See [`Operation::respond`]; gives the encoded response.
@@ -86,7 +87,7 @@ impl OperationSpec {
             permission: O::PERMISSION,
             writes: O::WRITES,
             route: |request| O::routing_key(&decode::<O>(request)?),
-            request_id: |request| O::request_id(&decode::<O>(request)?),
+            call_id: |request| O::call_id(&decode::<O>(request)?),
             plan: |view, request, context| O::plan(view, &decode::<O>(request)?, context),
             respond: |view, request, completed, context| {
                 let response = O::respond(view, &decode::<O>(request)?, completed, context)?;

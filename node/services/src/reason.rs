@@ -28,6 +28,7 @@ reasons! {
         MALFORMED_REQUEST: "The request message cannot be decoded.",
         MALFORMED_KEY: "A routing key has 1 to 15 printable ASCII characters, a suffix at most 256 bytes.",
         INVALID_REQUEST_ID: "A request id has 1 to 64 bytes and is required for every change.",
+        INVALID_SESSION: "A session's id, time and seal are those that this cluster gave this principal, and a sequence is not below its floor.",
         RECORD_TOO_LARGE: "A record has at most 2 MiB.",
         TXN_TOO_LARGE: "One change has at most 4 MiB.",
         OUTCOME_TOO_LARGE: "The outcome kept with a request id has at most 256 bytes.",
@@ -77,15 +78,20 @@ reasons! {
         COMPACTED: "Changes from this index on are no longer kept by any replica asked; list, then watch from there.",
         VERSION_MISMATCH: "The version named is not the current one, which the message names.",
     }
+    SessionExpired {
+        SESSION_EXPIRED: "The session is forgotten: nothing was executed now; open another, and if an earlier try had no answer, its outcome is unknown.",
+    }
     RequestIdReused {
         REQUEST_ID_REUSED: "The request id was used before with another body.",
     }
     RateLimited {
+        SESSION_FULL: "The session has 128 calls in this shard that may still be sent again; raise its floor or open another.",
         CONTENDED: "Others changed the same records at every try.",
         BUSY: "Too many calls wait for the same record or node.",
         TOO_MANY_WATCHES: "The node serves as many watches as it may.",
     }
     Unavailable {
+        CLOCK_NOT_AGREED: "The clock of this node does not agree with those of its peers, so it opens no sessions.",
         NO_LEADER: "No leader of the shard answers.",
         NOT_INITIALISED: "The cluster has no shape yet.",
         NODE_UNREACHABLE: "A node of the cluster to be does not answer.",

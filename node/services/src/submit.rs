@@ -1,48 +1,65 @@
 //! From a plan to what a leader proposes, with every limit checked before anything is proposed.
 
+use bytes::Bytes;
 use prost::Message;
-use spine_proto::ids::{RequestId, RoutingKey};
 use spine_proto::storage::v1::{Guard, RequestKey, SubTxn};
 use spine_statemachine::check;
+use spine_statemachine::key::SubjectKey;
 use spine_statemachine::limits::{
     GUARDS_MAX, MUTATIONS_MAX, OUTCOME_BYTES_MAX, RECORD_BYTES_MAX, TXN_BYTES_MAX,
 };
-use spine_statemachine::request;
+use spine_statemachine::request::{self, Seen};
 
 use crate::authorise::Principal;
 use crate::error::{ErrorKind, SpineError};
+use crate::ids::CallId;
 use crate::operation::OperationSpec;
 use crate::plan::Plan;
-use crate::reason;
+use crate::{reason, session};
 
 /// Bytes of a transaction that are not SubTxns: its time, tags and lengths.
 const TXN_OVERHEAD_BYTES: usize = 64;
 
-/// The key under which a call's request id is remembered; `None` for a call without one.
+/// The key under which a call is remembered; `None` for one that changes nothing.
 ///
 /// # Errors
-/// The request is malformed.
+/// The request is malformed; its session was not opened here.
 pub fn request_key(
     spec: &OperationSpec,
     request: &[u8],
     principal: &Principal,
+    subject_key: &SubjectKey,
 ) -> Result<Option<RequestKey>, SpineError> {
-    let Some(id) = (spec.request_id)(request)? else {
+    let Some(id) = (spec.call_id)(request)? else {
         return Ok(None);
     };
-    let routing_key = (spec.route)(request)?;
-    Ok(Some(key_of(spec, request, principal, &id, &routing_key)))
+    let slot = (spec.route)(request)?.slot();
+    Ok(Some(match id {
+        CallId::Request(id) => request::key_of(&principal.id, spec.name, &id, slot, request),
+        CallId::Session(call) => {
+            let sequence = session::verified(&call, &principal.id, subject_key)?;
+            let id = &call.session_id;
+            spine_statemachine::session::key_of(&principal.id, id, spec.name, sequence, slot, request)
+        }
+    }))
 }
 
-/// As [`request_key`], where the caller has parsed the request id and the routing key already.
-pub fn key_of(
-    spec: &OperationSpec,
-    request: &[u8],
-    principal: &Principal,
-    id: &RequestId,
-    routing_key: &RoutingKey,
-) -> RequestKey {
-    request::key_of(&principal.id, spec.name, id, routing_key.slot(), request)
+/// What is already known of a call, if it must not be executed.
+///
+/// # Errors
+/// The id was used for another call; the session is forgotten or has too many calls.
+pub fn known(seen: Seen) -> Result<Option<(u64, Bytes)>, SpineError> {
+    match seen {
+        Seen::New => Ok(None),
+        Seen::Before {
+            same: true,
+            revision,
+            outcome,
+        } => Ok(Some((revision, outcome))),
+        Seen::Before { .. } => Err(request_id_reused()),
+        Seen::Expired => Err(session_expired()),
+        Seen::Full => Err(broken_limit("SESSION_DONE_MAX")),
+    }
 }
 
 /// What to propose for a plan and the guards its view gave, under the request key of [`request_key`].
@@ -94,6 +111,10 @@ pub fn broken_limit(limit: &'static str) -> SpineError {
             reason::MALFORMED_KEY,
             "a key of the change is malformed".to_owned(),
         ),
+        "SESSION_DONE_MAX" => (
+            reason::SESSION_FULL,
+            "the session has too many calls that may still be sent again".to_owned(),
+        ),
         "RANGE_RECORDS_MAX" => (
             reason::RANGE_TOO_LARGE,
             "the change removes too large a range".to_owned(),
@@ -102,6 +123,12 @@ pub fn broken_limit(limit: &'static str) -> SpineError {
     };
     let kind = reason::find(word).map_or(ErrorKind::Internal, |reason| reason.kind);
     SpineError::new(kind, word, message)
+}
+
+/// The error of a call whose session is, or may be, forgotten.
+pub fn session_expired() -> SpineError {
+    let message = "the session has expired: nothing was executed now";
+    SpineError::new(ErrorKind::SessionExpired, reason::SESSION_EXPIRED, message).with_field("session")
 }
 
 /// The error of a request id that was used before with another body.

@@ -8,7 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use spine_mutants::mutant;
 use spine_proto::internal::shard::v1 as pb;
-use spine_services::{OperationSpec, Principal, SpineError, authorise, catalogue};
+use spine_proto::records::v1::OpenSessionResponse;
+use spine_services::{
+    ErrorKind, OperationSpec, Principal, SpineError, authorise, catalogue, reason, session,
+};
 use tokio::time::{Instant, sleep_until};
 
 use super::execute::{Call, Executor};
@@ -63,6 +66,28 @@ impl Dispatcher {
         }
     }
 
+    /// Opens a session for changes of this principal.
+    ///
+    /// # Errors
+    /// `CLOCK_NOT_AGREED`: the time of opening decides when a session counts as forgotten.
+    pub fn open_session(&self, principal: &Principal) -> Result<OpenSessionResponse, SpineError> {
+        let executor = &self.executor;
+        if !executor.time.verdict().is_agreed() {
+            let message = "the clock of this node does not agree with those of its peers";
+            return Err(SpineError::new(
+                ErrorKind::Unavailable,
+                reason::CLOCK_NOT_AGREED,
+                message,
+            ));
+        }
+        Ok(session::open(
+            &principal.id,
+            &executor.subject_key,
+            &self.entropy.bytes(),
+            executor.clock.now_ms(),
+        ))
+    }
+
     /// Carries out one operation, wherever its shard is led.
     ///
     /// # Errors
@@ -77,7 +102,7 @@ impl Dispatcher {
         let spec = catalogue::find(operation)?;
         authorise(principal, spec)?;
         let routing_key = (spec.route)(&request)?;
-        let repeatable = !spec.writes || (spec.request_id)(&request)?.is_some();
+        let repeatable = !spec.writes || (spec.call_id)(&request)?.is_some();
         let shard = self
             .host
             .map()

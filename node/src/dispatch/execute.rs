@@ -8,6 +8,7 @@ use spine_mutants::mutant;
 use spine_proto::ids::RoutingKey;
 use spine_proto::storage::v1 as pb;
 use spine_services::{Completed, Context, ErrorKind, OperationSpec, Principal, SpineError, View, submit};
+use spine_statemachine::request::Seen;
 use spine_statemachine::store::OrderedRead;
 use spine_statemachine::{Applied, SubOutcome, request};
 use spine_storage::replica::{ReplicaError, View as StoreView};
@@ -180,18 +181,18 @@ impl Executor {
     /// Plans on a view that is exact at one applied index.
     pub(super) fn plan(&self, shard: &Shard, call: &Call, context: &Context) -> Result<Planned, SpineError> {
         let planned = shard.group.store().read(|view| {
-            let key = submit::request_key(call.spec, &call.request, &call.principal)?;
-            if let Some(key) = &key
-                && let Some(row) =
-                    request::lookup(view, view.system(), key).map_err(|error| damaged(&error))?
-            {
-                if row.body_digest != key.body_digest && !mutant!("reused-request-id-replayed") {
-                    return Err(submit::request_id_reused());
+            let key = submit::request_key(call.spec, &call.request, &call.principal, &self.subject_key)?;
+            if let Some(key) = &key {
+                let mut seen = request::look(view, view.system(), key).map_err(|error| damaged(&error))?;
+                if let Seen::Before { same, .. } = &mut seen {
+                    *same |= mutant!("reused-request-id-replayed");
                 }
-                return Ok(Planned::Replayed {
-                    revision: row.revision,
-                    outcome: row.outcome,
-                });
+                match submit::known(seen) {
+                    Ok(None) => {}
+                    Ok(Some((revision, outcome))) => return Ok(Planned::Replayed { revision, outcome }),
+                    // A state that is behind may not know the session's newest row.
+                    Err(no) => return Ok(Planned::Nothing(Err(no))),
+                }
             }
             let mut reader = View::new(view);
             let plan = match (call.spec.plan)(&mut reader, &call.request, context) {
@@ -285,6 +286,7 @@ pub(super) fn settle(outcome: SubOutcome, planned: Bytes) -> Result<Settled, Exe
         }),
         SubOutcome::GuardFailed { .. } => Ok(Settled::Replan),
         SubOutcome::RequestIdReused => Err(submit::request_id_reused().into()),
+        SubOutcome::SessionExpired => Err(submit::session_expired().into()),
         SubOutcome::ForeignSlot { .. } => Err(ExecuteError::NotLeader(None)),
         SubOutcome::TooLarge { limit } => Err(submit::broken_limit(limit).into()),
     }

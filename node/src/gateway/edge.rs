@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use spine_proto::records::v1::WatchRequest;
+use spine_proto::records::v1::{OpenSessionRequest, OpenSessionResponse, WatchRequest};
 use spine_services::Principal;
 use spine_services::{ErrorKind, SpineError};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -107,6 +107,25 @@ impl Edge {
         self.dispatcher()?
             .call(operation, body, &principal, deadline)
             .await
+    }
+
+    /// Opens a session for changes. Costs no log entry.
+    ///
+    /// # Errors
+    /// A status with details.
+    pub fn open_session(
+        &self,
+        request: &Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionResponse>, Status> {
+        let opened = self
+            .principal(request.metadata())
+            .and_then(|principal| self.dispatcher()?.open_session(&principal));
+        let label = RequestLabel {
+            operation: "records.open_session",
+            outcome: opened.as_ref().err().map_or("ok", |error| error.kind.as_str()),
+        };
+        self.metrics.gateway.requests.get_or_create(&label).inc();
+        opened.map(Response::new).map_err(|error| to_status(&error))
     }
 
     /// Begins a watch.

@@ -109,6 +109,7 @@ async fn load(
         let register = pb::RegisterRequest {
             fhir_json: line.fhir_json,
             request_id,
+            session: None,
         };
         numbers.push(line.line);
         requests.push(Bytes::from(register.encode_to_vec()));

@@ -21,6 +21,12 @@ impl pb::records_service_server::RecordsService for Records {
     async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
         self.0.unary("records.list", request).await
     }
+    async fn open_session(
+        &self,
+        request: Request<pb::OpenSessionRequest>,
+    ) -> Result<Response<pb::OpenSessionResponse>, Status> {
+        self.0.open_session(&request)
+    }
     async fn commit(
         &self,
         request: Request<pb::CommitRequest>,

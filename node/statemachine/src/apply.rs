@@ -10,6 +10,7 @@ use crate::check::{self, Broken};
 use crate::digest::Digest;
 use crate::key::{self, Family};
 use crate::limits::{APPEND_POSITION_BYTES, LEVEL_MAX, RANGE_RECORDS_MAX, REQUEST_SWEEP_ROWS};
+use crate::request::Seen;
 use crate::state::SystemState;
 use crate::store::{Key, OrderedWrite, ReadError, Record};
 use crate::{guard, request, slots};
@@ -54,6 +55,9 @@ pub enum SubOutcome {
     },
     /// The request id was used before with another body.
     RequestIdReused,
+    /// The session of the call is, or may be, forgotten: nothing was executed, and whether an earlier try of the
+    /// same call was is not known any more.
+    SessionExpired,
     /// The shard does not own this slot.
     ForeignSlot {
         /// Which one.
@@ -175,17 +179,9 @@ impl<S: OrderedWrite> Applier<'_, S> {
             return Ok(SubOutcome::TooLarge { limit });
         }
         if let Some(request) = &sub.request
-            && let Some(row) = request::lookup(self.store, self.state, request)?
+            && let Some(known) = self.known(request)?
         {
-            let same = row.body_digest == request.body_digest || mutant!("request-digest-ignored");
-            return Ok(if same {
-                SubOutcome::Replayed {
-                    revision: row.revision,
-                    outcome: row.outcome,
-                }
-            } else {
-                SubOutcome::RequestIdReused
-            });
+            return Ok(known);
         }
         if let Some(slot) = self
             .foreign_slot(&sub)?
@@ -215,6 +211,26 @@ impl<S: OrderedWrite> Applier<'_, S> {
             self.remember(&request, sub.outcome)?;
         }
         Ok(SubOutcome::Committed { revision: self.index })
+    }
+
+    /// The outcome of a call that must not be executed.
+    fn known(&self, request: &pb::RequestKey) -> Result<Option<SubOutcome>, ReadError> {
+        Ok(match request::look(self.store, self.state, request)? {
+            Seen::New => None,
+            Seen::Before {
+                same,
+                revision,
+                outcome,
+            } if same || mutant!("request-digest-ignored") => {
+                Some(SubOutcome::Replayed { revision, outcome })
+            }
+            Seen::Before { .. } => Some(SubOutcome::RequestIdReused),
+            Seen::Expired if mutant!("expired-session-executed") => None,
+            Seen::Expired => Some(SubOutcome::SessionExpired),
+            Seen::Full => Some(SubOutcome::TooLarge {
+                limit: "SESSION_DONE_MAX",
+            }),
+        })
     }
 
     /// A slot in the SubTxn that this shard does not own.
@@ -293,19 +309,10 @@ impl<S: OrderedWrite> Applier<'_, S> {
     }
 
     fn remember(&mut self, request: &pb::RequestKey, outcome: Bytes) -> Result<(), ReadError> {
-        let row = pb::RequestRow {
-            body_digest: request.body_digest.clone(),
-            revision: self.index,
-            outcome,
-            at_ms: self.state.log_time_ms,
-            slot: request.slot,
-        };
-        let replaced = self.put(
-            request::row_key(request),
-            request::SCHEMA,
-            request::row_value(&row),
-        )?;
-        self.state.requests.wrote_row(replaced);
+        let (schema, value) = request::row_after(self.store, self.state, request, self.index, outcome)?;
+        let replaced = self.put(request::row_key(request), schema, value)?;
+        let opened_ms = request.session.as_ref().map(|session| session.opened_ms);
+        self.state.requests.wrote_row(replaced, opened_ms);
         Ok(())
     }
 
@@ -336,8 +343,8 @@ impl<S: OrderedWrite> Applier<'_, S> {
         Ok(())
     }
 
-    /// Whether it replaced a record.
-    fn put(&mut self, key: Key, schema: u32, value: Bytes) -> Result<bool, ReadError> {
+    /// Gives the revision of the record that it replaced, if any.
+    fn put(&mut self, key: Key, schema: u32, value: Bytes) -> Result<Option<u64>, ReadError> {
         let record = Record {
             schema,
             revision: self.index,
@@ -351,21 +358,21 @@ impl<S: OrderedWrite> Applier<'_, S> {
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), ReadError> {
-        if self.forget(key)? {
+        if self.forget(key)?.is_some() {
             self.store.delete(key);
         }
         Ok(())
     }
 
-    /// Takes the present record, if any, out of the counters.
-    fn forget(&mut self, key: &[u8]) -> Result<bool, ReadError> {
+    /// Takes the present record, if any, out of the counters, and gives its revision.
+    fn forget(&mut self, key: &[u8]) -> Result<Option<u64>, ReadError> {
         let Some(old) = self.store.get(key)? else {
-            return Ok(false);
+            return Ok(None);
         };
         if !mutant!("digest-keeps-the-deleted") {
             self.state.digest = self.state.digest.minus(Digest::of_record(key, &old));
         }
         self.state.record_count = self.state.record_count.saturating_sub(1);
-        Ok(true)
+        Ok(Some(old.revision))
     }
 }

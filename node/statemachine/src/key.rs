@@ -89,6 +89,15 @@ impl SubjectKey {
         block.into()
     }
 
+    /// A proof that somebody with this key saw these 16 bytes, which must be a hash: nobody chooses them, so none
+    /// is ever a routing key's block.
+    #[must_use]
+    pub fn seal(&self, hash: &[u8; SUBJECT_BYTES]) -> [u8; SUBJECT_BYTES] {
+        let mut block = (*hash).into();
+        self.0.encrypt_block(&mut block);
+        block.into()
+    }
+
     /// The routing key of a subject; `None` where it was made under another key.
     #[must_use]
     pub fn routing_key(&self, subject: &[u8; SUBJECT_BYTES]) -> Option<RoutingKey> {

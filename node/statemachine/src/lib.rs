@@ -13,6 +13,7 @@ pub mod key;
 pub mod limits;
 pub mod memory;
 pub mod request;
+pub mod session;
 pub mod slots;
 pub mod state;
 pub mod store;

@@ -38,6 +38,8 @@ pub const REQUEST_ROWS_MAX: u64 = 1_000_000;
 pub const REQUEST_SWEEP_EVERY: u64 = 64;
 /// Rows looked at each time, in key order, going round.
 pub const REQUEST_SWEEP_ROWS: usize = 256;
+/// Calls of one session that one shard remembers at a time.
+pub const SESSION_DONE_MAX: usize = 128;
 /// The newest level whose rules this release can apply.
 pub const LEVEL_MAX: u32 = 1;
 

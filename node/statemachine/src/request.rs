@@ -9,10 +9,10 @@ use prost::Message as _;
 use spine_proto::ids::{RequestId, SLOTS, Slot};
 use spine_proto::storage::v1::{RequestKey, RequestRow};
 
-use crate::frame;
 use crate::key::{Family, PREFIX_BYTES, SUBJECT_BYTES};
 use crate::state::SystemState;
 use crate::store::{OrderedRead, ReadError, Record};
+use crate::{frame, session};
 
 /// Schema number of a request row.
 pub const SCHEMA: u32 = 1;
@@ -20,6 +20,26 @@ pub const SCHEMA: u32 = 1;
 pub const KIND: u8 = 1;
 /// Bytes of a request key's id and digest.
 pub const HASH_BYTES: usize = SUBJECT_BYTES;
+
+/// What is known of a call before it is executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing: it may be executed.
+    New,
+    /// It took effect.
+    Before {
+        /// Whether it was this call; else the id was used for another one.
+        same: bool,
+        /// Revision of that time.
+        revision: u64,
+        /// Outcome of that time.
+        outcome: Bytes,
+    },
+    /// Its session is, or may be, forgotten: it must not be executed.
+    Expired,
+    /// Its session has too many calls that may still be asked for.
+    Full,
+}
 
 /// The key under which a caller's request id is remembered.
 #[must_use]
@@ -30,25 +50,45 @@ pub fn key_of(
     slot: Slot,
     body: &[u8],
 ) -> RequestKey {
-    let mut id = blake3::Hasher::new();
-    for part in [principal, operation, request_id.as_str()] {
-        id.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        id.update(part.as_bytes());
-    }
     RequestKey {
-        id: half(&id.finalize()),
-        body_digest: half(&blake3::hash(body)),
+        id: bytes(hash(&[
+            principal.as_bytes(),
+            operation.as_bytes(),
+            request_id.as_str().as_bytes(),
+        ])),
+        body_digest: bytes(half(&blake3::hash(body))),
         slot: u32::from(slot.get()),
+        session: None,
     }
 }
 
-fn half(hash: &blake3::Hash) -> Bytes {
-    Bytes::copy_from_slice(&hash.as_bytes()[..HASH_BYTES])
+/// A hash of parts, none of which runs into the next.
+#[must_use]
+pub fn hash(parts: &[&[u8]]) -> [u8; HASH_BYTES] {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(part);
+    }
+    half(&hasher.finalize())
+}
+
+fn half(hash: &blake3::Hash) -> [u8; HASH_BYTES] {
+    let mut half = [0; HASH_BYTES];
+    half.copy_from_slice(&hash.as_bytes()[..HASH_BYTES]);
+    half
+}
+
+pub(crate) fn bytes(hash: [u8; HASH_BYTES]) -> Bytes {
+    Bytes::copy_from_slice(&hash)
 }
 
 /// Whether id, digest and slot have their sizes.
 pub(crate) fn is_well_formed(key: &RequestKey) -> bool {
-    key.id.len() == HASH_BYTES && key.body_digest.len() == HASH_BYTES && key.slot < u32::from(SLOTS)
+    key.id.len() == HASH_BYTES
+        && key.body_digest.len() == HASH_BYTES
+        && key.slot < u32::from(SLOTS)
+        && key.session.as_ref().is_none_or(session::is_well_formed)
 }
 
 /// Where the row of a well-formed request key is.
@@ -57,28 +97,73 @@ pub(crate) fn row_key(key: &RequestKey) -> Bytes {
     row.put_u8(Family::Request as u8);
     row.put_u16(0);
     row.put_slice(&key.id);
-    row.put_u8(KIND);
+    row.put_u8(if key.session.is_some() {
+        session::KIND
+    } else {
+        KIND
+    });
     row.freeze()
 }
 
 /// A new row's value.
-pub(crate) fn row_value(row: &RequestRow) -> Bytes {
+fn row_value(row: &RequestRow) -> Bytes {
     frame::encode(&row.encode_to_vec())
 }
 
-/// The row of a request id that took effect within the window.
+/// What the store remembers of a call.
 ///
 /// # Errors
 /// [`ReadError`]
-pub fn lookup(
+pub fn look(
     store: &(impl OrderedRead + ?Sized),
     state: &SystemState,
     key: &RequestKey,
-) -> Result<Option<RequestRow>, ReadError> {
-    match store.get(&row_key(key))? {
-        Some(record) if state.requests.remembers(record.revision) => parse(&record).map(Some),
-        _ => Ok(None),
+) -> Result<Seen, ReadError> {
+    let record = store
+        .get(&row_key(key))?
+        .filter(|record| state.requests.remembers(record.revision));
+    if let Some(call) = &key.session {
+        let row = record.as_ref().map(session::parse).transpose()?;
+        return Ok(session::seen(row.as_ref(), &state.requests, key, call));
     }
+    let Some(record) = record else {
+        return Ok(Seen::New);
+    };
+    let row = parse(&record)?;
+    Ok(Seen::Before {
+        same: row.body_digest == key.body_digest,
+        revision: row.revision,
+        outcome: row.outcome,
+    })
+}
+
+/// What is to be stored once a call has taken effect at `revision`: schema and value of its row.
+///
+/// # Errors
+/// [`ReadError`]
+pub(crate) fn row_after(
+    store: &(impl OrderedRead + ?Sized),
+    state: &SystemState,
+    key: &RequestKey,
+    revision: u64,
+    outcome: Bytes,
+) -> Result<(u32, Bytes), ReadError> {
+    let Some(call) = &key.session else {
+        let row = RequestRow {
+            body_digest: key.body_digest.clone(),
+            revision,
+            outcome,
+            at_ms: state.log_time_ms,
+            slot: key.slot,
+        };
+        return Ok((SCHEMA, row_value(&row)));
+    };
+    let record = store
+        .get(&row_key(key))?
+        .filter(|record| state.requests.remembers(record.revision));
+    let before = record.as_ref().map(session::parse).transpose()?;
+    let row = session::with(before.as_ref(), key, call, revision, outcome);
+    Ok((session::SCHEMA, session::row_value(&row)))
 }
 
 fn parse(record: &Record) -> Result<RequestRow, ReadError> {

@@ -23,6 +23,8 @@ pub struct RequestWindow {
     cursor: Bytes,
     /// Work since the last sweep.
     work: u64,
+    /// Of the sessions whose rows are forgotten, the newest was opened then.
+    session_floor_ms: i64,
 }
 
 /// The request ids of one stretch of the log.
@@ -32,6 +34,8 @@ struct Bucket {
     /// Log time of its first row, milliseconds since 1970 UTC.
     first_ms: i64,
     rows: u64,
+    /// Of the sessions whose rows are in it, the newest was opened then; 0 without any.
+    opened_ms: i64,
 }
 
 impl RequestWindow {
@@ -45,6 +49,12 @@ impl RequestWindow {
     #[must_use]
     pub fn remembered_rows(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.rows).sum()
+    }
+
+    /// Of the sessions whose rows are forgotten, the newest was opened then, milliseconds since 1970 UTC.
+    #[must_use]
+    pub fn session_floor_ms(&self) -> i64 {
+        self.session_floor_ms
     }
 
     /// Rows in the store, forgotten ones included.
@@ -67,6 +77,9 @@ impl RequestWindow {
                 break;
             }
             rows -= oldest.rows;
+            if oldest.rows > 0 {
+                self.session_floor_ms = self.session_floor_ms.max(oldest.opened_ms);
+            }
             self.buckets.remove(0);
             self.floor = self.buckets.first().map_or(index, |next| next.first_index);
         }
@@ -79,6 +92,7 @@ impl RequestWindow {
                 first_index: index,
                 first_ms: log_time_ms,
                 rows: 0,
+                opened_ms: 0,
             };
             match self.buckets.last_mut() {
                 // An empty bucket would only be one more to keep.
@@ -89,12 +103,23 @@ impl RequestWindow {
         self.work = self.work.saturating_add(1);
     }
 
-    /// Counts a row written by the present entry; `replaced` where a forgotten row stood under the same key.
-    pub(crate) fn wrote_row(&mut self, replaced: bool) {
+    /// Counts a row written by the present entry in the place of one of revision `replaced`, if there was one; for
+    /// a session with when that was opened.
+    pub(crate) fn wrote_row(&mut self, replaced: Option<u64>, opened_ms: Option<i64>) {
+        if let Some(revision) = replaced.filter(|revision| self.remembers(*revision)) {
+            // It counts where it is now.
+            let after = self
+                .buckets
+                .partition_point(|bucket| bucket.first_index <= revision);
+            if let Some(bucket) = after.checked_sub(1).and_then(|at| self.buckets.get_mut(at)) {
+                bucket.rows = bucket.rows.saturating_sub(1);
+            }
+        }
         if let Some(bucket) = self.buckets.last_mut() {
             bucket.rows += 1;
+            bucket.opened_ms = bucket.opened_ms.max(opened_ms.unwrap_or(0));
         }
-        self.stored_rows += u64::from(!replaced);
+        self.stored_rows += u64::from(replaced.is_none());
         self.work = self.work.saturating_add(1);
     }
 
@@ -120,6 +145,7 @@ impl RequestWindow {
             first_index: bucket.first_index,
             first_ms: bucket.first_ms,
             rows: bucket.rows,
+            opened_ms: bucket.opened_ms,
         });
         pb::RequestWindow {
             floor: self.floor,
@@ -127,6 +153,7 @@ impl RequestWindow {
             stored_rows: self.stored_rows,
             cursor: self.cursor.clone(),
             work: self.work,
+            session_floor_ms: self.session_floor_ms,
         }
     }
 
@@ -151,6 +178,7 @@ impl RequestWindow {
             first_index: bucket.first_index,
             first_ms: bucket.first_ms,
             rows: bucket.rows,
+            opened_ms: bucket.opened_ms,
         });
         Some(Self {
             floor: stored.floor,
@@ -158,6 +186,7 @@ impl RequestWindow {
             stored_rows: stored.stored_rows,
             cursor: stored.cursor.clone(),
             work: stored.work,
+            session_floor_ms: stored.session_floor_ms,
         })
     }
 }
@@ -170,7 +199,7 @@ mod tests {
     fn entry(window: &mut RequestWindow, index: u64, log_time_ms: i64, rows: u64) {
         window.begin_entry(index, log_time_ms);
         for _ in 0..rows {
-            window.wrote_row(false);
+            window.wrote_row(None, None);
         }
     }
 

@@ -221,7 +221,7 @@ fn a_snapshot_is_exact_while_entries_go_on() {
             .install(installer.finish(&source.end().expect("end")).expect("finish"))
             .expect("install");
         assert_eq!(contents(&taker), expected(LARGE_SEED, 500));
-        assert!(chunks > 2, "{chunks}");
+        assert!(chunks > 1, "{chunks}");
         drop(source);
         let applied = giver.applied().expect("applied").index;
         assert_eq!(checkpoint(&giver), Some(applied), "let go");

@@ -51,6 +51,7 @@ fn put(number: u64) -> Bytes {
             kind: Some(Kind::Put(put)),
         }],
         request_id: format!("{number:032x}"),
+        session: None,
         ..CommitRequest::default()
     };
     request.encode_to_vec().into()

@@ -68,6 +68,10 @@ fn entries() -> Vec<Sample> {
         sample("Txn", "", txn()),
         sample("SubTxn", "", sub()),
         sample("RequestKey", "", request()),
+        sample("RequestKey", "session", session_call()),
+        sample("SessionSequence", "", sequence()),
+        sample("SessionRow", "", session_row()),
+        sample("SessionDone", "", session_done()),
     ]
 }
 
@@ -93,6 +97,39 @@ fn request() -> pb::RequestKey {
     pb::RequestKey {
         id: bytes("request-id-hash!"),
         body_digest: bytes("body-digest-hash"),
+        slot: 16_383,
+        session: None,
+    }
+}
+
+fn session_call() -> pb::RequestKey {
+    pb::RequestKey {
+        session: Some(sequence()),
+        ..request()
+    }
+}
+
+fn sequence() -> pb::SessionSequence {
+    pb::SessionSequence {
+        opened_ms: 1_790_000_000_123,
+        sequence: 300,
+        floor: 298,
+    }
+}
+
+fn session_row() -> pb::SessionRow {
+    pb::SessionRow {
+        floor: 298,
+        done: vec![session_done()],
+    }
+}
+
+fn session_done() -> pb::SessionDone {
+    pb::SessionDone {
+        sequence: 299,
+        body_digest: bytes("body-digest-hash"),
+        revision: 7_000,
+        outcome: bytes("outcome"),
         slot: 16_383,
     }
 }
@@ -323,6 +360,22 @@ fn bucket() -> pb::RequestBucket {
         first_index: 200,
         first_ms: 1_790_000_000_000,
         rows: 12,
+        opened_ms: 0,
+    }
+}
+
+fn bucket_with_sessions() -> pb::RequestBucket {
+    pb::RequestBucket {
+        opened_ms: 1_790_000_000_100,
+        ..bucket()
+    }
+}
+
+fn window_with_sessions() -> pb::RequestWindow {
+    pb::RequestWindow {
+        buckets: vec![bucket_with_sessions()],
+        session_floor_ms: 1_789_999_000_000,
+        ..window()
     }
 }
 
@@ -339,6 +392,7 @@ fn window() -> pb::RequestWindow {
         stored_rows: 30,
         cursor: bytes("cursor"),
         work: 5,
+        session_floor_ms: 0,
     }
 }
 
@@ -367,7 +421,9 @@ fn state_and_snapshots() -> Vec<Sample> {
     vec![
         sample("ReplicaState", "", state()),
         sample("RequestWindow", "", window()),
+        sample("RequestWindow", "sessions", window_with_sessions()),
         sample("RequestBucket", "", bucket()),
+        sample("RequestBucket", "sessions", bucket_with_sessions()),
         sample(
             "SnapshotHeader",
             "",

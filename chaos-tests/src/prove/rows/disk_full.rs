@@ -183,6 +183,7 @@ impl Fulls {
                 kind: Some(mutation::Kind::Put(put)),
             }],
             request_id: format!("full-{}-{number}", self.rounds),
+            session: None,
         };
         match node.commit(request).await {
             Ok(_) => self.writes_answered += 1,

@@ -148,6 +148,7 @@ fn commit(routing_key: &str, len: usize, fill: u8, request_id: &str) -> CommitRe
             kind: Some(mutation::Kind::Put(put)),
         }],
         request_id: request_id.to_owned(),
+        session: None,
     }
 }
 
@@ -166,6 +167,7 @@ async fn patients(measured: &mut Measured, mut node: PdsServiceClient<Channel>, 
     let register = RegisterRequest {
         fhir_json: patient("Ann").into(),
         request_id: id("register"),
+        session: None,
     };
     // The patient is there from the node before; this node must know it.
     let registered = node.register(register).await;
@@ -186,6 +188,7 @@ async fn patients(measured: &mut Measured, mut node: PdsServiceClient<Channel>, 
         version_id,
         fhir_json: patient(given).into(),
         request_id,
+        session: None,
     };
     let given = format!("Ann-{number}");
     let first = node.update(update(version, &given, id("update"))).await;

@@ -168,6 +168,7 @@ async fn change(
             kind: Some(mutation::Kind::Put(put)),
         }],
         request_id,
+        session: None,
     };
     match node.commit(request).await {
         Ok(_) => Answer::Fresh,

@@ -1,6 +1,6 @@
 //! `pds.history`: the versions of one patient, newest first, by pages.
 
-use spine_proto::ids::{NhsNumber, RequestId, RoutingKey};
+use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_proto::pds::v1::{HistoryRequest, HistoryResponse};
 use spine_statemachine::store::OrderedRead;
 
@@ -8,6 +8,7 @@ use super::{PERMISSION_READ, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::page::{PAGE_BYTES_MAX, page_size};
 use crate::plan::{Completed, Plan};
@@ -32,7 +33,7 @@ impl Operation for History {
         Ok(ids::nhs_number(&request.nhs_number)?.routing_key())
     }
 
-    fn request_id(_: &HistoryRequest) -> Result<Option<RequestId>, Failure> {
+    fn call_id(_: &HistoryRequest) -> Result<Option<CallId>, Failure> {
         Ok(None)
     }
 

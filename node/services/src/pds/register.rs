@@ -1,6 +1,6 @@
 //! `pds.register`: a patient's first version.
 
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{RegisterRequest, RegisterResponse};
 use spine_statemachine::store::OrderedRead;
 
@@ -10,6 +10,7 @@ use super::{PERMISSION_WRITE, keys, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -31,8 +32,8 @@ impl Operation for Register {
         Ok(Patient::nhs_number_of(&request.fhir_json)?.routing_key())
     }
 
-    fn request_id(request: &RegisterRequest) -> Result<Option<RequestId>, Failure> {
-        ids::request_id(&request.request_id).map(Some)
+    fn call_id(request: &RegisterRequest) -> Result<Option<CallId>, Failure> {
+        ids::call_id(&request.request_id, request.session.as_ref()).map(Some)
     }
 
     fn plan(view: &mut View<'_>, request: &RegisterRequest, context: &Context) -> Result<Plan, Failure> {

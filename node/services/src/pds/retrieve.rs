@@ -1,6 +1,6 @@
 //! `pds.retrieve`: a patient's current version.
 
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{RetrieveRequest, RetrieveResponse};
 use spine_statemachine::store::OrderedRead;
 
@@ -8,6 +8,7 @@ use super::{PERMISSION_READ, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -26,7 +27,7 @@ impl Operation for Retrieve {
         Ok(ids::nhs_number(&request.nhs_number)?.routing_key())
     }
 
-    fn request_id(_: &RetrieveRequest) -> Result<Option<RequestId>, Failure> {
+    fn call_id(_: &RetrieveRequest) -> Result<Option<CallId>, Failure> {
         Ok(None)
     }
 

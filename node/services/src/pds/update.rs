@@ -1,6 +1,6 @@
 //! `pds.update`: a patient's next version, by who has read the current one.
 
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{UpdateRequest, UpdateResponse};
 use spine_statemachine::store::{OrderedRead, ReadError};
 
@@ -9,6 +9,7 @@ use super::rules::{PDS_12, PDS_13};
 use super::{PERMISSION_WRITE, keys, row};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -28,8 +29,8 @@ impl Operation for Update {
         Ok(ids::nhs_number(&request.nhs_number)?.routing_key())
     }
 
-    fn request_id(request: &UpdateRequest) -> Result<Option<RequestId>, Failure> {
-        ids::request_id(&request.request_id).map(Some)
+    fn call_id(request: &UpdateRequest) -> Result<Option<CallId>, Failure> {
+        ids::call_id(&request.request_id, request.session.as_ref()).map(Some)
     }
 
     fn plan(view: &mut View<'_>, request: &UpdateRequest, context: &Context) -> Result<Plan, Failure> {

@@ -4,7 +4,7 @@
 //! where the change is applied, or the plan is made again and says which guard no longer does.
 
 use bytes::Bytes;
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::records::v1::{CommitRequest, CommitResponse, Guard, Mutation, guard, mutation};
 use spine_statemachine::frame;
 use spine_statemachine::limits::{GUARDS_MAX, MUTATIONS_MAX, RECORD_BYTES_MAX};
@@ -14,6 +14,7 @@ use super::{PERMISSION_WRITE, SCHEMA, check_suffix, key_of};
 use crate::context::Context;
 use crate::error::ErrorKind;
 use crate::failure::Failure;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -33,8 +34,8 @@ impl Operation for Commit {
         ids::routing_key("routing_key", &request.routing_key)
     }
 
-    fn request_id(request: &CommitRequest) -> Result<Option<RequestId>, Failure> {
-        ids::request_id(&request.request_id).map(Some)
+    fn call_id(request: &CommitRequest) -> Result<Option<CallId>, Failure> {
+        ids::call_id(&request.request_id, request.session.as_ref()).map(Some)
     }
 
     fn plan(view: &mut View<'_>, request: &CommitRequest, context: &Context) -> Result<Plan, Failure> {

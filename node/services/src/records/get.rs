@@ -1,7 +1,7 @@
 //! `records.get`: one record, or that there is none.
 
 use bytes::Bytes;
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::records::v1::{GetRequest, GetResponse};
 use spine_statemachine::store::OrderedRead;
 
@@ -9,6 +9,7 @@ use super::{PERMISSION_READ, answer, check_suffix, key_of};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -27,7 +28,7 @@ impl Operation for Get {
         parse(request).map(|(routing_key, _)| routing_key)
     }
 
-    fn request_id(_: &GetRequest) -> Result<Option<RequestId>, Failure> {
+    fn call_id(_: &GetRequest) -> Result<Option<CallId>, Failure> {
         Ok(None)
     }
 

@@ -1,7 +1,7 @@
 //! `records.list`: the records of one routing key whose suffix begins with a prefix, in key order, by pages.
 
 use bytes::Bytes;
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::records::v1::{ListRequest, ListResponse};
 use spine_statemachine::key::{just_after, successor, suffix_of};
 use spine_statemachine::store::{Key, OrderedRead, ReadError, Record};
@@ -11,6 +11,7 @@ use super::{PERMISSION_READ, answer, check_suffix, key_of};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::page::{PAGE_BYTES_MAX, page_size};
 use crate::plan::{Completed, Plan};
@@ -48,7 +49,7 @@ impl Operation for List {
         parse(request).map(|parsed| parsed.routing_key)
     }
 
-    fn request_id(_: &ListRequest) -> Result<Option<RequestId>, Failure> {
+    fn call_id(_: &ListRequest) -> Result<Option<CallId>, Failure> {
         Ok(None)
     }
 

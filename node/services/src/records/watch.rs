@@ -4,7 +4,7 @@
 //! come from a replica's feed; how one of its entries looks to a caller is said here.
 
 use bytes::Bytes;
-use spine_proto::ids::{RequestId, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::records::v1::{Change, RecordKey, WatchRequest, WatchResponse};
 use spine_statemachine::key::{self, Family, SubjectKey};
 use spine_statemachine::store::{Key, OrderedRead, ReadError, Record};
@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::error::SpineError;
 use crate::failure::Failure;
 use crate::ids;
+use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -32,7 +33,7 @@ impl Operation for Watch {
         ids::routing_key("routing_key", &request.routing_key)
     }
 
-    fn request_id(_: &WatchRequest) -> Result<Option<RequestId>, Failure> {
+    fn call_id(_: &WatchRequest) -> Result<Option<CallId>, Failure> {
         Ok(None)
     }
 

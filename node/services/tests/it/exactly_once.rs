@@ -10,6 +10,7 @@ fn register(body: String, id: &str) -> RegisterRequest {
     RegisterRequest {
         fhir_json: body.into(),
         request_id: id.to_owned(),
+        session: None,
     }
 }
 
@@ -24,6 +25,7 @@ fn a_repeated_change_changes_nothing_and_answers_the_same() {
             version_id: version,
             fhir_json: least().to_string().into(),
             request_id: format!("u{version}"),
+            session: None,
         };
         let updated: UpdateResponse = shard.call("pds.update", &request).unwrap();
         let before = (shard.index, shard.state.clone());
@@ -45,7 +47,8 @@ fn a_race_of_two_equal_requests_is_settled_where_it_is_applied() {
     let plan = |shard: &Shard| {
         let mut view = spine_services::View::new(&shard.store);
         let plan = (spec.plan)(&mut view, &request, &shard.context()).unwrap();
-        let key = submit::request_key(spec, &request, &shard.principal).unwrap();
+        let key =
+            submit::request_key(spec, &request, &shard.principal, &shard.context().subject_key).unwrap();
         submit::sub_txn(plan, view.into_guards(), key).unwrap()
     };
     let (one, two) = (plan(&shard), plan(&shard));
@@ -73,7 +76,8 @@ fn a_race_of_two_different_requests_has_one_winner() {
         let request = prost::Message::encode_to_vec(&register(least().to_string(), id));
         let mut view = spine_services::View::new(&shard.store);
         let plan = (spec.plan)(&mut view, &request, &shard.context()).unwrap();
-        let key = submit::request_key(spec, &request, &shard.principal).unwrap();
+        let key =
+            submit::request_key(spec, &request, &shard.principal, &shard.context().subject_key).unwrap();
         submit::sub_txn(plan, view.into_guards(), key).unwrap()
     };
     let (one, two) = (plan(&shard, "a"), plan(&shard, "b"));

@@ -45,6 +45,7 @@ fn patients_of_the_pds_specification_are_registered() {
         let request = RegisterRequest {
             fhir_json: patient.to_string().into(),
             request_id: "r".to_owned(),
+            session: None,
         };
         let answer: Result<RegisterResponse, _> = Shard::new().call("pds.register", &request);
         let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -38,6 +38,7 @@ fn records_are_stored_as_ever() {
             kind: Some(mutation::Kind::Put(put)),
         }],
         request_id: "r".to_owned(),
+        session: None,
         ..CommitRequest::default()
     };
     let _: CommitResponse = shard.call("records.commit", &request).unwrap();
@@ -53,6 +54,7 @@ fn patients_are_stored_as_ever() {
     let request = RegisterRequest {
         fhir_json: BODY.into(),
         request_id: "r".to_owned(),
+        session: None,
     };
     let _: RegisterResponse = shard.call("pds.register", &request).unwrap();
     let request = UpdateRequest {
@@ -60,6 +62,7 @@ fn patients_are_stored_as_ever() {
         version_id: 1,
         fhir_json: BODY.into(),
         request_id: "u".to_owned(),
+        session: None,
     };
     let _: UpdateResponse = shard.call("pds.update", &request).unwrap();
     assert_eq!(

@@ -88,14 +88,12 @@ impl Shard {
     }
 
     fn complete(&mut self, spec: &OperationSpec, request: &[u8]) -> Result<Completed, SpineError> {
-        let key = submit::request_key(spec, request, &self.principal)?;
-        if let Some(key) = &key
-            && let Some(row) = request::lookup(&self.store, &self.state, key).expect("memory is readable")
-        {
-            if row.body_digest != key.body_digest {
-                return Err(submit::request_id_reused());
+        let key = submit::request_key(spec, request, &self.principal, &self.context().subject_key)?;
+        if let Some(key) = &key {
+            let seen = request::look(&self.store, &self.state, key).expect("memory is readable");
+            if let Some((revision, outcome)) = submit::known(seen)? {
+                return Ok(self.completed(revision, outcome, true));
             }
-            return Ok(self.completed(row.revision, row.outcome, true));
         }
         let mut view = View::new(&self.store);
         let plan = (spec.plan)(&mut view, request, &self.context())?;
@@ -108,6 +106,7 @@ impl Shard {
             SubOutcome::Committed { revision } => Ok(self.completed(revision, outcome, false)),
             SubOutcome::Replayed { revision, outcome } => Ok(self.completed(revision, outcome, true)),
             SubOutcome::RequestIdReused => Err(submit::request_id_reused()),
+            SubOutcome::SessionExpired => Err(submit::session_expired()),
             SubOutcome::TooLarge { limit } => Err(submit::broken_limit(limit)),
             SubOutcome::GuardFailed { .. } | SubOutcome::ForeignSlot { .. } => Err(SpineError::new(
                 ErrorKind::Internal,

@@ -12,6 +12,7 @@ fn register(body: Vec<u8>) -> Result<RegisterResponse, SpineError> {
     let request = RegisterRequest {
         fhir_json: body.into(),
         request_id: "r".to_owned(),
+        session: None,
     };
     Shard::new().call("pds.register", &request)
 }

@@ -31,6 +31,7 @@ fn commit(guards: Vec<Guard>, mutations: Vec<Mutation>) -> Result<CommitResponse
             guards,
             mutations,
             request_id,
+            session: None,
         },
     )
 }
@@ -144,6 +145,7 @@ fn the_largest_patient_can_be_updated_by_the_largest_patient() {
     let register = RegisterRequest {
         fhir_json: fhir_json.clone(),
         request_id: "a".to_owned(),
+        session: None,
     };
     let registered: RegisterResponse = shard.call("pds.register", &register).unwrap();
     assert!(registered.patient.unwrap().fhir_json.len() > PATIENT_BYTES_MAX - 64);
@@ -152,6 +154,7 @@ fn the_largest_patient_can_be_updated_by_the_largest_patient() {
         version_id: 1,
         fhir_json,
         request_id: "b".to_owned(),
+        session: None,
     };
     let updated: UpdateResponse = shard.call("pds.update", &update).unwrap();
     assert_eq!(updated.patient.unwrap().version_id, 2);

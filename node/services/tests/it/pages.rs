@@ -32,6 +32,7 @@ fn put(shard: &mut Shard, request_id: &str, records: &BTreeMap<Vec<u8>, Vec<u8>>
         routing_key: "ward-7".to_owned(),
         mutations: mutations.collect(),
         request_id: request_id.to_owned(),
+        session: None,
         ..CommitRequest::default()
     };
     let _: CommitResponse = shard.call("records.commit", &request).unwrap();
@@ -111,6 +112,7 @@ fn pages_of_history_fit_a_message() {
     let request = RegisterRequest {
         fhir_json: body.clone(),
         request_id: "r".to_owned(),
+        session: None,
     };
     let _: RegisterResponse = shard.call("pds.register", &request).unwrap();
     for version_id in 1..12 {
@@ -120,6 +122,7 @@ fn pages_of_history_fit_a_message() {
             version_id,
             fhir_json: body.clone(),
             request_id,
+            session: None,
         };
         let _: UpdateResponse = shard.call("pds.update", &request).unwrap();
     }

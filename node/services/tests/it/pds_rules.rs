@@ -30,6 +30,7 @@ fn register_bytes(body: Vec<u8>) -> Result<RegisterResponse, SpineError> {
     let request = RegisterRequest {
         fhir_json: body.into(),
         request_id: "r".to_owned(),
+        session: None,
     };
     Shard::new().call("pds.register", &request)
 }
@@ -267,6 +268,7 @@ fn register(shard: &mut Shard, request_id: &str) -> Result<RegisterResponse, Spi
         &RegisterRequest {
             fhir_json,
             request_id: request_id.to_owned(),
+            session: None,
         },
     )
 }
@@ -277,6 +279,7 @@ fn update(shard: &mut Shard, version_id: u32, body: &Value) -> Result<UpdateResp
         version_id,
         fhir_json: body.to_string().into(),
         request_id: format!("update-{version_id}"),
+        session: None,
     };
     shard.call("pds.update", &request)
 }

@@ -43,6 +43,7 @@ fn run(shard: &mut Shard, case: &mut TestCase) -> Result<String, SpineError> {
             let request = RegisterRequest {
                 fhir_json: body.into(),
                 request_id: argument(case, "request"),
+                session: None,
             };
             let done: RegisterResponse = shard.call("pds.register", &request)?;
             Ok(changed("registered", done.patient, done.replayed))
@@ -53,6 +54,7 @@ fn run(shard: &mut Shard, case: &mut TestCase) -> Result<String, SpineError> {
                 version_id: argument(case, "version").parse().unwrap_or(0),
                 fhir_json: body.into(),
                 request_id: argument(case, "request"),
+                session: None,
             };
             let done: UpdateResponse = shard.call("pds.update", &request)?;
             Ok(changed("updated", done.patient, done.replayed))

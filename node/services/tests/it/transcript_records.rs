@@ -95,6 +95,7 @@ fn commit(case: &mut TestCase) -> CommitRequest {
     let mut request = CommitRequest {
         routing_key: argument(case, "key"),
         request_id: argument(case, "request"),
+        session: None,
         ..CommitRequest::default()
     };
     for line in case.input.lines() {

@@ -1,8 +1,9 @@
 //! Request-id rows over hours of log time: remembered long enough, removed soon enough.
 
 use spine_proto::storage::v1 as pb;
+use spine_statemachine::SubOutcome;
 use spine_statemachine::limits::{REQUEST_BUCKET_MS, REQUEST_WINDOW_MS};
-use spine_statemachine::{SubOutcome, request};
+use spine_statemachine::request::{self, Seen};
 
 use crate::shard::{Shard, hash16};
 
@@ -11,6 +12,7 @@ fn call(number: u64) -> pb::SubTxn {
         id: hash16(&number.to_string()),
         body_digest: hash16("body"),
         slot: 0,
+        session: None,
     };
     pb::SubTxn {
         request: Some(request),
@@ -31,9 +33,8 @@ fn ids_are_remembered_for_the_window_and_rows_do_not_pile_up() {
         let known = |old: Option<u64>| {
             let key = old.map(|old| call(old).request.unwrap());
             key.map(|key| {
-                request::lookup(&shard.store, &shard.state, &key)
-                    .unwrap()
-                    .is_some()
+                let seen = request::look(&shard.store, &shard.state, &key).unwrap();
+                seen != Seen::New
             })
         };
         assert_ne!(

@@ -81,8 +81,14 @@ fn a_mutation() -> impl Strategy<Value = Shown<pb::Mutation>> {
 
 fn request() -> impl Strategy<Value = Shown<pb::RequestKey>> {
     let slot = prop_oneof![20 => 16_000_u32..16_002, 1 => Just(0), 1 => Just(16_384)];
-    (0_u32..12, 0_u32..8, slot).prop_map(|(id, body, slot)| {
+    let session = proptest::option::of((0_i64..3, 1_u64..12, 0_u64..12));
+    (0_u32..12, 0_u32..8, slot, session).prop_map(|(id, body, slot, session)| {
         Shown(pb::RequestKey {
+            session: session.map(|(opened, sequence, floor)| pb::SessionSequence {
+                opened_ms: opened * 1_000,
+                sequence,
+                floor: floor.min(sequence),
+            }),
             id: hash16(&format!("id {id}")),
             // Mostly the same body for an id.
             body_digest: hash16(&format!("body {}", body / 6)),

@@ -23,6 +23,7 @@ fn request() -> Option<pb::RequestKey> {
         id: hash16("id"),
         body_digest: hash16("body"),
         slot: 0,
+        session: None,
     })
 }
 

@@ -12,4 +12,5 @@ mod limits;
 mod properties;
 mod script;
 mod scripts;
+mod sessions;
 mod shard;

@@ -114,11 +114,13 @@ pub(crate) fn subs(input: &str) -> Vec<pb::SubTxn> {
 fn sub(words: &[&str]) -> pb::SubTxn {
     let mut sub = pb::SubTxn::default();
     let mut slot = Slot::new(0).unwrap();
-    let (mut id, mut body) = (None, "");
+    let (mut id, mut body, mut session) = (None, "", None);
     for word in words {
         match word.split_once('=').unwrap() {
             ("request", text) => id = Some(text),
             ("body", text) => body = text,
+            ("session", text) => id = Some(text),
+            ("call", text) => session = Some(sequence(text)),
             ("slot", text) => slot = Slot::new(text.parse().unwrap()).unwrap(),
             ("outcome", text) => sub.outcome = Bytes::copy_from_slice(text.as_bytes()),
             (other, _) => panic!("unknown part {other} of sub"),
@@ -128,8 +130,19 @@ fn sub(words: &[&str]) -> pb::SubTxn {
         id: hash16(id),
         body_digest: hash16(body),
         slot: u32::from(slot.get()),
+        session,
     });
     sub
+}
+
+/// `opened:sequence:floor`, for example `90s:3:1`.
+fn sequence(text: &str) -> pb::SessionSequence {
+    let parts: Vec<&str> = text.split(':').collect();
+    pb::SessionSequence {
+        opened_ms: millis(parts[0]),
+        sequence: parts[1].parse().unwrap(),
+        floor: parts[2].parse().unwrap(),
+    }
 }
 
 fn add(sub: &mut pb::SubTxn, words: &[&str]) {
@@ -168,6 +181,7 @@ pub(crate) fn show_outcomes(outcomes: &[SubOutcome]) -> String {
                 )
             }
             SubOutcome::GuardFailed { guard } => format!("guard {guard} failed"),
+            SubOutcome::SessionExpired => "session expired".to_string(),
             SubOutcome::RequestIdReused => "request id reused".to_string(),
             SubOutcome::ForeignSlot { slot } => format!("foreign slot {slot}"),
             SubOutcome::TooLarge { limit } => format!("breaks {limit}"),

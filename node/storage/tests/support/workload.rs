@@ -173,6 +173,11 @@ fn sub(seed: u64, noise: &dyn Fn(u64) -> u64) -> v1::SubTxn {
         body_digest: id.clone(),
         slot: 3,
         id,
+        session: noise(7).is_multiple_of(3).then(|| v1::SessionSequence {
+            opened_ms: 1,
+            sequence: noise(8) % 20 + 1,
+            floor: noise(9) % 3,
+        }),
     };
     v1::SubTxn {
         request: noise(5).is_multiple_of(2).then_some(request),
