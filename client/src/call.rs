@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spine_mutants::mutant;
@@ -123,6 +124,7 @@ impl Core {
         if !self.hedge.spend() {
             return (node, first.await.ok());
         }
+        let sent = AtomicBool::new(false);
         let second = async {
             let candidates = self.candidates(run.call.slot, None, &run.tried);
             let connected = self.pool.connect(&candidates, self.options.connect_hedge).await;
@@ -131,27 +133,33 @@ impl Core {
                 return std::future::pending().await;
             };
             let left = until.saturating_duration_since(Instant::now());
+            sent.store(true, Ordering::Relaxed);
             let outcome = timeout_at(until, rpc(link, self.request(request.clone(), left))).await;
             (other, outcome.ok())
         };
-        let (other, outcome) = tokio::select! {
+        let (other, second) = tokio::select! {
             biased;
-            outcome = &mut first => return (node, outcome.ok()),
+            outcome = &mut first => {
+                // The second may be under way.
+                run.unanswered += u32::from(sent.load(Ordering::Relaxed));
+                return (node, outcome.ok());
+            }
             second = second => second,
         };
         run.attempts += 1;
         run.tried.insert(other.address().clone());
-        if !matches!(outcome, Some(Ok(_)))
+        if !matches!(second, Some(Ok(_)))
             && let Ok(outcome) = first.await
         {
             // Neither could help at once, and the first has spoken after all.
+            run.unanswered += u32::from(is_unclear(second.as_ref()));
             return (node, Some(outcome));
         }
         // What became of the first is unknown; it counts as any try without an answer.
         node.suspect();
         self.routes.forget(run.call.slot, node.address());
         run.unanswered += 1;
-        (other, outcome)
+        (other, second)
     }
 
     /// One try at one node, with one more only where the first could not be sent: for calls that
@@ -291,10 +299,8 @@ impl Core {
         let slot = run.call.slot;
         let mut pause = None;
         match verdict {
-            // Not executed now; but of an earlier try without an answer nobody can tell any more.
-            Verdict::Final(error) if error.kind == ErrorKind::SessionExpired && run.unanswered > 0 => {
-                return Err(run.out_of_time());
-            }
+            // This try was refused; one without an answer may still be under way and find another state.
+            Verdict::Final(error) if run.leaves_doubt(&error) => return Err(run.doubt()),
             Verdict::Final(error) => return Err(run.counted(error)),
             Verdict::NotSent => {
                 node.suspect();
@@ -343,6 +349,15 @@ impl Core {
             self.routes.learn_leader(shard, &leader);
         }
         answer.into_inner()
+    }
+}
+
+/// Whether a try may have been executed although it gave no answer.
+fn is_unclear<A>(outcome: Option<&Result<Response<A>, Status>>) -> bool {
+    match outcome {
+        None => true,
+        Some(Ok(_)) => false,
+        Some(Err(status)) => matches!(judge(status), Verdict::Unanswered(_)),
     }
 }
 
@@ -396,12 +411,30 @@ impl Run {
         error.counted(self.attempts, self.unanswered)
     }
 
+    /// Whether a refusal of the last try says nothing of the tries without an answer: it rests on a state that may
+    /// change before they are executed, or on a session that was there for them.
+    fn leaves_doubt(&self, refusal: &Error) -> bool {
+        let rests_on_state = refusal.is_conflict() || refusal.is_not_found();
+        self.call.effect == Effect::Write
+            && self.unanswered > 0
+            && (rests_on_state || refusal.kind == ErrorKind::SessionExpired)
+            && !mutant!("refusal-ends-doubt")
+    }
+
+    /// It may have happened.
+    fn doubt(&self) -> Error {
+        let message = "it is unknown whether the change took effect: a try had no answer";
+        self.counted(Error::local(
+            ErrorKind::OutcomeUnknown,
+            "OUTCOME_UNKNOWN",
+            message,
+        ))
+    }
+
     /// The error of a call whose deadline has come.
     fn out_of_time(&self) -> Error {
         if self.call.effect == Effect::Write && self.unanswered > 0 && !mutant!("doubt-forgotten") {
-            let message = "the deadline ended while it was unknown whether the change had taken effect";
-            let error = Error::local(ErrorKind::OutcomeUnknown, "OUTCOME_UNKNOWN", message);
-            return self.counted(error);
+            return self.doubt();
         }
         let none = || {
             Error::local(

@@ -405,6 +405,42 @@ async fn a_doubt_stays_even_when_later_tries_are_refused() {
     assert!(client.records().commit(commit).await.unwrap().replayed);
 }
 
+/// The try without an answer may still find what the refused one did not.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_a_try_without_an_answer_leaves_a_doubt() {
+    let conflict = || Reply::Refuse(Code::Aborted, Advice::ReadAgain, "GUARD_FAILED");
+    for first in [Reply::Hang, Reply::Drop] {
+        let fake = Fake::new(&NODES);
+        let order = order(&fake).await;
+        fake.script(&order[0], [first]);
+        for name in NODES {
+            fake.always(name, conflict());
+        }
+        let client = fake.builder().connect().unwrap();
+        let error = client.records().put(&key(), "v").await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::OutcomeUnknown, "{error:?}");
+        let error = client.records().put(&key(), "v").await.unwrap_err();
+        assert!(error.is_conflict(), "without a lost answer it is what it says");
+    }
+}
+
+/// A request that is wrong is wrong for every node.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_request_leaves_no_doubt() {
+    let fake = Fake::new(&NODES);
+    let order = order(&fake).await;
+    fake.script(&order[0], [Reply::Hang]);
+    for name in NODES {
+        fake.always(
+            name,
+            Reply::Refuse(Code::InvalidArgument, Advice::FixRequest, "MALFORMED_KEY"),
+        );
+    }
+    let client = fake.builder().connect().unwrap();
+    let error = client.records().put(&key(), "v").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn pauses_are_bounded_and_their_number_too() {
     let fake = Fake::new(&["a:1"]);

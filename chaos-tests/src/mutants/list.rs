@@ -298,6 +298,11 @@ pub const MUTANTS: &[Mutant] = &[
         client("an_answer_lost_after_the_commit_is_asked_for_again_and_counted_once"),
     ),
     mutant(
+        "refusal-ends-doubt",
+        "the client calls a change failed that a lost try may still make",
+        client("a_refusal_after_a_try_without_an_answer_leaves_a_doubt"),
+    ),
+    mutant(
         "doubt-forgotten",
         "the client calls a change failed that may have happened",
         client("a_doubt_stays_even_when_later_tries_are_refused"),

@@ -125,6 +125,14 @@ impl ErrorKind {
         }
     }
 
+    /// Whether the same call may fare otherwise at another moment: what was found then decided.
+    pub const fn rests_on_state(self) -> bool {
+        matches!(
+            self,
+            Self::NotFound | Self::AlreadyExists | Self::Conflict | Self::SessionExpired
+        )
+    }
+
     /// The gRPC status code (google.rpc.Code) every failure of this kind is answered with.
     pub const fn grpc_code(self) -> i32 {
         match self {

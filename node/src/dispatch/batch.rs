@@ -86,7 +86,7 @@ impl Dispatcher {
         principal: &Principal,
         deadline: Instant,
     ) -> Result<Vec<Outcome>, SpineError> {
-        let mut attempts = Attempts::new(self, shard, true, deadline);
+        let mut attempts = Attempts::new(self, shard, true, true, deadline);
         loop {
             let request = forward::request(
                 operation,

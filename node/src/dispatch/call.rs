@@ -115,7 +115,7 @@ impl Dispatcher {
             routing_key,
             principal: principal.clone(),
         };
-        let mut attempts = Attempts::new(self, shard, repeatable, deadline);
+        let mut attempts = Attempts::new(self, shard, spec.writes, repeatable, deadline);
         loop {
             let result = match attempts.target() {
                 None => self.here(shard, &call, deadline).await,
@@ -200,6 +200,7 @@ impl Dispatcher {
 pub(super) struct Attempts<'a> {
     dispatcher: &'a Dispatcher,
     shard: u32,
+    writes: bool,
     /// The call may be sent again although an earlier try may have taken effect.
     repeatable: bool,
     deadline: Instant,
@@ -212,12 +213,19 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(dispatcher: &'a Dispatcher, shard: u32, repeatable: bool, deadline: Instant) -> Self {
+    pub(super) fn new(
+        dispatcher: &'a Dispatcher,
+        shard: u32,
+        writes: bool,
+        repeatable: bool,
+        deadline: Instant,
+    ) -> Self {
         let hint = dispatcher.believed_leader(shard);
         let current = dispatcher.node_id;
         Self {
             dispatcher,
             shard,
+            writes,
             repeatable,
             deadline,
             hint,
@@ -243,6 +251,10 @@ impl<'a> Attempts<'a> {
     /// The final error, or the deadline is too near.
     pub(super) async fn after(&mut self, error: ExecuteError) -> Result<(), SpineError> {
         match error {
+            // The try without an answer may still find another state.
+            ExecuteError::Final(error) if self.unknown && self.writes && error.kind.rests_on_state() => {
+                return Err(outcome_unknown());
+            }
             ExecuteError::Final(error) => return Err(error),
             ExecuteError::Unknown if !self.repeatable => return Err(outcome_unknown()),
             ExecuteError::Unknown => self.unknown = true,
