@@ -7,7 +7,7 @@ use spine_storage::disk::SimDisk;
 use turmoil::Sim;
 
 use super::net::Wires;
-use super::plan::{Fault, Node, Step};
+use crate::scenario::{Fault, Node, Step};
 
 /// Latency of messages while nothing is slow.
 pub(super) const LATENCY_MIN: Duration = Duration::from_millis(1);
@@ -59,73 +59,66 @@ impl Faults {
         self.down[node] == 0
     }
 
+    /// Begins a fault; what the operator must do for it.
     pub(super) fn begin(&mut self, sim: &mut Sim<'_>, step: &Step) -> Vec<Order> {
-        match &step.fault {
-            Fault::Kill(nodes) => self.take_down(sim, nodes, false),
-            Fault::PowerCut(nodes) => self.take_down(sim, nodes, true),
-            Fault::PurgeWhileDown { down } => {
-                self.take_down(sim, &[*down], false);
-                let others = (0..self.nodes.len()).filter(|node| node != down);
-                return others.map(Order::Compact).collect();
+        self.change(sim, &step.fault, true);
+        match step.fault {
+            Fault::PurgeWhileDown(down) => {
+                let others = (0..self.nodes.len()).filter(|node| *node != down);
+                others.map(Order::Compact).collect()
             }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn end(&mut self, sim: &mut Sim<'_>, step: &Step) {
+        self.change(sim, &step.fault, false);
+    }
+
+    /// One fault more, or one less.
+    fn change(&mut self, sim: &mut Sim<'_>, fault: &Fault, more: bool) {
+        match fault {
+            Fault::Kill(nodes) => self.down(sim, nodes, false, more),
+            Fault::PowerCut(nodes) => self.down(sim, nodes, true, more),
+            Fault::PurgeWhileDown(down) => self.down(sim, &[*down], false, more),
             Fault::Isolate(side) => self.each_crossing(side, |faults, a, b| {
-                faults.count_cut(sim, a, b, true);
-                faults.count_cut(sim, b, a, true);
+                faults.count_cut(sim, a, b, more);
+                faults.count_cut(sim, b, a, more);
             }),
             Fault::OneWay(from, to) => {
                 let (from, to) = (self.nodes[*from].clone(), self.nodes[*to].clone());
-                self.count_cut(sim, &from, &to, true);
+                self.count_cut(sim, &from, &to, more);
             }
-            Fault::Hold(side) => self.each_crossing(side, |faults, a, b| faults.count_hold(sim, a, b, true)),
-            Fault::Reset(one, other) => {
+            Fault::Bridge(node) => {
+                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, more));
+            }
+            Fault::Hold(side) => self.each_crossing(side, |faults, a, b| faults.count_hold(sim, a, b, more)),
+            Fault::Reset(one, other) if more => {
                 let (one, other) = (sim.lookup(&*self.nodes[*one]), sim.lookup(&*self.nodes[*other]));
                 self.wires.reset(one, other);
             }
             Fault::HideFromClients(node) => self.each_client(*node, |faults, a, b| {
-                faults.count_cut(sim, a, b, true);
-                faults.count_cut(sim, b, a, true);
+                faults.count_cut(sim, a, b, more);
+                faults.count_cut(sim, b, a, more);
             }),
-            Fault::Slow(latency) => sim.set_max_message_latency(*latency),
-            Fault::Forge(node) => self.forge(sim, *node, true),
-            Fault::Bridge(node) => {
-                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, true));
-            }
-            Fault::DiskStall(node) => self.stall(*node, true),
             Fault::LostReplies(node) => {
-                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, true));
+                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, more));
             }
+            Fault::Slow(latency) => {
+                sim.set_max_message_latency(if more { *latency } else { LATENCY_MAX });
+            }
+            Fault::Forge(node) => self.forge(sim, *node, more),
+            Fault::DiskStall(node) => self.stall(*node, more),
+            // What is left is over at once, or is kept out by `supports`.
+            _ => {}
         }
-        Vec::new()
     }
 
-    pub(super) fn end(&mut self, sim: &mut Sim<'_>, step: &Step) {
-        match &step.fault {
-            Fault::Kill(nodes) => self.bring_up(sim, nodes, false),
-            Fault::PowerCut(nodes) => self.bring_up(sim, nodes, true),
-            Fault::PurgeWhileDown { down } => self.bring_up(sim, &[*down], false),
-            Fault::Isolate(side) => self.each_crossing(side, |faults, a, b| {
-                faults.count_cut(sim, a, b, false);
-                faults.count_cut(sim, b, a, false);
-            }),
-            Fault::OneWay(from, to) => {
-                let (from, to) = (self.nodes[*from].clone(), self.nodes[*to].clone());
-                self.count_cut(sim, &from, &to, false);
-            }
-            Fault::Hold(side) => self.each_crossing(side, |faults, a, b| faults.count_hold(sim, a, b, false)),
-            Fault::Reset(..) => {}
-            Fault::HideFromClients(node) => self.each_client(*node, |faults, a, b| {
-                faults.count_cut(sim, a, b, false);
-                faults.count_cut(sim, b, a, false);
-            }),
-            Fault::Slow(_) => sim.set_max_message_latency(LATENCY_MAX),
-            Fault::Forge(node) => self.forge(sim, *node, false),
-            Fault::Bridge(node) => {
-                self.each_far_side(*node, |faults, a, b| faults.count_cut(sim, a, b, false));
-            }
-            Fault::DiskStall(node) => self.stall(*node, false),
-            Fault::LostReplies(node) => {
-                self.each_client(*node, |faults, a, b| faults.count_cut(sim, a, b, false));
-            }
+    fn down(&mut self, sim: &mut Sim<'_>, nodes: &[Node], power: bool, more: bool) {
+        if more {
+            self.take_down(sim, nodes, power);
+        } else {
+            self.bring_up(sim, nodes, power);
         }
     }
 

@@ -14,8 +14,8 @@ use super::faults::Faults;
 use super::net::Wires;
 use super::operator::{Addresses, Desk};
 use super::options::SimOptions;
-use super::plan::Plan;
-use super::report::{SimReport, finish};
+use super::report::{Plan, SimReport, finish};
+use super::supports::supports;
 use super::thread::alone;
 use super::trace::Trace;
 use super::world::{World, network};
@@ -44,14 +44,14 @@ pub fn run(options: &SimOptions) -> SimReport {
 
 fn run_here(options: &SimOptions) -> SimReport {
     let trace = Trace::new(options.keep_trace);
-    let plan = Plan::of(options.seed, options.nodes, options.fault_time, options.focus);
+    let plan = Plan::of(&options.scenario(), supports);
     plan.note(&trace);
     let mut stage = Stage::new(options, trace.clone());
     let ended = stage.play(|stage| {
         let desk = stage.desk.clone();
-        stage
-            .world
-            .go_wrong(&plan, |order| desk.borrow_mut().orders.push_back(order))
+        stage.world.go_wrong(&plan.scenario.steps, |order| {
+            desk.borrow_mut().orders.push_back(order)
+        })
     });
     finish(&plan, ended, &stage.world, &stage.recorder, &trace)
 }

@@ -10,12 +10,13 @@ use spine_storage::disk::SimDisk;
 use super::SimOptions;
 use super::cluster::Nodes;
 use super::faults::Order;
-use super::plan::{Fault, Plan, Step};
-use super::report::{SimReport, finish};
+use super::report::{Plan, SimReport, finish};
 use super::run::Stage;
+use super::supports::supports;
 use super::thread::alone;
 use super::trace::Trace;
 use crate::history::Outcome;
+use crate::scenario::{Fault, Step};
 
 /// What goes wrong, and what is expected meanwhile.
 pub type Script = fn(&mut Scene<'_>) -> Result<(), String>;
@@ -25,11 +26,11 @@ pub type Script = fn(&mut Scene<'_>) -> Result<(), String>;
 pub fn run(options: &SimOptions, script: Script) -> SimReport {
     alone(options, move |options| {
         let trace = Trace::new(options.keep_trace);
-        let plan = Plan {
-            seed: options.seed,
-            nodes: options.nodes,
-            steps: Vec::new(),
+        let options = &SimOptions {
+            script: Some(Vec::new()),
+            ..options.clone()
         };
+        let plan = Plan::of(&options.scenario(), supports);
         let mut stage = Stage::new(options, trace.clone());
         let nodes = options.nodes;
         let ended = stage.play(|stage| script(&mut Scene { stage, nodes }));

@@ -14,8 +14,8 @@ use spine_storage::disk::SimDisk;
 
 use super::faults::Faults;
 use super::net::{SimNet, Wires};
-use super::plan::Plan;
-use super::report::finish;
+use super::report::{Plan, finish};
+use super::supports::supports_group;
 use super::thread::alone;
 use super::trace::Trace;
 use super::world::{World, network};
@@ -27,7 +27,8 @@ use crate::history::Recorder;
 use crate::oracle::Oracle;
 use node::{GroupNode, Slot};
 
-const NODES: usize = 3;
+/// Nodes of every run.
+pub const NODES: usize = 3;
 const PEER_PORT: u16 = 7501;
 /// The group must answer within this, at first and after the faults.
 const SERVE_TIME: Duration = Duration::from_secs(20);
@@ -43,7 +44,11 @@ pub fn run(options: &SimOptions) -> SimReport {
 
 fn run_here(options: &SimOptions) -> SimReport {
     let trace = Trace::new(options.keep_trace);
-    let plan = Plan::of(options.seed, NODES, options.fault_time, options.focus);
+    let options = SimOptions {
+        nodes: NODES,
+        ..options.clone()
+    };
+    let plan = Plan::of(&options.scenario(), supports_group);
     plan.note(&trace);
     let mut stage = Stage::new(options.seed, trace.clone());
     let ended = stage.play(&plan);
@@ -113,7 +118,7 @@ impl Stage {
     fn play(&mut self, plan: &Plan) -> Result<Report, String> {
         self.serves("calls are answered at first")?;
         // Nobody here carries out an operator's orders; each node purges by itself now and then.
-        self.world.go_wrong(plan, drop)?;
+        self.world.go_wrong(&plan.scenario.steps, drop)?;
         self.serves("calls are answered after the faults")?;
         self.stop.store(true, Ordering::Relaxed);
         let slots = self.slots.clone();
