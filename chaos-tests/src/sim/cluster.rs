@@ -18,6 +18,7 @@ use spine_storage::disk::SimDisk;
 use spine_storage::engine::MemoryFactory;
 use turmoil::Sim;
 
+use super::faults::Fallen;
 use super::invariants::ReplicaView;
 use super::net::{SimNet, Wires};
 
@@ -59,6 +60,7 @@ struct Slot {
 pub(super) struct Nodes {
     slots: Vec<Rc<RefCell<Slot>>>,
     disks: Vec<SimDisk>,
+    fallen: Fallen,
 }
 
 impl Nodes {
@@ -73,7 +75,9 @@ impl Nodes {
         let mut nodes = Self {
             slots: Vec::new(),
             disks: Vec::new(),
+            fallen: Fallen::default(),
         };
+        let fallen = nodes.fallen.clone();
         for (number, name) in names.iter().enumerate() {
             let seed = settings.seed.wrapping_mul(31).wrapping_add(number as u64);
             let disk = SimDisk::new(seed);
@@ -86,10 +90,17 @@ impl Nodes {
                 own: sim.lookup(&**name),
             };
             let clock_ms = clock_ms.clone();
+            let fallen = fallen.clone();
             sim.host(&**name, move || {
                 let starts = slot.borrow().starts;
                 let parts = parts(&disk, &net, &clock_ms, seed.wrapping_add(u64::from(starts) << 32));
-                host(config.clone(), parts, slot.clone())
+                let (config, slot, fallen) = (config.clone(), slot.clone(), fallen.clone());
+                async move {
+                    let reason = host(config, parts, slot).await;
+                    fallen.borrow_mut().push((number, reason));
+                    // Whoever runs the machines ends this one, sockets and all, or the run.
+                    std::future::pending().await
+                }
             });
         }
         nodes
@@ -108,6 +119,16 @@ impl Nodes {
     /// The disks of all nodes.
     pub(super) fn disks(&self) -> Vec<SimDisk> {
         self.disks.clone()
+    }
+
+    /// Where nodes that end by themselves say so.
+    pub(super) fn fallen(&self) -> Fallen {
+        self.fallen.clone()
+    }
+
+    /// How often a node has started.
+    pub(super) fn starts(&self, node: usize) -> u32 {
+        self.slots[node].borrow().starts
     }
 
     /// All replicas of all nodes that are up.
@@ -148,14 +169,18 @@ fn view(node: usize, start: u32, group: &RaftGroup) -> Option<ReplicaView> {
     })
 }
 
-async fn host(config: Config, parts: Parts, slot: Rc<RefCell<Slot>>) -> turmoil::Result {
-    let node = Node::start(config, parts, None).await?;
+/// Runs a node; why it ended.
+async fn host(config: Config, parts: Parts, slot: Rc<RefCell<Slot>>) -> String {
+    let node = match Node::start(config, parts, None).await {
+        Ok(node) => node,
+        Err(error) => return format!("the node cannot start: {error}"),
+    };
     {
         let mut slot = slot.borrow_mut();
         slot.inner = Arc::downgrade(node.inner());
         slot.starts += 1;
     }
-    Err(format!("the node cannot go on: {}", node.fatal().await).into())
+    format!("the node cannot go on: {}", node.fatal().await)
 }
 
 fn parts(disk: &SimDisk, net: &SimNet, clock_ms: &Arc<AtomicU64>, seed: u64) -> Parts {

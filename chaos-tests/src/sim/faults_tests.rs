@@ -71,8 +71,15 @@ fn answers_under(steps: &[(u64, u64, Fault)]) -> Vec<Vec<u64>> {
         });
     }
     let clients = names.iter().map(|name| format!("asks-{name}")).collect();
-    let disks = (0..3).map(SimDisk::new).collect();
-    let mut faults = Faults::new(wires, disks, names, clients);
+    let mut faults = Faults::new(Targets {
+        wires,
+        disks: (0..3).map(SimDisk::new).collect(),
+        nodes: names,
+        clients,
+        fallen: Rc::default(),
+        storm: Rc::default(),
+        random: crate::workload::seeded(1, "faults"),
+    });
     for now in 0..1_000 {
         for (begin, end, fault) in steps {
             let step = Step {

@@ -3,9 +3,11 @@
 
 mod clients;
 mod cluster;
+mod damage;
 mod faults;
 pub mod group;
 pub mod invariants;
+mod late;
 pub mod net;
 mod operator;
 mod options;

@@ -89,14 +89,25 @@ impl Scene<'_> {
         failed.count()
     }
 
+    /// Begins a fault, which goes on until [`Self::end`] of the same.
+    pub fn begin(&mut self, fault: Fault) {
+        let orders = self.stage.world.begin(&lasting(fault));
+        self.stage.desk.borrow_mut().orders.extend(orders);
+    }
+
+    /// Ends a fault.
+    pub fn end(&mut self, fault: Fault) {
+        self.stage.world.end(&lasting(fault));
+    }
+
     /// Kills a node's process.
     pub fn kill(&mut self, node: usize) {
-        self.stage.world.begin(&kill(node));
+        self.begin(Fault::Kill(vec![node]));
     }
 
     /// Starts it again.
     pub fn restart(&mut self, node: usize) {
-        self.stage.world.end(&kill(node));
+        self.end(Fault::Kill(vec![node]));
     }
 
     /// Every node makes a checkpoint of every shard and purges its logs up to there.
@@ -170,6 +181,12 @@ impl Cluster<'_> {
         self.machines.inner(node)
     }
 
+    /// How often a node has started.
+    #[must_use]
+    pub fn starts(&self, node: usize) -> u32 {
+        self.machines.starts(node)
+    }
+
     /// What is wrong with a node's disk, as it sees it.
     #[must_use]
     pub fn trouble(&self, node: usize) -> Option<Trouble> {
@@ -179,12 +196,9 @@ impl Cluster<'_> {
     }
 }
 
-fn kill(node: usize) -> Step {
-    Step {
-        at: Duration::ZERO,
-        lasts: Duration::ZERO,
-        fault: Fault::Kill(vec![node]),
-    }
+/// The script says when it begins and ends.
+fn lasting(fault: Fault) -> Step {
+    Step::of(0, 0, fault)
 }
 
 fn leader_of(machines: &Nodes, nodes: usize, shard: u32) -> Option<usize> {

@@ -17,16 +17,16 @@ pub fn supports(fault: &Fault) -> Result<(), &'static str> {
         | Fault::Reset(..)
         | Fault::Forge(_)
         | Fault::HideFromClients(_)
+        | Fault::Pause(_)
         | Fault::LostReplies(_)
+        | Fault::LateReplies(..)
         | Fault::Slow(_)
         | Fault::DiskStall(_)
-        | Fault::PurgeWhileDown(_) => Ok(()),
-        Fault::Pause(_)
-        | Fault::LateReplies(..)
         | Fault::DiskFull(_)
         | Fault::FsyncFails(_)
         | Fault::CorruptState(_)
-        | Fault::ClientStorm(_) => Err("not simulated yet"),
+        | Fault::ClientStorm(_)
+        | Fault::PurgeWhileDown(_) => Ok(()),
         Fault::HalfClose(..) | Fault::Truncate(..) => {
             Err("simulated streams end whole; a proxy before a real one can end a half")
         }

@@ -139,6 +139,7 @@ impl World {
         self.sim
             .step()
             .map_err(|error| format!("a host ended: {error}"))?;
+        self.faults.take_fallen(&mut self.sim)?;
         let now = self.clock_ms.fetch_add(1, Ordering::Relaxed) + 1;
         if panics::count() > 0 {
             return Err("a task panicked, see above".to_owned());

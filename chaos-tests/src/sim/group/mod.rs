@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use spine_storage::disk::SimDisk;
 
-use super::faults::Faults;
+use super::faults::{Faults, Targets};
 use super::net::{SimNet, Wires};
 use super::report::{Plan, finish};
 use super::supports::supports_group;
@@ -25,6 +25,7 @@ use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
 use crate::history::Recorder;
 use crate::oracle::Oracle;
+use crate::workload::seeded;
 use node::{GroupNode, Slot};
 
 /// Nodes of every run.
@@ -101,7 +102,15 @@ impl Stage {
             sim.host(&**name, move || host.clone().run());
             disks.push(disk);
         }
-        let faults = Faults::new(wires, disks, names, Vec::new());
+        let faults = Faults::new(Targets {
+            wires,
+            disks,
+            nodes: names,
+            clients: Vec::new(),
+            fallen: Rc::default(),
+            storm: Rc::default(),
+            random: seeded(seed, "faults"),
+        });
         let seen = slots.clone();
         let views = Box::new(move |faults: &Faults| {
             let up = seen.iter().enumerate().filter(|(node, _)| faults.is_up(*node));
