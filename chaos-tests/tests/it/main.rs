@@ -1,6 +1,7 @@
 //! Simulated runs that every `cargo test` makes. Thousands more: `cargo simulate --seeds A..B`.
 
 mod disk_trouble;
+mod fault_effects;
 mod group;
 mod regressions;
 mod repair;
