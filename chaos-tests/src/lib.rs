@@ -14,5 +14,6 @@ pub mod processes;
 pub mod prove;
 pub mod proxy;
 pub mod report;
+pub mod scenario;
 pub mod sim;
 pub mod workload;

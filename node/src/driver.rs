@@ -149,7 +149,8 @@ impl Driver {
             None => {}
         }
         self.announce(shard, &status, nodes.alive_for.len()).await;
-        status.leading
+        // The others elect a leader in the place of one that no longer claims to be it.
+        status.leading && !group.has_abdicated()
     }
 
     /// Lets followers of an idle group learn what they did not hear.

@@ -1,12 +1,13 @@
 //! Runs seeds of the simulation. One line for each; exit 0 only if all passed.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use spine_chaos_tests::report::{self, Page};
-use spine_chaos_tests::sim::plan::Focus;
+use spine_chaos_tests::scenario::{Focus, Scenario};
 use spine_chaos_tests::sim::{SimOptions, SimReport, group, run};
 
 /// Whole clusters in one thread: one seed is one run. Exit code 0: all passed; 1: some failed; 2: wrong use.
@@ -16,8 +17,14 @@ struct Arguments {
     #[arg(long, value_name = "A..B", value_parser = range, conflicts_with = "seed")]
     seeds: Option<(u64, u64)>,
     /// One seed.
-    #[arg(long, required_unless_present = "seeds")]
+    #[arg(long, required_unless_present_any = ["seeds", "script"])]
     seed: Option<u64>,
+    /// The scenario in this file; its seed is in it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "seed", "focus", "fault_seconds"])]
+    script: Option<PathBuf>,
+    /// Print the scenario of each seed in the form that --script reads, and run nothing.
+    #[arg(long)]
+    print: bool,
     /// Show everything that happened.
     #[arg(long)]
     trace: bool,
@@ -67,37 +74,38 @@ fn main() -> ExitCode {
 }
 
 fn simulate(arguments: &Arguments) -> io::Result<bool> {
-    let one = arguments.seed.map(|seed| (seed, seed + 1));
-    let (first, last) = arguments.seeds.or(one).unwrap_or((0, 0));
+    let runs = runs(arguments)?;
     let began = Instant::now();
     let out = &mut io::stdout();
-    let mut failed = Vec::new();
-    let mut virtual_ms = 0;
-    for seed in first..last {
-        let report = one_seed(arguments, seed);
+    if arguments.print {
+        for run in &runs {
+            write!(out, "{}", run.scenario())?;
+        }
+        return Ok(true);
+    }
+    let talk = &mut io::stderr();
+    let (mut failed, mut virtual_ms) = (Vec::new(), 0);
+    for options in &runs {
+        let report = match arguments.layer {
+            Layer::Cluster => run(options),
+            Layer::Group => group::run(options),
+        };
         virtual_ms += report.virtual_ms;
-        for line in &report.lines {
-            writeln!(out, "{line}")?;
+        show(out, arguments, &report)?;
+        for skipped in &report.skipped {
+            writeln!(talk, "seed {}: {skipped}", report.seed)?;
         }
-        if arguments.json {
-            serde_json::to_writer(&mut *out, &report)?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "{report}")?;
-        }
-        out.flush()?;
         if !report.passed() {
-            write_report(&report, &replay(arguments, seed));
-            failed.push(seed);
+            write_report(&report, &replay(arguments, report.seed));
+            failed.push(report.seed);
         }
     }
     let took = began.elapsed().as_secs_f64();
     let speed = Duration::from_millis(virtual_ms).as_secs_f64() / took.max(0.001);
-    let talk = &mut io::stderr();
     writeln!(
         talk,
         "{} seeds, {} failed, {took:.1} s, {speed:.1} x real time",
-        last - first,
+        runs.len(),
         failed.len()
     )?;
     for seed in &failed {
@@ -106,7 +114,52 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
     Ok(failed.is_empty())
 }
 
+fn show(out: &mut impl Write, arguments: &Arguments, report: &SimReport) -> io::Result<()> {
+    for line in &report.lines {
+        writeln!(out, "{line}")?;
+    }
+    if arguments.json {
+        serde_json::to_writer(&mut *out, report)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    out.flush()
+}
+
+/// What is to be run.
+fn runs(arguments: &Arguments) -> io::Result<Vec<SimOptions>> {
+    let options = |seed| SimOptions {
+        fault_time: Duration::from_secs(arguments.fault_seconds),
+        focus: arguments.focus,
+        keep_trace: arguments.trace,
+        ..SimOptions::of(seed)
+    };
+    let Some(path) = &arguments.script else {
+        let one = arguments.seed.map(|seed| (seed, seed + 1));
+        let (first, last) = arguments.seeds.or(one).unwrap_or((0, 0));
+        return Ok((first..last).map(options).collect());
+    };
+    let told = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+    let scenario: Scenario = text.parse().map_err(|error| told(&error))?;
+    if matches!(arguments.layer, Layer::Group) && scenario.nodes != group::NODES {
+        return Err(told(&"one group has three nodes"));
+    }
+    Ok(vec![SimOptions {
+        keep_trace: arguments.trace,
+        ..SimOptions::of_scenario(&scenario)
+    }])
+}
+
 fn replay(arguments: &Arguments, seed: u64) -> String {
+    if let Some(path) = &arguments.script {
+        let layer = name(arguments.layer.to_possible_value());
+        return format!(
+            "cargo simulate --script {} --layer {layer} --trace",
+            path.display()
+        );
+    }
     format!("cargo simulate{} --seed {seed} --trace", choices(arguments))
 }
 
@@ -125,28 +178,16 @@ fn write_report(report: &SimReport, command: &str) {
     };
 }
 
-fn one_seed(arguments: &Arguments, seed: u64) -> SimReport {
-    let options = SimOptions {
-        fault_time: Duration::from_secs(arguments.fault_seconds),
-        focus: arguments.focus,
-        keep_trace: arguments.trace,
-        ..SimOptions::of(seed)
-    };
-    match arguments.layer {
-        Layer::Cluster => run(&options),
-        Layer::Group => group::run(&options),
-    }
-}
-
 /// The flags that a replay needs.
 fn choices(arguments: &Arguments) -> String {
-    let name = |value: Option<clap::builder::PossibleValue>| {
-        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
-    };
     format!(
         " --layer {} --focus {} --fault-seconds {}",
         name(arguments.layer.to_possible_value()),
         name(arguments.focus.to_possible_value()),
         arguments.fault_seconds
     )
+}
+
+fn name(value: Option<clap::builder::PossibleValue>) -> String {
+    value.map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

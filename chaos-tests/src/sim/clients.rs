@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use turmoil::Sim;
@@ -20,6 +20,8 @@ const CALL_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest pause between two calls of a client.
 const THINK: Duration = Duration::from_millis(30);
 const VALUE_LEN: usize = 64;
+/// Storms have registers of their own: ten clients at one register at once are as many as a search can follow.
+const STORM_REGISTERS: Registers = Registers { count: 24, run: 1 };
 
 /// What all hosts that call share.
 pub(super) struct Callers<'a> {
@@ -73,6 +75,55 @@ impl Callers<'_> {
             Client::new(run_seed, recorder, caller, Mix::default(), registers)
                 .run(pace)
                 .await;
+            done.set(done.get() + 1);
+            Ok(())
+        });
+        name
+    }
+    /// Adds the host of those clients that come at once and go again: as many as are wanted at each moment.
+    pub(super) fn storm(&self, sim: &mut Sim<'_>, wanted: &Rc<Cell<u32>>) -> String {
+        let name = "storm".to_owned();
+        let own = sim.lookup(&*name);
+        let mut random = seeded(self.options.seed, &name);
+        let (addresses, wires, recorder) =
+            (self.addresses.clone(), self.wires.clone(), self.recorder.clone());
+        let (run_seed, stop) = (self.options.seed, self.stop.clone());
+        let (wanted, done) = (wanted.clone(), self.done.clone());
+        sim.client(&*name, async move {
+            let (mut here, mut leaving) = (Vec::new(), Vec::new());
+            loop {
+                let over = stop.load(Ordering::Relaxed);
+                let count = if over { 0 } else { wanted.get() as usize };
+                while here.len() < count {
+                    let pace = Pace {
+                        think: THINK,
+                        stop: Arc::default(),
+                        value_len: VALUE_LEN,
+                    };
+                    let client = operator::client(&addresses, &wires, own, random.random(), CALL_DEADLINE)?;
+                    let caller = Arc::new(LibraryCaller::new(&client));
+                    let leave = pace.stop.clone();
+                    let client = Client::new(
+                        run_seed,
+                        recorder.clone(),
+                        caller,
+                        Mix::default(),
+                        STORM_REGISTERS,
+                    );
+                    here.push((leave, tokio::spawn(client.run(pace))));
+                }
+                for (leave, client) in here.drain(count..) {
+                    leave.store(true, Ordering::Relaxed);
+                    leaving.push(client);
+                }
+                if over {
+                    break;
+                }
+                tokio::time::sleep(THINK).await;
+            }
+            for client in leaving {
+                client.await?;
+            }
             done.set(done.get() + 1);
             Ok(())
         });

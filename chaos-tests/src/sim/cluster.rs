@@ -18,6 +18,7 @@ use spine_storage::disk::SimDisk;
 use spine_storage::engine::MemoryFactory;
 use turmoil::Sim;
 
+use super::faults::Fallen;
 use super::invariants::ReplicaView;
 use super::net::{SimNet, Wires};
 
@@ -68,6 +69,7 @@ pub(super) struct Nodes {
     slots: Vec<Rc<RefCell<Slot>>>,
     disks: Vec<SimDisk>,
     clock_errors: ClockErrors,
+    fallen: Fallen,
 }
 
 impl Nodes {
@@ -83,7 +85,9 @@ impl Nodes {
             slots: Vec::new(),
             disks: Vec::new(),
             clock_errors: ClockErrors::new(),
+            fallen: Fallen::default(),
         };
+        let fallen = nodes.fallen.clone();
         for (number, name) in names.iter().enumerate() {
             let seed = settings.seed.wrapping_mul(31).wrapping_add(number as u64);
             let disk = SimDisk::new(seed);
@@ -98,6 +102,7 @@ impl Nodes {
             let clock_ms = clock_ms.clone();
             let error_ms = Arc::<AtomicI64>::default();
             nodes.clock_errors.push(error_ms.clone());
+            let fallen = fallen.clone();
             sim.host(&**name, move || {
                 let starts = slot.borrow().starts;
                 let clock = SimClock {
@@ -105,7 +110,13 @@ impl Nodes {
                     error_ms: error_ms.clone(),
                 };
                 let parts = parts(&disk, &net, clock, seed.wrapping_add(u64::from(starts) << 32));
-                host(config.clone(), parts, slot.clone())
+                let (config, slot, fallen) = (config.clone(), slot.clone(), fallen.clone());
+                async move {
+                    let reason = host(config, parts, slot).await;
+                    fallen.borrow_mut().push((number, reason));
+                    // Whoever runs the machines ends this one, sockets and all, or the run.
+                    std::future::pending().await
+                }
             });
         }
         nodes
@@ -129,6 +140,16 @@ impl Nodes {
     /// How far the clocks of all nodes are wrong.
     pub(super) fn clock_errors(&self) -> ClockErrors {
         self.clock_errors.clone()
+    }
+
+    /// Where nodes that end by themselves say so.
+    pub(super) fn fallen(&self) -> Fallen {
+        self.fallen.clone()
+    }
+
+    /// How often a node has started.
+    pub(super) fn starts(&self, node: usize) -> u32 {
+        self.slots[node].borrow().starts
     }
 
     /// All replicas of all nodes that are up.
@@ -169,14 +190,18 @@ fn view(node: usize, start: u32, group: &RaftGroup) -> Option<ReplicaView> {
     })
 }
 
-async fn host(config: Config, parts: Parts, slot: Rc<RefCell<Slot>>) -> turmoil::Result {
-    let node = Node::start(config, parts, None).await?;
+/// Runs a node; why it ended.
+async fn host(config: Config, parts: Parts, slot: Rc<RefCell<Slot>>) -> String {
+    let node = match Node::start(config, parts, None).await {
+        Ok(node) => node,
+        Err(error) => return format!("the node cannot start: {error}"),
+    };
     {
         let mut slot = slot.borrow_mut();
         slot.inner = Arc::downgrade(node.inner());
         slot.starts += 1;
     }
-    Err(format!("the node cannot go on: {}", node.fatal().await).into())
+    format!("the node cannot go on: {}", node.fatal().await)
 }
 
 fn parts(disk: &SimDisk, net: &SimNet, clock: SimClock, seed: u64) -> Parts {

@@ -3,18 +3,20 @@
 
 mod clients;
 mod cluster;
+mod damage;
 mod faults;
 pub mod group;
 pub mod invariants;
+mod late;
 pub mod moves;
 pub mod net;
 mod operator;
 mod options;
 mod panics;
-pub mod plan;
 mod report;
 mod run;
 pub mod scripted;
+mod supports;
 mod thread;
 pub mod trace;
 mod world;
@@ -22,3 +24,4 @@ mod world;
 pub use options::SimOptions;
 pub use report::SimReport;
 pub use run::run;
+pub use supports::{supports, supports_group};

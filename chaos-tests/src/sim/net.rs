@@ -5,7 +5,7 @@
 //! cut breaks the streams that crossed it. It also answers a connect across a cut with silence, where turmoil
 //! would say "refused", which would look like proof of death.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -17,6 +17,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use spine_consensus::net::{Listener, Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::late::Late;
 
 /// A connect that nobody answers ends after so long, as with a kernel's first few tries.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
@@ -32,10 +34,21 @@ pub struct Wires {
 #[derive(Default)]
 struct Inner {
     streams: Vec<Weak<Wire>>,
-    /// Directed pairs between which bytes are lost.
+    /// Directed pairs between which packets are lost.
     cut: BTreeSet<(IpAddr, IpAddr)>,
+    /// What happens to the bytes of streams from one to another; no entry = nothing.
+    flows: BTreeMap<(IpAddr, IpAddr), Flow>,
     /// Addresses that refuse connects although somebody listens there.
     refusing: BTreeSet<IpAddr>,
+}
+
+/// What happens to the bytes that one end of a stream has sent. The stream itself is opened and kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// None of them arrives, nor does the stream's end.
+    pub lost: bool,
+    /// All of them arrive later by this.
+    pub late: Duration,
 }
 
 struct Wire {
@@ -47,6 +60,8 @@ struct Wire {
 #[derive(Default)]
 struct State {
     broken: bool,
+    /// Bytes to this end were lost.
+    swallowed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -64,6 +79,38 @@ impl Wires {
         }
     }
 
+    /// Changes what happens to the bytes of streams from one to the other. Streams that lost some break when the loss
+    /// ends.
+    pub fn set_flow(&self, from: IpAddr, to: IpAddr, flow: Flow) {
+        let before = if flow == Flow::default() {
+            self.inner.lock().flows.remove(&(from, to))
+        } else {
+            self.inner.lock().flows.insert((from, to), flow)
+        };
+        if flow.lost || !before.is_some_and(|before| before.lost) {
+            return;
+        }
+        for wire in self.streams() {
+            if (wire.remote, wire.local) == (from, to) && wire.state.lock().swallowed {
+                wire.break_now();
+            }
+        }
+    }
+
+    fn flow(&self, wire: &Wire) -> Flow {
+        let inner = self.inner.lock();
+        inner
+            .flows
+            .get(&(wire.remote, wire.local))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn streams(&self) -> Vec<Arc<Wire>> {
+        let inner = self.inner.lock();
+        inner.streams.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Whether connects to an address are refused.
     pub fn set_refusing(&self, address: IpAddr, refusing: bool) {
         let mut inner = self.inner.lock();
@@ -76,20 +123,14 @@ impl Wires {
 
     /// Breaks all streams between two addresses.
     pub fn reset(&self, one: IpAddr, other: IpAddr) {
-        let streams: Vec<Arc<Wire>> = self
-            .inner
-            .lock()
-            .streams
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect();
-        for wire in streams {
+        for wire in self.streams() {
             if (wire.local, wire.remote) == (one, other) || (wire.local, wire.remote) == (other, one) {
                 wire.break_now();
             }
         }
     }
 
+    /// Whether a connect has no answer: the answer to its first packet is lost, or that packet.
     fn is_cut(&self, one: IpAddr, other: IpAddr) -> bool {
         let inner = self.inner.lock();
         inner.cut.contains(&(one, other)) || inner.cut.contains(&(other, one))
@@ -107,7 +148,12 @@ impl Wires {
             inner.streams.retain(|wire| wire.strong_count() > 0);
         }
         inner.streams.push(Arc::downgrade(&wire));
-        Ok(SimStream { inner: stream, wire })
+        Ok(SimStream {
+            inner: stream,
+            wire,
+            wires: self.clone(),
+            late: Late::default(),
+        })
     }
 
     /// Connects from the simulated host whose task calls this.
@@ -168,6 +214,26 @@ fn resolve(address: &str) -> io::Result<SocketAddr> {
 pub struct SimStream {
     inner: turmoil::net::TcpStream,
     wire: Arc<Wire>,
+    wires: Wires,
+    late: Late,
+}
+
+impl SimStream {
+    /// Reads what comes and shows none of it.
+    fn poll_swallow(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 4_096];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            let Poll::Ready(result) = Pin::new(&mut self.inner).poll_read(cx, &mut buf) else {
+                return Poll::Pending;
+            };
+            self.wire.state.lock().swallowed = true;
+            if result.is_err() || buf.filled().is_empty() {
+                // The end is lost, too.
+                return Poll::Pending;
+            }
+        }
+    }
 }
 
 impl AsyncRead for SimStream {
@@ -177,7 +243,15 @@ impl AsyncRead for SimStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.wire.watch(cx, true)?;
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let flow = self.wires.flow(&self.wire);
+        if flow.lost {
+            return self.poll_swallow(cx);
+        }
+        if flow.late.is_zero() && self.late.is_idle() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let Self { inner, late, .. } = &mut *self;
+        late.poll_read(inner, flow.late, cx, buf)
     }
 }
 

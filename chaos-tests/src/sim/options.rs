@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::Focus;
+use crate::scenario::{Focus, Scenario, Step};
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct SimOptions {
     /// How long things go wrong, virtual.
     pub fault_time: Duration,
     pub focus: Focus,
+    /// What goes wrong instead of what the seed draws.
+    pub script: Option<Vec<Step>>,
     /// Keep the lines of the trace.
     pub keep_trace: bool,
 }
@@ -31,7 +33,34 @@ impl SimOptions {
             registers: 6,
             fault_time: Duration::from_secs(8),
             focus: Focus::All,
+            script: None,
             keep_trace: false,
+        }
+    }
+    /// The run of a scenario that somebody wrote down.
+    #[must_use]
+    pub fn of_scenario(scenario: &Scenario) -> Self {
+        Self {
+            nodes: scenario.nodes,
+            shards: scenario.shards,
+            fault_time: scenario.time,
+            script: Some(scenario.steps.clone()),
+            ..Self::of(scenario.seed)
+        }
+    }
+
+    /// What is to go wrong in this run.
+    #[must_use]
+    pub fn scenario(&self) -> Scenario {
+        match &self.script {
+            Some(steps) => Scenario {
+                seed: self.seed,
+                nodes: self.nodes,
+                shards: self.shards,
+                time: self.fault_time,
+                steps: steps.clone(),
+            },
+            None => Scenario::draw(self.seed, self.nodes, self.shards, self.fault_time, self.focus),
         }
     }
 }

@@ -5,12 +5,12 @@ use std::fmt;
 use serde::Serialize;
 
 use super::moves::Moves;
-use super::plan::Plan;
 use super::trace::Trace;
 use super::world::World;
 use crate::checkers::Report;
 use crate::history::{Operation, Recorder};
 use crate::report::{FaultEvent, Journal};
+use crate::scenario::{Scenario, Skipped, Supports};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct SimReport {
@@ -20,7 +20,10 @@ pub struct SimReport {
     pub virtual_ms: u64,
     /// What the run cost, of one processor.
     pub cpu_ms: u64,
+    /// Those carried out.
     pub faults: usize,
+    /// Those of the scenario that could not be, and why.
+    pub skipped: Vec<String>,
     pub terms: usize,
     /// New leaders that nobody asked for; counted where one group runs alone.
     pub moves: Moves,
@@ -43,6 +46,7 @@ impl SimReport {
             virtual_ms: 0,
             cpu_ms: 0,
             faults: 0,
+            skipped: Vec::new(),
             terms: 0,
             moves: Moves::default(),
             report: None,
@@ -81,6 +85,29 @@ impl fmt::Display for SimReport {
     }
 }
 
+/// What a run carries out of its scenario, and what it says that it leaves out.
+pub(super) struct Plan {
+    pub(super) scenario: Scenario,
+    skipped: Vec<Skipped>,
+}
+
+impl Plan {
+    pub(super) fn of(scenario: &Scenario, supports: Supports) -> Self {
+        let (scenario, skipped) = scenario.split(supports);
+        Self { scenario, skipped }
+    }
+
+    /// Puts every step at the head of a trace.
+    pub(super) fn note(&self, trace: &Trace) {
+        for step in &self.scenario.steps {
+            trace.note(0, format_args!("plan {step}"));
+        }
+        for skipped in &self.skipped {
+            trace.note(0, format_args!("{skipped}"));
+        }
+    }
+}
+
 /// Notes the history, which belongs to what must repeat, and sums up.
 pub(super) fn finish(
     plan: &Plan,
@@ -116,11 +143,12 @@ pub(super) fn finish(
         trace.note(world.now_ms(), format_args!("FAILED {problem}"));
     }
     SimReport {
-        seed: plan.seed,
+        seed: plan.scenario.seed,
         hash: trace.hash(),
         virtual_ms: world.now_ms(),
         cpu_ms: 0,
-        faults: plan.steps.len(),
+        faults: plan.scenario.steps.len(),
+        skipped: plan.skipped.iter().map(ToString::to_string).collect(),
         terms: world.invariants.terms_led(),
         moves: Moves::default(),
         journal: journal(plan, ended.as_ref().ok(), recorder),
@@ -136,10 +164,10 @@ fn journal(plan: &Plan, report: Option<&Report>, recorder: &Recorder) -> Journal
     let operations = recorder.operations();
     let began = operations.first().map_or(0, |first| first.invoked_ns);
     let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let faults = plan.steps.iter().map(|step| FaultEvent {
+    let faults = plan.scenario.steps.iter().map(|step| FaultEvent {
         at_ns: began.saturating_add(ns(step.at)),
         until_ns: Some(began.saturating_add(ns(step.at + step.lasts))),
-        text: format!("{:?}", step.fault),
+        text: step.fault.to_string(),
     });
     journal.keep_faults(faults.collect());
     journal.keep_history(&operations, report.map_or(&[][..], |report| &report.violations));

@@ -10,18 +10,20 @@ use turmoil::Sim;
 
 use super::clients::Callers;
 use super::cluster::{Nodes, Settings};
-use super::faults::Faults;
+use super::faults::{Faults, Targets};
 use super::net::Wires;
 use super::operator::{Addresses, Desk};
 use super::options::SimOptions;
-use super::plan::Plan;
-use super::report::{SimReport, finish};
+use super::report::{Plan, SimReport, finish};
+use super::supports::supports;
 use super::thread::alone;
 use super::trace::Trace;
 use super::world::{World, network};
 use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
 use crate::history::Recorder;
+use crate::scenario::Fault;
+use crate::workload::seeded;
 
 /// Ports of every simulated node.
 const GRPC_PORT: u16 = 7401;
@@ -44,14 +46,14 @@ pub fn run(options: &SimOptions) -> SimReport {
 
 fn run_here(options: &SimOptions) -> SimReport {
     let trace = Trace::new(options.keep_trace);
-    let plan = Plan::of(options.seed, options.nodes, options.fault_time, options.focus);
+    let plan = Plan::of(&options.scenario(), supports);
     plan.note(&trace);
     let mut stage = Stage::new(options, trace.clone());
     let ended = stage.play(|stage| {
         let desk = stage.desk.clone();
-        stage
-            .world
-            .go_wrong(&plan, |order| desk.borrow_mut().orders.push_back(order))
+        stage.world.go_wrong(&plan.scenario.steps, |order| {
+            desk.borrow_mut().orders.push_back(order);
+        })
     });
     finish(&plan, ended, &stage.world, &stage.recorder, &trace)
 }
@@ -64,7 +66,7 @@ pub(super) struct Stage {
     pub(super) desk: Rc<RefCell<Desk>>,
     pub(super) recorder: Recorder,
     stop: Arc<AtomicBool>,
-    /// Clients that have made their last call.
+    /// Hosts of clients that have made their last call.
     done: Rc<Cell<usize>>,
     clients: usize,
 }
@@ -108,10 +110,30 @@ impl Stage {
         };
         // The operator's orders must arrive whatever clients can reach, so faults do not know it.
         callers.operator(&mut sim);
-        let clients = (0..options.clients)
+        let mut clients: Vec<String> = (0..options.clients)
             .map(|number| callers.client(&mut sim, number))
             .collect();
-        let faults = Faults::new(wires, nodes.disks(), nodes.clock_errors(), names, clients);
+        let storm = Rc::new(Cell::new(0));
+        let scenario = options.scenario();
+        // A host more would change every other run of the seed.
+        if scenario
+            .steps
+            .iter()
+            .any(|step| matches!(step.fault, Fault::ClientStorm(_)))
+        {
+            clients.push(callers.storm(&mut sim, &storm));
+        }
+        let last_calls = clients.len();
+        let faults = Faults::new(Targets {
+            wires,
+            disks: nodes.disks(),
+            clock_errors: nodes.clock_errors(),
+            nodes: names,
+            clients,
+            fallen: nodes.fallen(),
+            storm,
+            random: seeded(options.seed, "faults"),
+        });
         let machines = Rc::new(nodes);
         let seen = Rc::clone(&machines);
         let views = Box::new(move |faults: &Faults| seen.views(|node| faults.is_up(node)));
@@ -124,7 +146,7 @@ impl Stage {
             recorder,
             stop,
             done,
-            clients: options.clients,
+            clients: last_calls,
         }
     }
 

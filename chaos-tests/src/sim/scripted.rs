@@ -11,12 +11,13 @@ use spine_storage::disk::SimDisk;
 use super::SimOptions;
 use super::cluster::Nodes;
 use super::faults::Order;
-use super::plan::{Fault, Plan, Step};
-use super::report::{SimReport, finish};
+use super::report::{Plan, SimReport, finish};
 use super::run::Stage;
+use super::supports::supports;
 use super::thread::alone;
 use super::trace::Trace;
 use crate::history::Outcome;
+use crate::scenario::{Fault, Step};
 
 /// What goes wrong, and what is expected meanwhile.
 pub type Script = fn(&mut Scene<'_>) -> Result<(), String>;
@@ -26,11 +27,11 @@ pub type Script = fn(&mut Scene<'_>) -> Result<(), String>;
 pub fn run(options: &SimOptions, script: Script) -> SimReport {
     alone(options, move |options| {
         let trace = Trace::new(options.keep_trace);
-        let plan = Plan {
-            seed: options.seed,
-            nodes: options.nodes,
-            steps: Vec::new(),
+        let options = &SimOptions {
+            script: Some(Vec::new()),
+            ..options.clone()
         };
+        let plan = Plan::of(&options.scenario(), supports);
         let mut stage = Stage::new(options, trace.clone());
         let nodes = options.nodes;
         let ended = stage.play(|stage| script(&mut Scene { stage, nodes }));
@@ -94,14 +95,25 @@ impl Scene<'_> {
         failed.count()
     }
 
+    /// Begins a fault, which goes on until [`Self::end`] of the same.
+    pub fn begin(&mut self, fault: Fault) {
+        let orders = self.stage.world.begin(&lasting(fault));
+        self.stage.desk.borrow_mut().orders.extend(orders);
+    }
+
+    /// Ends a fault.
+    pub fn end(&mut self, fault: Fault) {
+        self.stage.world.end(&lasting(fault));
+    }
+
     /// Kills a node's process.
     pub fn kill(&mut self, node: usize) {
-        self.stage.world.begin(&kill(node));
+        self.begin(Fault::Kill(vec![node]));
     }
 
     /// Starts it again.
     pub fn restart(&mut self, node: usize) {
-        self.stage.world.end(&kill(node));
+        self.end(Fault::Kill(vec![node]));
     }
 
     /// Every node makes a checkpoint of every shard and purges its logs up to there.
@@ -175,6 +187,12 @@ impl Cluster<'_> {
         self.machines.inner(node)
     }
 
+    /// How often a node has started.
+    #[must_use]
+    pub fn starts(&self, node: usize) -> u32 {
+        self.machines.starts(node)
+    }
+
     /// What is wrong with a node's disk, as it sees it.
     #[must_use]
     pub fn trouble(&self, node: usize) -> Option<Trouble> {
@@ -184,12 +202,9 @@ impl Cluster<'_> {
     }
 }
 
-fn kill(node: usize) -> Step {
-    Step {
-        at: Duration::ZERO,
-        lasts: Duration::ZERO,
-        fault: Fault::Kill(vec![node]),
-    }
+/// The script says when it begins and ends.
+fn lasting(fault: Fault) -> Step {
+    Step::of(0, 0, fault)
 }
 
 fn leader_of(machines: &Nodes, nodes: usize, shard: u32) -> Option<usize> {

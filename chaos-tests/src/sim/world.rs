@@ -9,8 +9,8 @@ use turmoil::Sim;
 use super::faults::{Faults, LATENCY_MAX, LATENCY_MIN, Order};
 use super::invariants::{Invariants, ReplicaView};
 use super::panics;
-use super::plan::{Plan, Step};
 use super::trace::Trace;
+use crate::scenario::Step;
 
 /// A run that takes longer than this has hung.
 const VIRTUAL_TIME_MAX: Duration = Duration::from_secs(3_600);
@@ -87,20 +87,17 @@ impl World {
         self.faults.end(&mut self.sim, step);
     }
 
-    /// Carries a plan out to the end of its last fault.
-    pub(super) fn go_wrong(&mut self, plan: &Plan, mut order: impl FnMut(Order)) -> Result<(), String> {
+    /// Carries all steps out, to the end of the last fault.
+    pub(super) fn go_wrong(&mut self, steps: &[Step], mut order: impl FnMut(Order)) -> Result<(), String> {
         let began = self.now_ms();
-        let mut begins: Vec<(u64, &Step)> = plan
-            .steps
-            .iter()
-            .map(|step| (began + ms(step.at), step))
-            .collect();
+        let mut begins: Vec<(u64, &Step)> = steps.iter().map(|step| (began + ms(step.at), step)).collect();
+        begins.sort_by_key(|(at, _)| *at);
         begins.reverse();
         let mut ends: Vec<(u64, &Step)> = Vec::new();
         while !(begins.is_empty() && ends.is_empty()) {
             let now = self.now_ms();
             while let Some((_, step)) = begins.pop_if(|(at, _)| *at <= now) {
-                self.trace.note(now, format_args!("begin {:?}", step.fault));
+                self.trace.note(now, format_args!("begin {}", step.fault));
                 self.faults
                     .begin(&mut self.sim, step)
                     .into_iter()
@@ -110,7 +107,7 @@ impl World {
             }
             if let Some(due) = ends.iter().position(|(at, _)| *at <= now) {
                 let (_, step) = ends.remove(due);
-                self.trace.note(now, format_args!("end {:?}", step.fault));
+                self.trace.note(now, format_args!("end {}", step.fault));
                 self.faults.end(&mut self.sim, step);
                 continue;
             }
@@ -146,6 +143,7 @@ impl World {
         self.sim
             .step()
             .map_err(|error| format!("a host ended: {error}"))?;
+        self.faults.take_fallen(&mut self.sim)?;
         let now = self.clock_ms.fetch_add(1, Ordering::Relaxed) + 1;
         if panics::count() > 0 {
             return Err("a task panicked, see above".to_owned());

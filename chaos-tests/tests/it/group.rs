@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use spine_chaos_tests::scenario::Focus;
 use spine_chaos_tests::sim::group::run;
-use spine_chaos_tests::sim::plan::Focus;
 use spine_chaos_tests::sim::{SimOptions, SimReport};
 
 fn short(seed: u64, focus: Focus) -> SimReport {

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod disk_trouble;
+mod fault_effects;
 mod group;
 mod regressions;
 mod repair;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spine_chaos_tests::sim::plan::Focus;
+use spine_chaos_tests::scenario::Focus;
 use spine_chaos_tests::sim::{SimOptions, SimReport, run};
 
 /// Short runs: `cargo test` must stay short.

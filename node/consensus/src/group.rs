@@ -10,10 +10,12 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::TransferLeaderRequest;
 use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
 use spine_mutants::mutant;
 use spine_statemachine::Applied;
 use spine_storage::replica::{CheckpointWorker, ReplicaStore};
 use spine_storage::wal::GroupLog;
+use tokio::time::Instant;
 
 use crate::convert;
 use crate::log_adapter::LogAdapter;
@@ -21,6 +23,9 @@ use crate::network_adapter::NetworkFactory;
 use crate::peers::Peers;
 use crate::state_adapter::StateAdapter;
 use crate::types::{Command, ReplicaNode, SpineRaft};
+
+/// A successor that has not been elected after so long did not get the order; milliseconds are usual.
+const HAND_OVER_TIME: Duration = Duration::from_millis(500);
 
 /// Timings of one group. openraft's own ticks are off: the election driver decides who stands.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +114,8 @@ pub struct RaftGroup {
     log: GroupLog,
     /// The term in which a barrier of this leader has succeeded; before it nothing is planned.
     ready_term: AtomicU64,
+    /// When this leader last handed over, and in which term.
+    handed_over: Mutex<Option<(u64, Instant)>>,
 }
 
 impl RaftGroup {
@@ -145,6 +152,7 @@ impl RaftGroup {
             store,
             log,
             ready_term: AtomicU64::new(0),
+            handed_over: Mutex::default(),
         }))
     }
 
@@ -292,11 +300,24 @@ impl RaftGroup {
     /// # Errors
     /// [`GroupError::Stopped`]
     pub async fn transfer_to(&self, replica: u64) -> Result<(), GroupError> {
+        if let Ok(leader) = self.raft.as_leader() {
+            *self.handed_over.lock() = Some((leader.leader_id().term, Instant::now()));
+        }
         self.raft
             .trigger()
             .transfer_leader(replica)
             .await
             .map_err(|fatal| GroupError::Stopped(fatal.to_string()))
+    }
+
+    /// True of a leader whose successor never took its place: raft lets it propose nothing more in its term, and it
+    /// does not step down by itself, so others must not count on it.
+    #[must_use]
+    pub fn has_abdicated(&self) -> bool {
+        let status = self.status();
+        let handed_over = *self.handed_over.lock();
+        status.leading
+            && handed_over.is_some_and(|(term, at)| term == status.term && at.elapsed() >= HAND_OVER_TIME)
     }
 
     /// Stands for election. With `pre_vote` nothing is disturbed where a leader lives.

@@ -1,11 +1,10 @@
-//! What processes and links must look like while some deeds go on together. Computed anew at every change, so that
-//! overlapping deeds never undo each other.
+//! What processes and links must look like while some faults go on together. Computed anew at every change, so that
+//! overlapping faults never undo each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::deed::Deed;
 use crate::proxy::Way;
-use crate::sim::plan::Node;
+use crate::scenario::{Fault, Node};
 
 /// State of the whole cluster.
 #[derive(Debug, Default, PartialEq)]
@@ -17,21 +16,24 @@ pub(super) struct Desired {
     pub(super) refusing: BTreeSet<Node>,
     /// From, to -> what happens to bytes.
     pub(super) ways: BTreeMap<(Node, Node), Way>,
-    /// What happens to bytes between clients and a node, both ways.
-    pub(super) fronts: BTreeMap<Node, Way>,
+    /// What happens to bytes from clients to a node,
+    pub(super) asks: BTreeMap<Node, Way>,
+    /// and from it to clients.
+    pub(super) answers: BTreeMap<Node, Way>,
 }
 
 impl Desired {
-    pub(super) fn of<'a>(deeds: impl Iterator<Item = &'a Deed>, nodes: usize) -> Self {
+    pub(super) fn of<'a>(faults: impl Iterator<Item = &'a Fault>, nodes: usize) -> Self {
         let mut desired = Self::default();
         for from in 0..nodes {
-            desired.fronts.insert(from, Way::default());
+            desired.asks.insert(from, Way::default());
+            desired.answers.insert(from, Way::default());
             for to in (0..nodes).filter(|to| *to != from) {
                 desired.ways.insert((from, to), Way::default());
             }
         }
-        for deed in deeds {
-            desired.add(deed);
+        for fault in faults {
+            desired.add(fault);
         }
         let down = desired.down.clone();
         desired.paused.retain(|node| !down.contains(node));
@@ -39,46 +41,47 @@ impl Desired {
         desired
     }
 
-    fn add(&mut self, deed: &Deed) {
-        match deed {
-            Deed::Kill(nodes) => self.down.extend(nodes),
-            Deed::PurgeWhileDown(node) => {
+    fn add(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Kill(nodes) => self.down.extend(nodes),
+            Fault::PurgeWhileDown(node) => {
                 self.down.insert(*node);
             }
-            Deed::Pause(nodes) => self.paused.extend(nodes),
-            Deed::ForgeDeath(node) => {
+            Fault::Pause(nodes) => self.paused.extend(nodes),
+            Fault::Forge(node) => {
                 self.refusing.insert(*node);
             }
-            Deed::Isolate(side) => self.between(side, |way| way.swallows = true),
-            Deed::Hold(side) => self.between(side, |way| way.frozen = true),
-            Deed::OneWay(from, to) => self.some_ways(|pair| pair == (*from, *to), |way| way.swallows = true),
-            Deed::Bridge(a, b) => {
-                let cut = [(*a, *b), (*b, *a)];
-                self.some_ways(|pair| cut.contains(&pair), |way| way.swallows = true);
+            Fault::Isolate(side) => self.between(side, |way| way.swallows = true),
+            Fault::Hold(side) => self.between(side, |way| way.frozen = true),
+            Fault::OneWay(from, to) => self.some_ways(|pair| pair == (*from, *to), |way| way.swallows = true),
+            Fault::Bridge(node) => {
+                self.some_ways(
+                    |(from, to)| from != *node && to != *node,
+                    |way| way.swallows = true,
+                );
             }
-            Deed::HideFromClients(node) => {
-                if let Some(front) = self.fronts.get_mut(node) {
-                    front.swallows = true;
+            Fault::HideFromClients(node) => {
+                for front in [&mut self.asks, &mut self.answers] {
+                    change_one(front, *node, |way| way.swallows = true);
                 }
             }
-            Deed::Slow(by) => {
-                for way in self.ways.values_mut().chain(self.fronts.values_mut()) {
+            Fault::LostReplies(node) => change_one(&mut self.answers, *node, |way| way.swallows = true),
+            Fault::LateReplies(node, by) => change_one(&mut self.answers, *node, |way| way.delay += *by),
+            Fault::Slow(by) => {
+                let fronts = self.asks.values_mut().chain(self.answers.values_mut());
+                for way in self.ways.values_mut().chain(fronts) {
                     way.delay += *by;
                     way.jitter += *by;
                 }
             }
-            Deed::Narrow(node, rate) => {
+            Fault::Narrow(node, rate) => {
                 self.some_ways(
                     |(from, to)| from == *node || to == *node,
                     |way| way.bytes_per_second = *rate,
                 );
             }
-            // Done once, when they begin.
-            Deed::Reset(..)
-            | Deed::HalfClose(..)
-            | Deed::Truncate(..)
-            | Deed::ClientStorm(_)
-            | Deed::ClockJump(..) => {}
+            // Done once, when they begin, or kept out by `supports`.
+            _ => {}
         }
     }
 
@@ -95,6 +98,12 @@ impl Desired {
     }
 }
 
+fn change_one(ways: &mut BTreeMap<Node, Way>, node: Node, change: impl Fn(&mut Way)) {
+    if let Some(way) = ways.get_mut(&node) {
+        change(way);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -102,15 +111,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlapping_deeds_add_up() {
-        let deeds = [
-            Deed::Isolate(vec![0]),
-            Deed::OneWay(1, 2),
-            Deed::Slow(Duration::from_millis(5)),
-            Deed::Kill(vec![1]),
-            Deed::Pause(vec![1, 2]),
+    fn overlapping_faults_add_up() {
+        let faults = [
+            Fault::Isolate(vec![0]),
+            Fault::OneWay(1, 2),
+            Fault::Slow(Duration::from_millis(5)),
+            Fault::Kill(vec![1]),
+            Fault::Pause(vec![1, 2]),
         ];
-        let desired = Desired::of(deeds.iter(), 3);
+        let desired = Desired::of(faults.iter(), 3);
         assert!(
             desired.ways[&(0, 1)].swallows
                 && desired.ways[&(2, 0)].swallows
@@ -118,7 +127,7 @@ mod tests {
         );
         assert!(!desired.ways[&(2, 1)].swallows);
         assert_eq!(desired.ways[&(2, 1)].delay, Duration::from_millis(5));
-        assert_eq!(desired.fronts[&2].delay, Duration::from_millis(5));
+        assert_eq!(desired.answers[&2].delay, Duration::from_millis(5));
         assert_eq!((desired.down.len(), desired.paused.len()), (1, 1));
     }
 
@@ -129,10 +138,30 @@ mod tests {
             desired
                 .ways
                 .values()
-                .chain(desired.fronts.values())
+                .chain(desired.asks.values())
+                .chain(desired.answers.values())
                 .all(|way| *way == Way::default())
         );
         assert!(desired.down.is_empty() && desired.paused.is_empty() && desired.refusing.is_empty());
-        assert_eq!((desired.ways.len(), desired.fronts.len()), (6, 3));
+        assert_eq!(
+            (desired.ways.len(), desired.asks.len(), desired.answers.len()),
+            (6, 3, 3)
+        );
+    }
+    #[test]
+    fn a_bridge_reaches_all_and_the_others_only_it() {
+        let desired = Desired::of([Fault::Bridge(1)].iter(), 5);
+        let cut = desired.ways.iter().filter(|(_, way)| way.swallows);
+        assert_eq!(cut.clone().count(), 12);
+        assert!(cut.into_iter().all(|((from, to), _)| *from != 1 && *to != 1));
+    }
+
+    #[test]
+    fn only_answers_are_lost_or_late() {
+        let late = Duration::from_millis(9);
+        let desired = Desired::of([Fault::LostReplies(0), Fault::LateReplies(1, late)].iter(), 3);
+        assert!(desired.asks.values().all(|way| *way == Way::default()));
+        assert!(desired.answers[&0].swallows && !desired.answers[&1].swallows);
+        assert_eq!(desired.answers[&1].delay, late);
     }
 }

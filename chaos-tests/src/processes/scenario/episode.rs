@@ -6,7 +6,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::deed::DeedStep;
 use super::execute::execute;
 use super::liveness::{Live, check_live};
 use crate::checkers::digest::{Digests, Observation};
@@ -17,6 +16,7 @@ use crate::domain::{Domain, DomainReport};
 use crate::history::{Observer, Operation, Recorder};
 use crate::oracle::Oracle;
 use crate::processes::{Calls, Cluster, ClusterError, Run, RunOptions};
+use crate::scenario::Step;
 use crate::workload::Registers;
 
 /// Healthy and equal again after the faults.
@@ -32,7 +32,7 @@ pub struct Episode {
     pub seed: u64,
     /// Keeps the registers of several episodes on one cluster apart.
     pub run: u32,
-    pub steps: Vec<DeedStep>,
+    pub steps: Vec<Step>,
     pub load: RunOptions,
 }
 

@@ -5,29 +5,29 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::deed::{Deed, DeedStep};
 use super::desired::Desired;
 use crate::processes::{Cluster, ClusterError, Run, Storm};
 use crate::proxy::{Direction, Way};
 use crate::report::Ongoing;
+use crate::scenario::{Fault, Step};
 
 /// What goes on now.
 struct Active {
-    deeds: BTreeMap<usize, Deed>,
+    faults: BTreeMap<usize, Fault>,
     notes: BTreeMap<usize, Ongoing>,
     storms: BTreeMap<usize, Storm>,
     paused: BTreeSet<usize>,
     down: BTreeSet<usize>,
 }
 
-/// Does every step at its time. All of it is undone when this returns; a node that was down is started, not
+/// Does every step at its time, of those that [`super::supports`] takes. All of it is undone when this returns; a node that was down is started, not
 /// waited for.
 ///
 /// # Errors
 /// A cluster without proxies, a process that cannot be signalled, or a node that ended by itself.
-pub async fn execute(cluster: &mut Cluster, steps: &[DeedStep], load: &Run) -> Result<(), ClusterError> {
+pub async fn execute(cluster: &mut Cluster, steps: &[Step], load: &Run) -> Result<(), ClusterError> {
     let mut active = Active {
-        deeds: BTreeMap::new(),
+        faults: BTreeMap::new(),
         notes: BTreeMap::new(),
         storms: BTreeMap::new(),
         paused: BTreeSet::new(),
@@ -38,7 +38,7 @@ pub async fn execute(cluster: &mut Cluster, steps: &[DeedStep], load: &Run) -> R
         sleep_until(began + at).await;
         cluster.check_alive()?;
         if begins {
-            active.begin(cluster, number, &steps[number].deed, load).await?;
+            active.begin(cluster, number, &steps[number].fault, load).await?;
         } else {
             active.end(cluster, number, load).await;
         }
@@ -51,7 +51,7 @@ pub async fn execute(cluster: &mut Cluster, steps: &[DeedStep], load: &Run) -> R
 }
 
 /// Begins and ends in the order of their time.
-fn events(steps: &[DeedStep]) -> Vec<(Duration, bool, usize)> {
+fn events(steps: &[Step]) -> Vec<(Duration, bool, usize)> {
     let mut events: Vec<_> = (0..)
         .zip(steps)
         .flat_map(|(number, step)| [(step.at, true, number), (step.at + step.lasts, false, number)])
@@ -65,31 +65,35 @@ impl Active {
         &mut self,
         cluster: &mut Cluster,
         number: usize,
-        deed: &Deed,
+        fault: &Fault,
         load: &Run,
     ) -> Result<(), ClusterError> {
         self.notes
-            .insert(number, cluster.journal().begin(deed.to_string()));
-        self.deeds.insert(number, deed.clone());
-        if let Deed::ClientStorm(clients) = deed {
+            .insert(number, cluster.journal().begin(fault.to_string()));
+        self.faults.insert(number, fault.clone());
+        if let Fault::ClientStorm(clients) = fault {
             self.storms.insert(number, load.storm(cluster, *clients)?);
         }
-        if let Deed::ClockJump(node, by) = deed
+        if let Fault::ClockJump(node, by_ms) = fault
+            && let Ok(by_ms) = u64::try_from(*by_ms)
             && !self.down.contains(node)
             && !self.paused.contains(node)
         {
             // A node that cannot be asked now keeps its time.
-            let _ = cluster.admin(*node)?.advance_time(*by).await;
+            let _ = cluster
+                .admin(*node)?
+                .advance_time(Duration::from_millis(by_ms))
+                .await;
         }
         let mesh = cluster.mesh().ok_or(ClusterError::NoProxies)?;
         let edge = |from, to| mesh.edge(from, to).into_iter();
-        match deed {
-            Deed::Reset(a, b) => edge(*a, *b).chain(edge(*b, *a)).for_each(|link| link.reset()),
-            Deed::HalfClose(from, to) => {
+        match fault {
+            Fault::Reset(a, b) => edge(*a, *b).chain(edge(*b, *a)).for_each(|link| link.reset()),
+            Fault::HalfClose(from, to) => {
                 edge(*from, *to).for_each(|link| link.half_close(Direction::Forward));
             }
-            Deed::Truncate(from, to) => edge(*from, *to).for_each(|link| link.truncate(Direction::Forward)),
-            Deed::ForgeDeath(node) => {
+            Fault::Truncate(from, to) => edge(*from, *to).for_each(|link| link.truncate(Direction::Forward)),
+            Fault::Forge(node) => {
                 let others = (0..mesh.nodes()).filter(|other| other != node);
                 others
                     .flat_map(|other| edge(other, *node).chain(edge(*node, other)))
@@ -101,7 +105,7 @@ impl Active {
     }
 
     async fn end(&mut self, cluster: &Cluster, number: usize, load: &Run) {
-        if let Some(Deed::PurgeWhileDown(down)) = self.deeds.remove(&number) {
+        if let Some(Fault::PurgeWhileDown(down)) = self.faults.remove(&number) {
             self.purge(cluster, down).await;
         }
         if let Some(storm) = self.storms.remove(&number) {
@@ -126,7 +130,7 @@ impl Active {
     /// Makes the cluster what it must be now.
     fn reconcile(&mut self, cluster: &mut Cluster) -> Result<(), ClusterError> {
         let nodes = cluster.nodes();
-        let desired = Desired::of(self.deeds.values(), nodes);
+        let desired = Desired::of(self.faults.values(), nodes);
         for node in 0..nodes {
             let (down, pause) = (desired.down.contains(&node), desired.paused.contains(&node));
             if !pause && self.paused.remove(&node) {
@@ -146,12 +150,13 @@ impl Active {
         for ((from, to), way) in &desired.ways {
             mesh.change_way(*from, *to, |now| set(now, way));
         }
-        for (node, way) in &desired.fronts {
+        for (node, asks) in &desired.asks {
+            let answers = &desired.answers[node];
             let listening = !desired.down.contains(node) && !desired.refusing.contains(node);
             mesh.set_listening(*node, listening);
             mesh.front(*node).change(|rules| {
-                set(&mut rules.forward, way);
-                set(&mut rules.backward, way);
+                set(&mut rules.forward, asks);
+                set(&mut rules.backward, answers);
             });
         }
         Ok(())

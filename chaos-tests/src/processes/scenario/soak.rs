@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::deed::Deed;
-use super::draw::draw_of;
 use super::episode::{Episode, EpisodeReport, run_episode};
+use super::supports;
 use crate::processes::{Cluster, ClusterError, RunOptions};
+use crate::scenario::{Focus, Scenario};
 
 /// Faults of one episode begin within this time.
 const FAULT_TIME: Duration = Duration::from_secs(20);
@@ -20,15 +20,18 @@ pub struct SoakOptions {
     pub time: Duration,
     /// Episode n has the seed `seed + n`, so that the first one of a run by its seed is the one that failed.
     pub seed: u64,
-    /// Which deeds are drawn.
-    pub chosen: fn(&Deed) -> bool,
+    /// Which kinds are drawn.
+    pub focus: Focus,
 }
 
 /// What all episodes did together.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SoakTotal {
     pub episodes: u64,
+    /// Those carried out.
     pub faults: u64,
+    /// Those drawn that processes cannot be made to suffer.
+    pub skipped: u64,
     pub calls: u64,
     pub acknowledged: u64,
     pub unknown: u64,
@@ -62,6 +65,9 @@ impl fmt::Display for SoakTotal {
             self.live_ms_max,
             self.violations
         )?;
+        if self.skipped > 0 {
+            write!(f, ", {} faults skipped", self.skipped)?;
+        }
         match (&self.problem, self.failed_seed) {
             (Some(problem), Some(seed)) => write!(f, ", first with seed {seed}: {problem}"),
             _ => Ok(()),
@@ -81,24 +87,42 @@ pub async fn soak(
     while began.elapsed() < options.time && total.problem.is_none() {
         let seed = options.seed.wrapping_add(u64::from(run));
         run += 1;
-        cluster.journal().clear();
-        let episode = Episode {
-            seed,
-            run,
-            steps: draw_of(seed, cluster.nodes(), FAULT_TIME, options.chosen),
-            load: RunOptions::default(),
-        };
-        for step in &episode.steps {
-            tracing::info!(seed, "{step}");
-        }
-        let ended = run_episode(cluster, &episode).await;
-        total.add(seed, ended);
+        let scenario = Scenario::draw(seed, cluster.nodes(), cluster.shards(), FAULT_TIME, options.focus);
+        episode(cluster, &scenario, run, &mut total).await;
         while began.elapsed() >= Duration::from_secs(60 * minute) {
             tell(minute, &total);
             minute += 1;
         }
     }
     total
+}
+
+/// Plays one scenario on a cluster of its size.
+pub async fn play(cluster: &mut Cluster, scenario: &Scenario) -> SoakTotal {
+    let mut total = SoakTotal::default();
+    episode(cluster, scenario, 1, &mut total).await;
+    total
+}
+
+async fn episode(cluster: &mut Cluster, scenario: &Scenario, run: u32, total: &mut SoakTotal) {
+    let seed = scenario.seed;
+    cluster.journal().clear();
+    let (scenario, skipped) = scenario.split(supports);
+    for skipped in &skipped {
+        tracing::warn!(seed, "{skipped}");
+    }
+    for step in &scenario.steps {
+        tracing::info!(seed, "{step}");
+    }
+    total.skipped += skipped.len() as u64;
+    let episode = Episode {
+        seed,
+        run,
+        steps: scenario.steps,
+        load: RunOptions::default(),
+    };
+    let ended = run_episode(cluster, &episode).await;
+    total.add(seed, ended);
 }
 
 impl SoakTotal {

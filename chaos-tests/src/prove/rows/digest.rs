@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::support::{block_on, linked_cluster};
 use crate::checkers::digest::Digests;
 use crate::processes::alter::swap_records;
-use crate::processes::scenario::{Episode, draw, observe, run_episode};
+use crate::processes::scenario::{Episode, observe, run_episode};
 use crate::processes::{Cluster, RunOptions};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
+use crate::scenario::{Focus, Scenario};
 
 pub(super) const ROW: Row = Row {
     id: "digest",
@@ -87,7 +88,14 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             let episode = Episode {
                 seed,
                 run,
-                steps: draw(seed, cluster.nodes(), FAULT_TIME),
+                steps: Scenario::draw(
+                    seed,
+                    cluster.nodes(),
+                    cluster.shards(),
+                    FAULT_TIME,
+                    Focus::Processes,
+                )
+                .steps,
                 load: RunOptions::default(),
             };
             let report = run_episode(&mut cluster, &episode).await?;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
-use crate::sim::plan::Focus;
+use crate::scenario::Focus;
 use crate::sim::{SimOptions, run as simulate};
 
 pub(super) const ROW: Row = Row {

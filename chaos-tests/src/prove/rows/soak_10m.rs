@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::support::{block_on, linked_cluster};
 use crate::processes::scenario::{SoakOptions, SoakTotal, soak};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
+use crate::scenario::Focus;
 
 pub(super) const ROW: Row = Row {
     id: "soak-10m",
@@ -53,7 +54,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let options = SoakOptions {
             time: Duration::from_secs(minutes * 60),
             seed: SEED,
-            chosen: |_| true,
+            focus: Focus::Processes,
         };
         let total = soak(&mut cluster, &options, |_, _| {}).await;
         if total.problem.is_some() {

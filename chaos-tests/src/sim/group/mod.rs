@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use spine_storage::disk::SimDisk;
 
-use super::faults::Faults;
+use super::faults::{Faults, Targets};
 use super::moves::Moves;
 use super::net::{SimNet, Wires};
-use super::plan::Plan;
-use super::report::finish;
+use super::report::{Plan, finish};
+use super::supports::supports_group;
 use super::thread::alone;
 use super::trace::Trace;
 use super::world::{World, network};
@@ -26,9 +26,11 @@ use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
 use crate::history::Recorder;
 use crate::oracle::Oracle;
+use crate::workload::seeded;
 use node::{GroupNode, Slot};
 
-const NODES: usize = 3;
+/// Nodes of every run.
+pub const NODES: usize = 3;
 const PEER_PORT: u16 = 7501;
 /// The group must answer within this, at first and after the faults.
 const SERVE_TIME: Duration = Duration::from_secs(20);
@@ -44,7 +46,11 @@ pub fn run(options: &SimOptions) -> SimReport {
 
 fn run_here(options: &SimOptions) -> SimReport {
     let trace = Trace::new(options.keep_trace);
-    let plan = Plan::of(options.seed, NODES, options.fault_time, options.focus);
+    let options = SimOptions {
+        nodes: NODES,
+        ..options.clone()
+    };
+    let plan = Plan::of(&options.scenario(), supports_group);
     plan.note(&trace);
     let mut stage = Stage::new(options.seed, trace.clone());
     let ended = stage.play(&plan);
@@ -97,7 +103,16 @@ impl Stage {
             sim.host(&**name, move || host.clone().run());
             disks.push(disk);
         }
-        let faults = Faults::new(wires, disks, Vec::new(), names, Vec::new());
+        let faults = Faults::new(Targets {
+            wires,
+            disks,
+            clock_errors: Vec::new(),
+            nodes: names,
+            clients: Vec::new(),
+            fallen: Rc::default(),
+            storm: Rc::default(),
+            random: seeded(seed, "faults"),
+        });
         let seen = slots.clone();
         let views = Box::new(move |faults: &Faults| {
             let up = seen.iter().enumerate().filter(|(node, _)| faults.is_up(*node));
@@ -114,7 +129,7 @@ impl Stage {
     fn play(&mut self, plan: &Plan) -> Result<Report, String> {
         self.serves("calls are answered at first")?;
         // Nobody here carries out an operator's orders; each node purges by itself now and then.
-        self.world.go_wrong(plan, drop)?;
+        self.world.go_wrong(&plan.scenario.steps, drop)?;
         self.serves("calls are answered after the faults")?;
         self.stop.store(true, Ordering::Relaxed);
         let slots = self.slots.clone();

@@ -213,7 +213,7 @@ impl GroupNode {
         loop {
             sleep(LOOK_EVERY).await;
             let status = group.status();
-            *leading.write() = status.leading;
+            *leading.write() = status.leading && !group.has_abdicated();
             let view = GroupView {
                 shard: 0,
                 members: group.identity().members.clone(),

@@ -140,6 +140,11 @@ impl SimDisk {
         self.state.lock().fail_next_sync = Some(path.map(Path::to_path_buf));
     }
 
+    /// Forgets an ordered failure of a sync that has not struck.
+    pub fn cancel_failing_sync(&self) {
+        self.state.lock().fail_next_sync = None;
+    }
+
     /// What has been asked of the disk so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
