@@ -52,7 +52,7 @@ fn run_here(options: &SimOptions) -> SimReport {
     let ended = stage.play(|stage| {
         let desk = stage.desk.clone();
         stage.world.go_wrong(&plan.scenario.steps, |order| {
-            desk.borrow_mut().orders.push_back(order)
+            desk.borrow_mut().orders.push_back(order);
         })
     });
     finish(&plan, ended, &stage.world, &stage.recorder, &trace)
