@@ -125,8 +125,8 @@ impl Core {
             return (node, first.await.ok());
         }
         let sent = AtomicBool::new(false);
+        let candidates = self.candidates(run.call.slot, None, &run.tried);
         let second = async {
-            let candidates = self.candidates(run.call.slot, None, &run.tried);
             let connected = self.pool.connect(&candidates, self.options.connect_hedge).await;
             let Ok((other, link)) = connected.outcome else {
                 // The first one is all that is left.
@@ -137,29 +137,39 @@ impl Core {
             let outcome = timeout_at(until, rpc(link, self.request(request.clone(), left))).await;
             (other, outcome.ok())
         };
-        let (other, second) = tokio::select! {
+        tokio::pin!(second);
+        let (said, (other, answer)) = tokio::select! {
             biased;
             outcome = &mut first => {
-                // The second may be under way.
-                run.unanswered += u32::from(sent.load(Ordering::Relaxed));
-                return (node, outcome.ok());
+                let outcome = outcome.ok();
+                if matches!(outcome, Some(Ok(_))) || !sent.load(Ordering::Relaxed) {
+                    return (node, outcome);
+                }
+                // Who was asked may do it: a refusal by the first alone settles nothing.
+                (outcome, second.await)
             }
-            second = second => second,
+            (other, answer) = &mut second => {
+                let said = if matches!(answer, Some(Ok(_))) { None } else { first.await.ok() };
+                (said, (other, answer))
+            }
         };
         run.attempts += 1;
         run.tried.insert(other.address().clone());
-        if !matches!(second, Some(Ok(_)))
-            && let Ok(outcome) = first.await
-        {
-            // Neither could help at once, and the first has spoken after all.
-            run.unanswered += u32::from(is_unclear(second.as_ref()));
-            return (node, Some(outcome));
+        match said {
+            Some(said) if !matches!(answer, Some(Ok(_))) => {
+                // Neither could help at once, and the first has spoken after all.
+                run.unanswered += u32::from(is_unclear(answer.as_ref()));
+                (node, Some(said))
+            }
+            Some(_) => (other, answer),
+            None => {
+                // What became of the first is unknown; it counts as any try without an answer.
+                node.suspect();
+                self.routes.forget(run.call.slot, node.address());
+                run.unanswered += 1;
+                (other, answer)
+            }
         }
-        // What became of the first is unknown; it counts as any try without an answer.
-        node.suspect();
-        self.routes.forget(run.call.slot, node.address());
-        run.unanswered += 1;
-        (other, second)
     }
 
     /// One try at one node, with one more only where the first could not be sent: for calls that

@@ -84,7 +84,7 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
         return Ok(true);
     }
     let talk = &mut io::stderr();
-    let (mut failed, mut virtual_ms) = (Vec::new(), 0);
+    let (mut failed, mut virtual_ms, mut skipped) = (Vec::new(), 0, 0);
     for options in &runs {
         let report = match arguments.layer {
             Layer::Cluster => run(options),
@@ -92,8 +92,12 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
         };
         virtual_ms += report.virtual_ms;
         show(out, arguments, &report)?;
-        for skipped in &report.skipped {
-            writeln!(talk, "seed {}: {skipped}", report.seed)?;
+        skipped += report.skipped.len();
+        if runs.len() == 1 {
+            report
+                .skipped
+                .iter()
+                .try_for_each(|skipped| writeln!(talk, "{skipped}"))?;
         }
         if !report.passed() {
             write_report(&report, &replay(arguments, report.seed));
@@ -108,6 +112,12 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
         runs.len(),
         failed.len()
     )?;
+    if skipped > 0 && runs.len() > 1 {
+        writeln!(
+            talk,
+            "{skipped} faults skipped: they cannot be simulated here; one seed alone says which and why"
+        )?;
+    }
     for seed in &failed {
         writeln!(talk, "replay: {}", replay(arguments, *seed))?;
     }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::sim::net::SimNet;
+use crate::sim::net::{Flow, SimNet};
 
 /// Milliseconds at which a node answered.
 type Answers = Rc<RefCell<Vec<u64>>>;

@@ -7,8 +7,10 @@ use spine_chaos_tests::sim::{SimOptions, SimReport, group, run};
 const SEEDS: &str = include_str!("../../regressions/seeds.txt");
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");
 
+type Runner = fn(&SimOptions) -> SimReport;
+
 /// A line of `seeds.txt`: `[layer] focus seed what it found`.
-fn of_line(line: &str) -> Result<(fn(&SimOptions) -> SimReport, SimOptions), String> {
+fn of_line(line: &str) -> Result<(Runner, SimOptions), String> {
     let mut words = line.split_whitespace().peekable();
     let layer = words.next_if(|word| ["cluster", "group"].contains(word));
     let focus = Focus::from_str(words.next().unwrap_or_default(), false)?;
