@@ -10,7 +10,7 @@ use spine_mutants::mutant;
 use spine_proto::ids::Slot;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tonic::metadata::{KeyAndValueRef, MetadataMap};
+use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::address::Address;
@@ -26,6 +26,11 @@ use crate::sessions::Sessions;
 
 /// A node may name the leader of the shard it answered for, so that the next call goes there.
 const LEADER_HEADER: &str = "spine-leader";
+/// Asks a node not to execute a change but to say what became of its earlier tries: it answers as they would have, or
+/// with [`NOT_EXECUTED`].
+const SETTLE_HEADER: &str = "spine-settle";
+/// None of the earlier tries took effect, and none ever will.
+const NOT_EXECUTED: &str = "NOT_EXECUTED";
 
 /// Everything the calls of one client share.
 pub(crate) struct Core {
@@ -114,7 +119,16 @@ impl Core {
         let until = run.try_until(self.options.try_deadline, self.pool.count());
         let left = until.saturating_duration_since(Instant::now());
         run.attempts += 1;
-        let first = timeout_at(until, rpc(link, self.request(request.clone(), left)));
+        let settle = run.refusal.is_some();
+        let message = |left| {
+            let mut message = self.request(request.clone(), left);
+            if settle {
+                let yes = MetadataValue::from_static("1");
+                message.metadata_mut().insert(SETTLE_HEADER, yes);
+            }
+            message
+        };
+        let first = timeout_at(until, rpc(link, message(left)));
         tokio::pin!(first);
         tokio::select! {
             biased;
@@ -134,7 +148,7 @@ impl Core {
             };
             let left = until.saturating_duration_since(Instant::now());
             sent.store(true, Ordering::Relaxed);
-            let outcome = timeout_at(until, rpc(link, self.request(request.clone(), left))).await;
+            let outcome = timeout_at(until, rpc(link, message(left))).await;
             (other, outcome.ok())
         };
         tokio::pin!(second);
@@ -309,9 +323,7 @@ impl Core {
         let slot = run.call.slot;
         let mut pause = None;
         match verdict {
-            // This try was refused; one without an answer may still be under way and find another state.
-            Verdict::Final(error) if run.leaves_doubt(&error) => return Err(run.doubt()),
-            Verdict::Final(error) => return Err(run.counted(error)),
+            Verdict::Final(error) => run.refused_by(error, node)?,
             Verdict::NotSent => {
                 node.suspect();
                 self.routes.forget(slot, node.address());
@@ -382,6 +394,8 @@ struct Run {
     next: Option<Address>,
     attempts: u32,
     unanswered: u32,
+    /// A refusal that counts once the tries without an answer can no longer take effect.
+    refusal: Option<Error>,
     /// Tries that ended by their own deadline.
     slow: u32,
     last: Option<Error>,
@@ -397,6 +411,7 @@ impl Run {
             next: None,
             attempts: 0,
             unanswered: 0,
+            refusal: None,
             slow: 0,
             last: None,
         }
@@ -421,13 +436,30 @@ impl Run {
         error.counted(self.attempts, self.unanswered)
     }
 
+    /// # Errors
+    /// The refusal, unless a try without an answer may still find another state: then that one is settled first.
+    fn refused_by(&mut self, error: Error, node: &Node) -> Result<()> {
+        match self.refusal.take() {
+            Some(refusal) if error.reason == NOT_EXECUTED => Err(self.counted(refusal)),
+            Some(_) => Err(self.doubt()),
+            None if self.leaves_doubt(&error) => {
+                self.refusal = Some(error);
+                self.next = Some(node.address().clone());
+                self.tried.clear();
+                Ok(())
+            }
+            None => Err(self.counted(error)),
+        }
+    }
+
     /// Whether a refusal of the last try says nothing of the tries without an answer: it rests on a state that may
     /// change before they are executed, or on a session that was there for them.
     fn leaves_doubt(&self, refusal: &Error) -> bool {
-        let rests_on_state = refusal.is_conflict() || refusal.is_not_found();
+        let rests_on_state =
+            refusal.is_conflict() || refusal.is_not_found() || refusal.kind == ErrorKind::SessionExpired;
         self.call.effect == Effect::Write
             && self.unanswered > 0
-            && (rests_on_state || refusal.kind == ErrorKind::SessionExpired)
+            && rests_on_state
             && !mutant!("refusal-ends-doubt")
     }
 

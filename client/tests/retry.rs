@@ -5,7 +5,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{Fake, Port, Reply};
-use spine_client::{Commit, ErrorKind, Key};
+use spine_client::{Commit, Committed, Error, ErrorKind, Key};
 use spine_proto::common::v1::Advice;
 use tokio::time::Instant;
 use tonic::Code;
@@ -405,23 +405,66 @@ async fn a_doubt_stays_even_when_later_tries_are_refused() {
     assert!(client.records().commit(commit).await.unwrap().replayed);
 }
 
-/// The try without an answer may still find what the refused one did not.
-#[tokio::test(start_paused = true)]
-async fn a_refusal_after_a_try_without_an_answer_leaves_a_doubt() {
-    let conflict = || Reply::Refuse(Code::Aborted, Advice::ReadAgain, "GUARD_FAILED");
-    for first in [Reply::Hang, Reply::Drop] {
-        let fake = Fake::new(&NODES);
-        let order = order(&fake).await;
-        fake.script(&order[0], [first]);
-        for name in NODES {
-            fake.always(name, conflict());
-        }
-        let client = fake.builder().connect().unwrap();
-        let error = client.records().put(&key(), "v").await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::OutcomeUnknown, "{error:?}");
-        let error = client.records().put(&key(), "v").await.unwrap_err();
-        assert!(error.is_conflict(), "without a lost answer it is what it says");
+/// The first node does what `first` says, the second refuses; what came of the call, and what was asked.
+async fn refused_after(first: Reply, then: &[Reply]) -> (Fake, Result<Committed, Error>) {
+    let fake = Fake::new(&NODES);
+    let order = order(&fake).await;
+    fake.script(&order[0], [first]);
+    let refused = Reply::Refuse(Code::Aborted, Advice::ReadAgain, "GUARD_FAILED");
+    for name in &order[1..] {
+        fake.script(name, [refused.clone()].into_iter().chain(then.iter().cloned()));
     }
+    let client = fake.builder().deadline(Duration::from_secs(3)).connect();
+    let client = client.expect("a client");
+    let outcome = client.records().put(&key(), "v").await;
+    (fake, outcome)
+}
+
+fn settles(fake: &Fake) -> usize {
+    let calls = NODES.iter().flat_map(|name| fake.calls(name));
+    calls.filter(|call| call.starts_with("settle ")).count()
+}
+
+/// Else the try without an answer could still do what the caller believes refused.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_once_no_try_can_take_effect_any_more() {
+    for first in [Reply::Hang, Reply::Drop] {
+        let (fake, outcome) = refused_after(first, &[]).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(error.reason, "GUARD_FAILED", "{error:?}");
+        assert_eq!(settles(&fake), 1);
+        assert_eq!(fake.store.lock().voided.len(), 1, "given up for good");
+        assert_eq!(done(&fake), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_no_refusal_where_an_earlier_try_took_effect() {
+    for first in [Reply::ServeThenHang, Reply::ServeThenDrop] {
+        let (fake, outcome) = refused_after(first, &[]).await;
+        assert!(outcome.unwrap().replayed);
+        assert_eq!((settles(&fake), done(&fake)), (1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_leaves_a_doubt_where_nobody_can_settle_it() {
+    let refused = Reply::Refuse(Code::Aborted, Advice::ReadAgain, "GUARD_FAILED");
+    // An older release, which does not know the question; and nobody who answers it.
+    for then in [vec![refused; 2], vec![Reply::Hang; 200]] {
+        let (fake, outcome) = refused_after(Reply::Drop, &then).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::OutcomeUnknown, "{error:?}");
+        assert!(settles(&fake) >= 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_with_every_try_answered_is_not_settled() {
+    let refused = Reply::Refuse(Code::Aborted, Advice::ReadAgain, "GUARD_FAILED");
+    let (fake, outcome) = refused_after(refused, &[]).await;
+    assert!(outcome.unwrap_err().is_conflict());
+    assert_eq!(settles(&fake), 0);
 }
 
 /// A request that is wrong is wrong for every node.

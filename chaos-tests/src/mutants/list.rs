@@ -300,7 +300,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "refusal-ends-doubt",
         "the client calls a change failed that a lost try may still make",
-        client("a_refusal_after_a_try_without_an_answer_leaves_a_doubt"),
+        client("a_refusal_counts_once_no_try_can_take_effect_any_more"),
     ),
     mutant(
         "doubt-forgotten",

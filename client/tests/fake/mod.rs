@@ -6,7 +6,7 @@ mod admin;
 mod pds;
 mod records;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,8 @@ pub(crate) struct Store {
     pub(crate) index: u64,
     /// Request id -> revision: work done once.
     pub(crate) done: BTreeMap<String, u64>,
+    /// Request ids of changes that were given up.
+    pub(crate) voided: BTreeSet<String>,
     pub(crate) values: BTreeMap<(String, Vec<u8>), (u64, bytes::Bytes)>,
     /// What `cluster status` says: a value of `Health`.
     pub(crate) health: i32,

@@ -68,9 +68,17 @@ impl RecordsService for Seat {
             request.metadata().get("grpc-timeout").is_some(),
             "a try tells its deadline"
         );
+        let settle = request.metadata().contains_key("spine-settle");
         let request = request.into_inner();
-        let reply = self.before(&known_by(&request)).await?;
-        let answer = commit(&mut self.fake.store.lock(), request)?;
+        let id = known_by(&request);
+        let reply = self
+            .before(&if settle { format!("settle {id}") } else { id })
+            .await?;
+        let answer = if settle {
+            settled(&mut self.fake.store.lock(), &request)?
+        } else {
+            commit(&mut self.fake.store.lock(), request)?
+        };
         self.after(reply, answer).await
     }
 
@@ -173,19 +181,42 @@ fn known_by(request: &CommitRequest) -> String {
     }
 }
 
-fn commit(store: &mut Store, request: CommitRequest) -> Result<CommitResponse, Status> {
-    let id = known_by(&request);
+fn check_session(store: &Store, request: &CommitRequest) -> Result<(), Status> {
     let session = request.session.as_ref().map(|call| call.session_id[0]);
     if session.is_some_and(|session| store.forgotten.contains(&session)) {
         let (code, advice) = (Code::FailedPrecondition, Advice::FixRequest);
         return Err(refusal(code, advice, "SESSION_EXPIRED", 0, ""));
     }
+    Ok(())
+}
+
+/// What became of the change; what has not happened never will.
+fn settled(store: &mut Store, request: &CommitRequest) -> Result<CommitResponse, Status> {
+    let id = known_by(request);
+    check_session(store, request)?;
+    let Some(revision) = store.done.get(&id) else {
+        store.voided.insert(id);
+        return Err(refusal(Code::Aborted, Advice::ReadAgain, "NOT_EXECUTED", 0, ""));
+    };
+    Ok(CommitResponse {
+        revision: *revision,
+        replayed: true,
+        position: position(store),
+    })
+}
+
+fn commit(store: &mut Store, request: CommitRequest) -> Result<CommitResponse, Status> {
+    let id = known_by(&request);
+    check_session(store, &request)?;
     if let Some(revision) = store.done.get(&id) {
         return Ok(CommitResponse {
             revision: *revision,
             replayed: true,
             position: position(store),
         });
+    }
+    if store.voided.contains(&id) {
+        return Err(refusal(Code::Aborted, Advice::ReadAgain, "NOT_EXECUTED", 0, ""));
     }
     for guard in &request.guards {
         let now = store

@@ -74,6 +74,7 @@ reasons! {
         PATIENT_EXISTS: "There is a patient with this NHS Number.",
     }
     Conflict {
+        NOT_EXECUTED: "The caller asked what became of a change: it did not take effect, and no try of it under its id ever will.",
         GUARD_FAILED: "A guard of the commit does not hold; the message says which.",
         COMPACTED: "Changes from this index on are no longer kept by any replica asked; list, then watch from there.",
         VERSION_MISMATCH: "The version named is not the current one, which the message names.",

@@ -88,6 +88,15 @@ pub fn sub_txn(plan: Plan, guards: Vec<Guard>, request: Option<RequestKey>) -> R
     Ok(sub)
 }
 
+/// What to propose where the call of this request key is given up: it changes nothing but what is remembered.
+#[must_use]
+pub fn void(key: &RequestKey) -> SubTxn {
+    SubTxn {
+        request: Some(request::void_of(key)),
+        ..SubTxn::default()
+    }
+}
+
 /// The error for a limit that the state machine names.
 pub fn broken_limit(limit: &'static str) -> SpineError {
     let (word, message) = match limit {
@@ -129,6 +138,12 @@ pub fn broken_limit(limit: &'static str) -> SpineError {
 pub fn session_expired() -> SpineError {
     let message = "the session has expired: nothing was executed now";
     SpineError::new(ErrorKind::SessionExpired, reason::SESSION_EXPIRED, message).with_field("session")
+}
+
+/// The error of a call that was given up before it took effect.
+pub fn not_executed() -> SpineError {
+    let message = "the change did not take effect, and no try of it ever will";
+    SpineError::new(ErrorKind::Conflict, reason::NOT_EXECUTED, message)
 }
 
 /// The error of a request id that was used before with another body.

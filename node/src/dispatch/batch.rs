@@ -86,7 +86,7 @@ impl Dispatcher {
         principal: &Principal,
         deadline: Instant,
     ) -> Result<Vec<Outcome>, SpineError> {
-        let mut attempts = Attempts::new(self, shard, true, true, deadline);
+        let mut attempts = Attempts::new(self, shard, true, deadline);
         loop {
             let request = forward::request(
                 operation,
@@ -151,6 +151,7 @@ impl Dispatcher {
                 request: body,
                 routing_key,
                 principal: principal.clone(),
+                settle: false,
             });
         }
         let mut outcomes = self.propose_together(shard, &calls, deadline).await?;

@@ -92,12 +92,37 @@ impl Dispatcher {
     ///
     /// # Errors
     /// [`SpineError`] with advice on what to do next.
-    pub async fn call(
+    pub fn call(
         &self,
         operation: &str,
         request: Bytes,
         principal: &Principal,
         deadline: Instant,
+    ) -> impl Future<Output = Result<Answer, SpineError>> + Send {
+        self.carry_out(operation, request, principal, deadline, false)
+    }
+
+    /// Says what became of a change whose answer was lost: answers as it would have, or it never takes effect.
+    ///
+    /// # Errors
+    /// `NOT_EXECUTED`, and what [`Self::call`] gives.
+    pub fn settle(
+        &self,
+        operation: &str,
+        request: Bytes,
+        principal: &Principal,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Answer, SpineError>> + Send {
+        self.carry_out(operation, request, principal, deadline, true)
+    }
+
+    async fn carry_out(
+        &self,
+        operation: &str,
+        request: Bytes,
+        principal: &Principal,
+        deadline: Instant,
+        settle: bool,
     ) -> Result<Answer, SpineError> {
         let spec = catalogue::find(operation)?;
         authorise(principal, spec)?;
@@ -109,19 +134,22 @@ impl Dispatcher {
             .ok_or_else(not_initialised)?
             .shard_of(routing_key.slot())
             .ok_or_else(not_initialised)?;
-        let call = Call {
+        let mut call = Call {
             spec,
             request,
             routing_key,
             principal: principal.clone(),
+            settle: settle && spec.writes,
         };
-        let mut attempts = Attempts::new(self, shard, spec.writes, repeatable, deadline);
+        let mut attempts = Attempts::new(self, shard, repeatable, deadline);
+        attempts.settles = spec.writes && repeatable && !settle;
         loop {
             let result = match attempts.target() {
                 None => self.here(shard, &call, deadline).await,
                 Some(node) => {
                     let body = call.request.clone();
-                    let wire = forward::request(spec.name, shard, body, Vec::new(), principal, deadline);
+                    let mut wire = forward::request(spec.name, shard, body, Vec::new(), principal, deadline);
+                    wire.settle = call.settle;
                     self.forwarder
                         .execute(node, wire, deadline)
                         .await
@@ -135,6 +163,7 @@ impl Dispatcher {
                 }
                 Err(error) => attempts.after(error).await?,
             }
+            call.settle |= attempts.refusal.is_some();
         }
     }
 
@@ -191,6 +220,7 @@ impl Dispatcher {
             request: request.request,
             routing_key,
             principal,
+            settle: request.settle && spec.writes,
         };
         self.here(request.shard, &call, deadline).await
     }
@@ -200,37 +230,35 @@ impl Dispatcher {
 pub(super) struct Attempts<'a> {
     dispatcher: &'a Dispatcher,
     shard: u32,
-    writes: bool,
     /// The call may be sent again although an earlier try may have taken effect.
     repeatable: bool,
     deadline: Instant,
     hint: Option<u64>,
     current: u64,
     unknown: bool,
+    /// A refusal after a try without an answer counts once that try can no longer take effect.
+    settles: bool,
+    /// The refusal that waits for that.
+    refusal: Option<SpineError>,
     /// Since when nodes with a disk in trouble have been all that answered.
     refused: Option<(Trouble, Instant)>,
     tries: u32,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(
-        dispatcher: &'a Dispatcher,
-        shard: u32,
-        writes: bool,
-        repeatable: bool,
-        deadline: Instant,
-    ) -> Self {
+    pub(super) fn new(dispatcher: &'a Dispatcher, shard: u32, repeatable: bool, deadline: Instant) -> Self {
         let hint = dispatcher.believed_leader(shard);
         let current = dispatcher.node_id;
         Self {
             dispatcher,
             shard,
-            writes,
             repeatable,
             deadline,
             hint,
             current,
             unknown: false,
+            settles: false,
+            refusal: None,
             refused: None,
             tries: 0,
         }
@@ -251,11 +279,7 @@ impl<'a> Attempts<'a> {
     /// The final error, or the deadline is too near.
     pub(super) async fn after(&mut self, error: ExecuteError) -> Result<(), SpineError> {
         match error {
-            // The try without an answer may still find another state.
-            ExecuteError::Final(error) if self.unknown && self.writes && error.kind.rests_on_state() => {
-                return Err(outcome_unknown());
-            }
-            ExecuteError::Final(error) => return Err(error),
+            ExecuteError::Final(error) => return self.refused_by(error),
             ExecuteError::Unknown if !self.repeatable => return Err(outcome_unknown()),
             ExecuteError::Unknown => self.unknown = true,
             ExecuteError::NotLeader(leader) => self.hint = leader.filter(|node| *node != self.current),
@@ -277,6 +301,21 @@ impl<'a> Attempts<'a> {
         }
         self.tries += 1;
         Ok(())
+    }
+
+    /// # Errors
+    /// The refusal, unless a try without an answer may still find another state: then that one is settled first.
+    fn refused_by(&mut self, error: SpineError) -> Result<(), SpineError> {
+        match self.refusal.take() {
+            Some(refusal) if error.reason == reason::NOT_EXECUTED => Err(refusal),
+            Some(_) => Err(outcome_unknown()),
+            None if self.unknown && self.settles && error.kind.rests_on_state() => {
+                self.refusal = Some(error);
+                self.hint = Some(self.current);
+                Ok(())
+            }
+            None => Err(error),
+        }
     }
 
     /// Waits a little, and no longer than until this node's own replica hears of another leader.

@@ -49,6 +49,8 @@ pub struct Call {
     pub routing_key: RoutingKey,
     /// Who asks.
     pub principal: Principal,
+    /// Only what became of an earlier try is asked: it is answered as that one was, or it never takes effect.
+    pub settle: bool,
 }
 
 /// A plan that is ready to propose.
@@ -162,7 +164,12 @@ impl Executor {
                     let outcome_bytes = sub.outcome.clone();
                     let (guard, outcome) = self.propose(shard, sub, latch.take(), deadline).await?;
                     latch = guard;
+                    // It took effect just before it was to be given up.
+                    if call.settle && outcome == SubOutcome::RequestIdReused {
+                        continue;
+                    }
                     match settle(outcome, outcome_bytes)? {
+                        Settled::Done { .. } if call.settle => return Err(submit::not_executed().into()),
                         Settled::Done {
                             revision,
                             outcome,
@@ -182,17 +189,10 @@ impl Executor {
     pub(super) fn plan(&self, shard: &Shard, call: &Call, context: &Context) -> Result<Planned, SpineError> {
         let planned = shard.group.store().read(|view| {
             let key = submit::request_key(call.spec, &call.request, &call.principal, &self.subject_key)?;
-            if let Some(key) = &key {
-                let mut seen = request::look(view, view.system(), key).map_err(|error| damaged(&error))?;
-                if let Seen::Before { same, .. } = &mut seen {
-                    *same |= mutant!("reused-request-id-replayed");
-                }
-                match submit::known(seen) {
-                    Ok(None) => {}
-                    Ok(Some((revision, outcome))) => return Ok(Planned::Replayed { revision, outcome }),
-                    // A state that is behind may not know the session's newest row.
-                    Err(no) => return Ok(Planned::Nothing(Err(no))),
-                }
+            if let Some(key) = &key
+                && let Some(planned) = decided(view, key, call.settle)?
+            {
+                return Ok(planned);
             }
             let mut reader = View::new(view);
             let plan = match (call.spec.plan)(&mut reader, &call.request, context) {
@@ -260,6 +260,26 @@ impl Executor {
         });
         response.map_err(|error| halted(&error))?
     }
+}
+
+/// What is already decided for the call of this key; `None` where it is to be planned.
+fn decided(view: &StoreView<'_>, key: &pb::RequestKey, settle: bool) -> Result<Option<Planned>, SpineError> {
+    let look = |key| request::look(view, view.system(), key).map_err(|error| damaged(&error));
+    let mut seen = look(key)?;
+    if let Seen::Before { same, .. } = &mut seen {
+        *same |= mutant!("reused-request-id-replayed");
+    }
+    if matches!(seen, Seen::Before { same: false, .. })
+        && matches!(look(&request::void_of(key))?, Seen::Before { same: true, .. })
+    {
+        return Ok(Some(Planned::Nothing(Err(submit::not_executed()))));
+    }
+    Ok(match submit::known(seen) {
+        Ok(None) => settle.then(|| Planned::Sub(submit::void(key))),
+        Ok(Some((revision, outcome))) => Some(Planned::Replayed { revision, outcome }),
+        // A state that is behind may not know the session's newest row.
+        Err(no) => Some(Planned::Nothing(Err(no))),
+    })
 }
 
 /// What the outcome of a SubTxn means for its call.

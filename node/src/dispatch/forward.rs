@@ -115,6 +115,7 @@ pub fn request(
         }),
         deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
         batch,
+        settle: false,
     }
 }
 

@@ -27,6 +27,8 @@ pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 pub const PRINCIPAL_METADATA: &str = "spine-principal";
 /// Metadata key of an answer that names the gRPC address of the shard's leader: a hint for the next call.
 pub const LEADER_METADATA: &str = "spine-leader";
+/// Metadata key of a change that is not to be executed: only what became of its earlier tries is asked.
+pub const SETTLE_METADATA: &str = "spine-settle";
 /// Bytes of a principal's name.
 const PRINCIPAL_BYTES_MAX: usize = 64;
 
@@ -104,9 +106,11 @@ impl Edge {
         let _call = self.admit()?;
         let deadline = Instant::now() + deadline_of(request.metadata()).min(self.deadline_max);
         let body = Bytes::from(request.get_ref().encode_to_vec());
-        self.dispatcher()?
-            .call(operation, body, &principal, deadline)
-            .await
+        let dispatcher = self.dispatcher()?;
+        if request.metadata().contains_key(SETTLE_METADATA) {
+            return dispatcher.settle(operation, body, &principal, deadline).await;
+        }
+        dispatcher.call(operation, body, &principal, deadline).await
     }
 
     /// Opens a session for changes. Costs no log entry.

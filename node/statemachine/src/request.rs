@@ -62,6 +62,16 @@ pub fn key_of(
     }
 }
 
+/// The key that takes the place of a call which is given up: under the same id, with a digest that no call has. Once it
+/// is remembered, no try of that call takes effect any more.
+#[must_use]
+pub fn void_of(key: &RequestKey) -> RequestKey {
+    RequestKey {
+        body_digest: bytes(hash(&[b"void", &key.body_digest])),
+        ..key.clone()
+    }
+}
+
 /// A hash of parts, none of which runs into the next.
 #[must_use]
 pub fn hash(parts: &[&[u8]]) -> [u8; HASH_BYTES] {

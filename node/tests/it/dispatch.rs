@@ -215,6 +215,8 @@ async fn a_call_whose_answer_was_lost_is_of_unknown_outcome() {
         .unwrap();
     let led = leader(&machines).unwrap();
     let asker = &machines[(led + 1) % 3];
+    // By then its way to the leader is open: it sends, and hears nothing.
+    call(asker, "records.get", get(), PATIENCE).await.unwrap();
     asker.cut.deaf.store(true, Ordering::Release);
     let error = call(asker, "records.commit", put(9), Duration::from_secs(2)).await;
     assert_eq!(error.err().unwrap().reason, "OUTCOME_UNKNOWN");
@@ -222,6 +224,51 @@ async fn a_call_whose_answer_was_lost_is_of_unknown_outcome() {
         .await
         .unwrap();
     assert_eq!(value(&answer), 9, "it had taken effect");
+}
+
+async fn settle(machine: &Machine, body: Bytes) -> Result<Answer, SpineError> {
+    let deadline = Instant::now() + PATIENCE;
+    dispatcher(machine)
+        .settle("records.commit", body, &principal(), deadline)
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_settled_is_answered_as_it_was_or_never_takes_effect() {
+    let machines = cluster(3).await;
+    let first = call(&machines[0], "records.commit", put(1), PATIENCE)
+        .await
+        .unwrap();
+    for machine in &machines {
+        let settled = settle(machine, put(1)).await.unwrap();
+        assert_eq!(revision(&settled), revision(&first), "it had taken effect");
+        let none = settle(machine, put(2)).await;
+        assert_eq!(none.err().unwrap().reason, "NOT_EXECUTED");
+        let late = call(machine, "records.commit", put(2), PATIENCE).await;
+        assert_eq!(late.err().unwrap().reason, "NOT_EXECUTED", "a late try");
+        let found = call(machine, "records.get", get(), PATIENCE).await.unwrap();
+        assert_eq!(value(&found), 1);
+    }
+    let other = guarded(3, 0, &format!("{:032x}", 2));
+    let reused = call(&machines[0], "records.commit", other, PATIENCE).await;
+    assert_eq!(reused.err().unwrap().reason, "REQUEST_ID_REUSED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_after_a_lost_try_counts_once_that_try_is_given_up() {
+    let machines = cluster(3).await;
+    call(&machines[0], "records.commit", put(1), PATIENCE)
+        .await
+        .unwrap();
+    let led = leader(&machines).unwrap();
+    let asker = &machines[(led + 1) % 3];
+    call(asker, "records.get", get(), PATIENCE).await.unwrap();
+    machines[led].cut.whole();
+    for reason in ["GUARD_FAILED", "NOT_EXECUTED"] {
+        let body = guarded(3, 0, "guarded");
+        let refused = call(asker, "records.commit", body, PATIENCE).await;
+        assert_eq!(refused.err().unwrap().reason, reason);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

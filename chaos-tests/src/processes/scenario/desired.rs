@@ -12,6 +12,8 @@ pub(super) struct Desired {
     pub(super) down: BTreeSet<Node>,
     /// Those that are down cannot be paused.
     pub(super) paused: BTreeSet<Node>,
+    /// With a clock that has jumped.
+    pub(super) apart: BTreeSet<Node>,
     /// Alive, and connects are refused.
     pub(super) refusing: BTreeSet<Node>,
     /// From, to -> what happens to bytes.
@@ -48,6 +50,9 @@ impl Desired {
                 self.down.insert(*node);
             }
             Fault::Pause(nodes) => self.paused.extend(nodes),
+            Fault::ClockJump(node, _) => {
+                self.apart.insert(*node);
+            }
             Fault::Forge(node) => {
                 self.refusing.insert(*node);
             }

@@ -18,6 +18,8 @@ struct Active {
     storms: BTreeMap<usize, Storm>,
     paused: BTreeSet<usize>,
     down: BTreeSet<usize>,
+    /// Their clocks were moved since they started.
+    wrong_clocks: BTreeSet<usize>,
 }
 
 /// Does every step at its time, of those that [`super::supports`] takes. All of it is undone when this returns; a node that was down is started, not
@@ -32,6 +34,7 @@ pub async fn execute(cluster: &mut Cluster, steps: &[Step], load: &Run) -> Resul
         storms: BTreeMap::new(),
         paused: BTreeSet::new(),
         down: BTreeSet::new(),
+        wrong_clocks: BTreeSet::new(),
     };
     let began = Instant::now();
     for (at, begins, number) in events(steps) {
@@ -79,7 +82,8 @@ impl Active {
             && !self.down.contains(node)
             && !self.paused.contains(node)
         {
-            // A node that cannot be asked now keeps its time.
+            // Perhaps the node cannot be asked now; perhaps only its answer is lost.
+            self.wrong_clocks.insert(*node);
             let _ = cluster
                 .admin(*node)?
                 .advance_time(Duration::from_millis(by_ms))
@@ -139,8 +143,14 @@ impl Active {
             if down && self.down.insert(node) {
                 cluster.kill(node)?;
             }
+            // A process begins with the machine's clock: whoever sees one apart mends it and starts the node again.
+            let mends = !down && !pause && !desired.apart.contains(&node);
+            if mends && self.wrong_clocks.remove(&node) && self.down.insert(node) {
+                cluster.kill(node)?;
+            }
             if !down && self.down.remove(&node) {
                 cluster.restart(node)?;
+                self.wrong_clocks.remove(&node);
             }
             if pause && self.paused.insert(node) {
                 cluster.pause(node)?;
