@@ -78,6 +78,9 @@ struct Patience {
     term: u64,
     leader_node: Option<u64>,
     since: Duration,
+    /// Since when the leader is known to be dead, or unfit: candidates stand one step apart from then on, however long
+    /// each has doubted before.
+    urgent_since: Option<Duration>,
     tries: u32,
     next: Option<Duration>,
 }
@@ -184,13 +187,11 @@ impl ElectionDriver {
         jitter: f64,
     ) -> Option<Action> {
         let patience = self.patience_with(now, group);
-        let due = match patience.next {
-            Some(next) => next.min(if urgent && patience.tries == 0 {
-                patience.since + delay
-            } else {
-                next
-            }),
-            None => patience.since + delay,
+        patience.urgent_since = urgent.then(|| patience.urgent_since.unwrap_or(now));
+        let due = match (patience.next, patience.urgent_since) {
+            (Some(next), Some(since)) if patience.tries == 0 => next.min(since + delay),
+            (Some(next), _) => next,
+            (None, urgent_since) => urgent_since.unwrap_or(patience.since) + delay,
         };
         if now < due {
             patience.next = Some(due);
@@ -216,6 +217,7 @@ impl ElectionDriver {
             term: group.term,
             leader_node: group.leader_node,
             since: now,
+            urgent_since: None,
             tries: 0,
             next: None,
         };
@@ -345,6 +347,28 @@ mod tests {
         assert_eq!(third.decide(ms(0), &group(Some(1), false), &nodes, 0.0), None);
         assert_eq!(
             third.decide(ms(20), &group(Some(1), false), &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+    }
+
+    #[test]
+    fn candidates_that_doubted_before_still_stand_one_step_apart() {
+        // Not heard any more, so it claims nothing; then a majority says the same.
+        let doubted = NodesView::default();
+        let dead = NodesView {
+            dead: vec![1],
+            ..NodesView::default()
+        };
+        let mut second = ElectionDriver::new(2);
+        let mut third = ElectionDriver::new(3);
+        let seen = group(Some(1), false);
+        for driver in [&mut second, &mut third] {
+            assert_eq!(driver.decide(ms(0), &seen, &doubted, 0.0), None);
+        }
+        assert_eq!(second.decide(ms(60), &seen, &dead, 0.0), Some(Action::TakeOver));
+        assert_eq!(third.decide(ms(60), &seen, &dead, 0.0), None);
+        assert_eq!(
+            third.decide(ms(60) + RANK_STEP, &seen, &dead, 0.0),
             Some(Action::TakeOver)
         );
     }

@@ -133,6 +133,25 @@ fn silence_is_seen_and_agreed_within_300_ms_and_heals() {
 }
 
 #[test]
+fn a_node_that_hears_nobody_says_so_before_it_gives_its_connections_up() {
+    for seed in 0..5 {
+        let (mut sim, shared, _) = cluster(seed);
+        run(&mut sim, 500);
+        for from in ["n1", "n2"] {
+            sim.partition_oneway(from, "n3");
+        }
+        let took = until(&mut sim, &shared, 1, |s| {
+            matches!(s.dead(NodeId(3), &ALL), Some(Proof::Deaf { .. }))
+        });
+        assert!(took < 330, "known after {took} ms");
+        for from in ["n1", "n2"] {
+            sim.repair_oneway(from, "n3");
+        }
+        until(&mut sim, &shared, 3, |s| !s.any_suspected());
+    }
+}
+
+#[test]
 fn bytes_lost_for_good_do_not_wedge_a_lane() {
     let (mut sim, shared, trace) = cluster(11);
     run(&mut sim, 500);

@@ -125,6 +125,7 @@ impl Dialer {
     async fn send_frames<W: AsyncWrite + Unpin>(&self, mut write: W) -> End {
         let began = Instant::now();
         let mut frames = self.lane.frame.subscribe();
+        let mut was_deaf = false;
         loop {
             let frame = frames.borrow_and_update().clone();
             if !frame.is_empty() {
@@ -140,12 +141,15 @@ impl Dialer {
                 add(&counters.bytes_sent, frame.len());
                 add(&counters.writes, 1);
             }
-            if frames.changed().await.is_err() {
-                return End::ByUs;
-            }
             let now = Instant::now();
             let old_enough = now.saturating_duration_since(began) >= self.lane.timing.silence_limit;
-            if old_enough && self.lane.table.lock().deaf(self.peer, now) {
+            let deaf = old_enough && self.lane.table.lock().deaf(self.peer, now);
+            // Not before a frame that says so is sent: a peer that hears us learns by it that we hear nobody.
+            if deaf && was_deaf {
+                return End::ByUs;
+            }
+            was_deaf = deaf;
+            if frames.changed().await.is_err() {
                 return End::ByUs;
             }
         }
