@@ -114,7 +114,7 @@ pub struct RaftGroup {
     log: GroupLog,
     /// The term in which a barrier of this leader has succeeded; before it nothing is planned.
     ready_term: AtomicU64,
-    /// When this leader last handed over, and in which term.
+    /// When this leader first handed over, and in which term.
     handed_over: Mutex<Option<(u64, Instant)>>,
 }
 
@@ -301,7 +301,12 @@ impl RaftGroup {
     /// [`GroupError::Stopped`]
     pub async fn transfer_to(&self, replica: u64) -> Result<(), GroupError> {
         if let Ok(leader) = self.raft.as_leader() {
-            *self.handed_over.lock() = Some((leader.leader_id().term, Instant::now()));
+            let term = leader.leader_id().term;
+            let mut handed_over = self.handed_over.lock();
+            // An order that is repeated again and again must not look like one that was just given.
+            if handed_over.is_none_or(|(before, _)| before != term) {
+                *handed_over = Some((term, Instant::now()));
+            }
         }
         self.raft
             .trigger()
