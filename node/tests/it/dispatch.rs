@@ -207,16 +207,23 @@ async fn a_leader_cut_off_answers_with_nothing_old_neither_reads_nor_rejections(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_whose_answer_was_lost_is_of_unknown_outcome() {
+/// Three nodes with a record of value 1, and which of them leads. The next one has a connection to the leader.
+async fn leader_with_an_open_way() -> (Vec<Machine>, usize) {
     let machines = cluster(3).await;
     call(&machines[0], "records.commit", put(1), PATIENCE)
         .await
         .unwrap();
     let led = leader(&machines).unwrap();
+    let next = &machines[(led + 1) % 3];
+    call(next, "records.get", get(), PATIENCE).await.unwrap();
+    (machines, led)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_answer_was_lost_is_of_unknown_outcome() {
+    let (machines, led) = leader_with_an_open_way().await;
     let asker = &machines[(led + 1) % 3];
-    // By then its way to the leader is open: it sends, and hears nothing.
-    call(asker, "records.get", get(), PATIENCE).await.unwrap();
+    // It sends, and hears nothing.
     asker.cut.deaf.store(true, Ordering::Release);
     let error = call(asker, "records.commit", put(9), Duration::from_secs(2)).await;
     assert_eq!(error.err().unwrap().reason, "OUTCOME_UNKNOWN");
@@ -256,13 +263,8 @@ async fn a_change_that_is_settled_is_answered_as_it_was_or_never_takes_effect() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_after_a_lost_try_counts_once_that_try_is_given_up() {
-    let machines = cluster(3).await;
-    call(&machines[0], "records.commit", put(1), PATIENCE)
-        .await
-        .unwrap();
-    let led = leader(&machines).unwrap();
+    let (machines, led) = leader_with_an_open_way().await;
     let asker = &machines[(led + 1) % 3];
-    call(asker, "records.get", get(), PATIENCE).await.unwrap();
     machines[led].cut.whole();
     for reason in ["GUARD_FAILED", "NOT_EXECUTED"] {
         let body = guarded(3, 0, "guarded");

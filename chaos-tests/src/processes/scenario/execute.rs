@@ -22,8 +22,8 @@ struct Active {
     wrong_clocks: BTreeSet<usize>,
 }
 
-/// Does every step at its time, of those that [`super::supports`] takes. All of it is undone when this returns; a node that was down is started, not
-/// waited for.
+/// Does every step at its time, of those that [`super::supports`] takes. All of it is undone when this returns; a node
+/// that was down is started, not waited for.
 ///
 /// # Errors
 /// A cluster without proxies, a process that cannot be signalled, or a node that ended by itself.
