@@ -10,10 +10,11 @@ use spine_mutants::mutant;
 use spine_proto::ids::Slot;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::address::Address;
+use crate::attempt::Try;
 use crate::dial::Link;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,10 +26,7 @@ use crate::route::{Routes, spread};
 use crate::sessions::Sessions;
 
 /// A node may name the leader of the shard it answered for, so that the next call goes there.
-const LEADER_HEADER: &str = "spine-leader";
-/// Asks a node not to execute a change but to say what became of its earlier tries: it answers as they would have, or
-/// with [`NOT_EXECUTED`].
-const SETTLE_HEADER: &str = "spine-settle";
+pub(crate) const LEADER_HEADER: &str = "spine-leader";
 /// None of the earlier tries took effect, and none ever will.
 const NOT_EXECUTED: &str = "NOT_EXECUTED";
 
@@ -38,7 +36,7 @@ pub(crate) struct Core {
     pub(crate) pool: Pool,
     pub(crate) routes: Routes,
     pub(crate) entropy: Entropy,
-    pub(crate) metadata: MetadataMap,
+    pub(crate) metadata: Arc<MetadataMap>,
     pub(crate) in_flight: Semaphore,
     pub(crate) hedge: HedgeBudget,
     pub(crate) sessions: Sessions,
@@ -70,7 +68,7 @@ impl Core {
     where
         Q: Clone,
         A: Positioned,
-        F: Fn(Link, Request<Q>) -> Fut,
+        F: Fn(Link, Try<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
         let deadline = Instant::now() + call.deadline.unwrap_or(self.options.deadline);
@@ -113,20 +111,18 @@ impl Core {
     ) -> (Arc<Node>, Option<Result<Response<A>, Status>>)
     where
         Q: Clone,
-        F: Fn(Link, Request<Q>) -> Fut,
+        F: Fn(Link, Try<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
         let until = run.try_until(self.options.try_deadline, self.pool.count());
         let left = until.saturating_duration_since(Instant::now());
         run.attempts += 1;
         let settle = run.refusal.is_some();
-        let message = |left| {
-            let mut message = self.request(request.clone(), left);
-            if settle {
-                let yes = MetadataValue::from_static("1");
-                message.metadata_mut().insert(SETTLE_HEADER, yes);
-            }
-            message
+        let message = |left| Try {
+            message: request.clone(),
+            left,
+            settle,
+            metadata: Arc::clone(&self.metadata),
         };
         let first = timeout_at(until, rpc(link, message(left)));
         tokio::pin!(first);
@@ -240,19 +236,14 @@ impl Core {
 
     /// A request with the client's metadata and the time left for this try.
     pub(crate) fn request<Q>(&self, message: Q, left: Duration) -> Request<Q> {
-        let mut request = Request::new(message);
-        for pair in self.metadata.iter() {
-            match pair {
-                KeyAndValueRef::Ascii(key, value) => {
-                    request.metadata_mut().insert(key, value.clone());
-                }
-                KeyAndValueRef::Binary(key, value) => {
-                    request.metadata_mut().insert_bin(key, value.clone());
-                }
-            }
-        }
-        request.set_timeout(left);
-        request
+        let metadata = Arc::clone(&self.metadata);
+        let attempt = Try {
+            message,
+            left,
+            settle: false,
+            metadata,
+        };
+        attempt.into_request()
     }
 
     /// A connection to the best node that can be reached; pauses between rounds. `None` when the
@@ -363,6 +354,9 @@ impl Core {
         self.hedge.earn();
         let shard = answer.get_ref().shard();
         self.routes.learn_shard(run.call.slot, shard);
+        if !self.options.follow_leaders {
+            return answer.into_inner();
+        }
         let leader = answer
             .metadata()
             .get(LEADER_HEADER)

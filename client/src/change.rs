@@ -6,8 +6,9 @@ use std::sync::Arc;
 use spine_proto::common::v1::SessionCall;
 use spine_proto::ids::REQUEST_ID_BYTES_MAX;
 use spine_proto::{pds, records};
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 
+use crate::attempt::Try;
 use crate::call::{Call, Core, Positioned};
 use crate::dial::Link;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,7 +53,7 @@ impl Core {
     where
         Q: Change,
         A: Positioned,
-        F: Fn(Link, Request<Q>) -> Fut,
+        F: Fn(Link, Try<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
         if let Some(id) = request_id {

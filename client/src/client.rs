@@ -145,6 +145,14 @@ impl Builder {
         self
     }
 
+    /// Whether calls go to the leaders that answers name; else each key has a node of its own, which forwards. Such a
+    /// client behaves as one behind a load balancer does. Default true.
+    #[must_use]
+    pub fn follow_leaders(mut self, follow: bool) -> Self {
+        self.options.follow_leaders = follow;
+        self
+    }
+
     /// Pings every connection at this interval and closes it when one stays unanswered for
     /// `timeout`. Default 1 s and 1 s.
     #[must_use]
@@ -221,11 +229,12 @@ impl Builder {
             ));
         }
         let connector = self.connector.unwrap_or_else(Connector::tcp);
+        let metadata = Arc::new(metadata(&self.metadata)?);
         let core = Core {
-            pool: Pool::new(connector, self.options.clone(), &endpoints),
+            pool: Pool::new(connector, self.options.clone(), Arc::clone(&metadata), &endpoints),
             routes: Routes::default(),
             entropy: self.seed.map_or_else(Entropy::from_system, Entropy::from_seed),
-            metadata: metadata(&self.metadata)?,
+            metadata,
             in_flight: Semaphore::new(self.options.calls_in_flight_max),
             hedge: HedgeBudget::default(),
             sessions: Sessions::default(),

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
@@ -15,8 +15,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
 use tower::{Service, ServiceExt as _};
 
+use crate::attempt::Try;
+use crate::exchange::{Exchange, REQUEST_BYTES_MAX};
 use crate::options::Options;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -81,7 +85,11 @@ impl Connector {
                 tracing::debug!(%error, "connection ended");
             }
         });
-        Ok(Link { send, origin: uri })
+        Ok(Link {
+            send,
+            origin: uri,
+            exchange: Arc::default(),
+        })
     }
 }
 
@@ -90,6 +98,8 @@ impl Connector {
 pub(crate) struct Link {
     send: http2::SendRequest<Body>,
     origin: Uri,
+    /// Once the node has accepted one.
+    exchange: Arc<OnceLock<Arc<Exchange>>>,
 }
 
 impl Link {
@@ -99,6 +109,52 @@ impl Link {
 
     pub(crate) fn origin(&self) -> Uri {
         self.origin.clone()
+    }
+
+    /// Opens a stream for calls beside those that go alone. Until the node has accepted it, or where it does not, all
+    /// do.
+    pub(crate) fn open_exchange(&self, metadata: MetadataMap) {
+        let (bare, place) = (self.bare(), Arc::downgrade(&self.exchange));
+        tokio::spawn(async move {
+            let exchange = Exchange::open(bare, metadata).await;
+            // Without a place the last copy of the link is gone.
+            if let (Some(exchange), Some(place)) = (exchange, place.upgrade()) {
+                let _ = place.set(Arc::new(exchange));
+            }
+        });
+    }
+
+    /// A copy that keeps no stream of calls open.
+    fn bare(&self) -> Self {
+        Self {
+            exchange: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// One call: over the stream where there is one and the request is small, else alone.
+    pub(crate) async fn call<Q, A, F, Fut>(
+        self,
+        operation: &str,
+        attempt: Try<Q>,
+        alone: F,
+    ) -> Result<Response<A>, Status>
+    where
+        Q: prost::Message,
+        A: prost::Message + Default,
+        F: FnOnce(Self, Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        let exchange = self.exchange.get().filter(|exchange| exchange.is_open()).cloned();
+        match exchange {
+            Some(exchange) if attempt.message.encoded_len() <= REQUEST_BYTES_MAX => {
+                let request = attempt.message.encode_to_vec().into();
+                exchange
+                    .call(operation, request, attempt.left, attempt.settle)
+                    .await
+            }
+            _ => alone(self, attempt.into_request()).await,
+        }
     }
 }
 
@@ -111,6 +167,9 @@ pub(crate) enum LinkError {
     /// The connection broke after the request had been sent.
     #[error("the connection broke: {0}")]
     Broken(#[source] hyper::Error),
+    /// The stream that the request went through broke.
+    #[error("the stream of calls broke")]
+    Lost,
 }
 
 impl Service<http::Request<Body>> for Link {

@@ -34,10 +34,12 @@
 //! # Reading order
 //!
 //! `client` builds, `records`, `pds` and `admin` are the calls, `call` makes one of them succeed,
-//! `retry` judges a failed try, `route` remembers leaders, `pool` and `dial` keep connections.
+//! `retry` judges a failed try, `route` remembers leaders, `pool` and `dial` keep connections, `exchange` lets calls
+//! share a stream.
 
 mod address;
 mod admin;
+mod attempt;
 mod call;
 mod change;
 mod client;
@@ -45,6 +47,10 @@ mod commit;
 mod dial;
 mod entropy;
 mod error;
+#[cfg(feature = "bench-etcd")]
+#[doc(hidden)]
+pub mod etcd;
+mod exchange;
 mod hedge;
 pub mod load;
 mod load_lane;

@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) keep_alive_interval: Duration,
     pub(crate) keep_alive_timeout: Duration,
     pub(crate) calls_in_flight_max: usize,
+    /// Whether calls go to the leaders that answers name.
+    pub(crate) follow_leaders: bool,
 }
 
 impl Default for Options {
@@ -53,6 +55,7 @@ impl Default for Options {
             keep_alive_interval: KEEP_ALIVE_INTERVAL,
             keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
             calls_in_flight_max: CALLS_IN_FLIGHT_MAX,
+            follow_leaders: true,
         }
     }
 }

@@ -119,8 +119,10 @@ impl Pds {
         let id = self.request_id.clone();
         let answer: wire::RegisterResponse = self
             .core
-            .change(call, request, id, |link, r| async move {
-                client(link).register(r).await
+            .change(call, request, id, |link, r| {
+                link.call("pds.register", r, |link, r| async move {
+                    client(link).register(r).await
+                })
             })
             .await?;
         let position = Position::of(answer.position.as_ref());
@@ -142,11 +144,11 @@ impl Pds {
         };
         let answer: wire::RetrieveResponse = self
             .core
-            .run(
-                call,
-                &request,
-                |link, r| async move { client(link).retrieve(r).await },
-            )
+            .run(call, &request, |link, r| {
+                link.call("pds.retrieve", r, |link, r| async move {
+                    client(link).retrieve(r).await
+                })
+            })
             .await?;
         Patient::of(answer.patient)
     }
@@ -171,8 +173,12 @@ impl Pds {
         let id = self.request_id.clone();
         let answer: wire::UpdateResponse = self
             .core
-            .change(call, request, id, |link, r| async move {
-                client(link).update(r).await
+            .change(call, request, id, |link, r| {
+                link.call(
+                    "pds.update",
+                    r,
+                    |link, r| async move { client(link).update(r).await },
+                )
             })
             .await?;
         let position = Position::of(answer.position.as_ref());
@@ -201,11 +207,9 @@ impl Pds {
         };
         let answer: wire::HistoryResponse = self
             .core
-            .run(
-                call,
-                &request,
-                |link, r| async move { client(link).history(r).await },
-            )
+            .run(call, &request, |link, r| async move {
+                client(link).history(r.into_request()).await
+            })
             .await?;
         Ok(HistoryPage {
             versions: answer

@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tonic::metadata::MetadataMap;
 
 use crate::address::Address;
 use crate::dial::{Connector, Link};
@@ -80,6 +81,8 @@ impl Node {
 pub(crate) struct Pool {
     connector: Connector,
     options: Options,
+    /// Of every call.
+    metadata: Arc<MetadataMap>,
     nodes: RwLock<BTreeMap<Address, Arc<Node>>>,
 }
 
@@ -90,10 +93,16 @@ pub(crate) struct Connected {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, options: Options, seeds: &[Address]) -> Self {
+    pub(crate) fn new(
+        connector: Connector,
+        options: Options,
+        metadata: Arc<MetadataMap>,
+        seeds: &[Address],
+    ) -> Self {
         let pool = Self {
             connector,
             options,
+            metadata,
             nodes: RwLock::default(),
         };
         for seed in seeds {
@@ -206,10 +215,14 @@ impl Pool {
     fn start_dial(&self, node: &Arc<Node>) -> watch::Receiver<Dialed> {
         let (done, dialed) = watch::channel(None);
         let (connector, options, node) = (self.connector.clone(), self.options.clone(), Arc::clone(node));
+        let metadata = Arc::clone(&self.metadata);
         tokio::spawn(async move {
             let outcome = match node.address.uri() {
                 Ok(uri) => match timeout(options.connect_limit, connector.dial(uri, &options)).await {
-                    Ok(Ok(link)) => Ok(link),
+                    Ok(Ok(link)) => {
+                        link.open_exchange(MetadataMap::clone(&metadata));
+                        Ok(link)
+                    }
                     Ok(Err(error)) => Err(DialError::from(error.to_string())),
                     Err(_) => Err(DialError::from("no connection within the connect limit")),
                 },

@@ -176,7 +176,13 @@ impl Records {
         let call = self.call(&key.routing_key, Effect::Read)?;
         let answer: wire::GetResponse = self
             .core
-            .run(call, &request, |link, r| async move { client(link).get(r).await })
+            .run(call, &request, |link, r| {
+                link.call(
+                    "records.get",
+                    r,
+                    |link, r| async move { client(link).get(r).await },
+                )
+            })
             .await?;
         Ok(Found {
             record: answer.record.map(Record::of).transpose()?,
@@ -198,11 +204,9 @@ impl Records {
         let call = self.call(routing_key, Effect::Read)?;
         let answer: wire::ListResponse = self
             .core
-            .run(
-                call,
-                &request,
-                |link, r| async move { client(link).list(r).await },
-            )
+            .run(call, &request, |link, r| async move {
+                client(link).list(r.into_request()).await
+            })
             .await?;
         Ok(Page {
             records: answer
@@ -284,11 +288,13 @@ impl Records {
         let call = self.call(&request.routing_key, Effect::Write)?;
         let answer: wire::CommitResponse = self
             .core
-            .change(call, request, id, |link, mut r| async move {
+            .change(call, request, id, |link, mut r| {
                 if mutant!("new-request-id-for-each-try") {
-                    r.get_mut().set_request_id(self.core.entropy.request_id());
+                    r.message.set_request_id(self.core.entropy.request_id());
                 }
-                client(link).commit(r).await
+                link.call("records.commit", r, |link, r| async move {
+                    client(link).commit(r).await
+                })
             })
             .await?;
         Ok(Committed {

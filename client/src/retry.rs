@@ -40,7 +40,7 @@ pub(crate) fn judge(status: &Status) -> Verdict {
     if let Some(error) = link_error(status) {
         return match error {
             LinkError::NotSent => Verdict::NotSent,
-            LinkError::Broken(_) => Verdict::Unanswered(broken(&error.to_string())),
+            LinkError::Broken(_) | LinkError::Lost => Verdict::Unanswered(broken(&error.to_string())),
         };
     }
     let detail = detail(status);

@@ -10,6 +10,8 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 /// No timing of ours makes sense above this.
 const HOUR_MS: u64 = 3_600_000;
+/// A thread for every processor of any machine.
+const WORKERS_MAX: u64 = 1_024;
 /// A name stands in every log line.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -19,6 +21,7 @@ pub(crate) fn faults(config: &Config) -> Vec<(String, String)> {
     node(&mut check, config);
     listen(&mut check, config);
     seeds(&mut check, config);
+    threads(&mut check, config);
     storage(&mut check, config);
     raft(&mut check, config);
     limits(&mut check, config);
@@ -203,6 +206,10 @@ fn seeds(check: &mut Check, config: &Config) {
             check.fault("cluster.seeds", format!("{seed:?} stands there twice"));
         }
     }
+}
+
+fn threads(check: &mut Check, config: &Config) {
+    check.range("node.worker_threads", config.node.worker_threads, 0..=WORKERS_MAX);
 }
 
 fn storage(check: &mut Check, config: &Config) {

@@ -14,10 +14,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::clock_agreement::LeaderTime;
 use crate::cluster::rows::first_rows;
-use crate::dispatch::execute::txn_entry;
 use crate::log_purge::{self, Progress, Wish};
 use crate::shard::host::{Host, Shard};
 use crate::shard::map::META_SHARD;
+use crate::shard::proposals::txn_entry;
 
 /// Pause between two rounds.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);

@@ -6,6 +6,9 @@
 //!
 //! Read path: 1 -> 2 -> 3 -> `consensus: group.rs` (barrier) -> `services: pds/retrieve.rs` on an exact view.
 
+// The future of a call is a deep nest.
+#![recursion_limit = "256"]
+
 pub mod admin;
 pub mod announce;
 pub mod args;

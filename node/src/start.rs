@@ -87,7 +87,7 @@ impl Node {
     fn serve_grpc(&self, listener: Box<dyn Listener>) {
         let edge = Edge {
             source: Arc::clone(&self.inner) as Arc<dyn DispatcherSource>,
-            development_principal: development_principal(&self.inner),
+            development_principal: development_principal(&self.inner).map(Arc::new),
             metrics: Arc::clone(&self.inner.metrics),
             calls: Arc::new(Semaphore::new(count(self.inner.config.limits.requests_max))),
             watches: Arc::new(Semaphore::new(count(self.inner.config.limits.watches_max))),

@@ -1,7 +1,7 @@
 //! What clients notice of a fault: 64 closed-loop clients, one fault after another, and for each the longest call
 //! that it fell into or came before.
 
-pub mod etcd;
+mod etcd;
 mod load;
 mod rounds;
 mod spine;

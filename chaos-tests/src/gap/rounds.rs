@@ -7,7 +7,8 @@ use rand::RngExt;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use super::etcd::EtcdCluster;
+use spine_client::etcd::EtcdCluster;
+
 use super::load::{Client, Load};
 use super::spine;
 use super::summary::Summary;
@@ -300,7 +301,7 @@ pub async fn etcd_rounds(
     rounds: Rounds,
     try_deadline: Duration,
 ) -> Result<Gap, ClusterError> {
-    let clients = cluster.clients(rounds.clients, try_deadline, CALL_DEADLINE)?;
+    let clients = super::etcd::clients(cluster, rounds.clients, try_deadline, CALL_DEADLINE)?;
     play(&mut EtcdPatient { cluster, hurt: None }, clients, rounds).await
 }
 
@@ -335,7 +336,7 @@ impl Patient for EtcdPatient<'_> {
             return Ok(());
         };
         self.cluster.restart(victim)?;
-        self.cluster.wait_member(victim, SETTLE).await
+        Ok(self.cluster.wait_member(victim, SETTLE).await?)
     }
 
     async fn terms(&mut self) -> Result<u64, ClusterError> {

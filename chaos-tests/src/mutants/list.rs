@@ -264,6 +264,15 @@ pub const MUTANTS: &[Mutant] = &[
         node("dispatch::a_leader_cut_off_answers_with_nothing_old_neither_reads_nor_rejections"),
     ),
     mutant(
+        "barrier-of-the-past",
+        "answers a read by a barrier that began before it",
+        test(
+            "spine-node",
+            "spine_node",
+            "shard::barriers::tests::a_barrier_counts_for_those_who_asked_before_it_began",
+        ),
+    ),
+    mutant(
         "reused-request-id-replayed",
         "the leader takes a reused request id for a repetition",
         test(

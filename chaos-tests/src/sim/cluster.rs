@@ -223,6 +223,7 @@ fn config(number: usize, name: &str, settings: &Settings) -> Config {
         node: NodeName {
             name: name.to_owned(),
             data_dir: PathBuf::from("/data"),
+            ..NodeName::default()
         },
         listen: Listen {
             grpc: settings.grpc[number].clone(),

@@ -7,21 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{Either, select};
+use futures_util::Stream;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::BoxStream;
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use spine_proto::internal::raft::v1 as pb;
 use spine_storage::snapshot::SnapshotSource;
 
-use crate::convert;
 use crate::peers::{CallError, Peers, SnapshotFeed};
 use crate::snapshot::SnapshotData;
 use crate::types::{ReplicaNode, SpineRaft};
+use crate::{commit_news, convert};
 
 /// An append that carries entries waits for the follower's disk, not only for the network.
 const APPEND_DEADLINE: Duration = Duration::from_secs(2);
@@ -29,6 +31,7 @@ const VOTE_DEADLINE: Duration = Duration::from_millis(500);
 /// Pause before an unreachable follower is tried again; a link that comes back ends it early.
 const BACKOFF: Duration = Duration::from_millis(100);
 
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<SpineRaft>, RPCError<SpineRaft>>>;
 type Rpc<T> = Result<T, RPCError<SpineRaft>>;
 
 /// Makes the senders of one group.
@@ -146,6 +149,17 @@ impl RaftNetworkV2<SpineRaft> for Network {
             pb::group_response::Kind::Append(response) => append_from_pb(response),
             _ => Err(unexpected()),
         }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, RPCError<SpineRaft>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<SpineRaft>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, commit_news::with_entries(input), option)
     }
 
     async fn vote(

@@ -103,14 +103,14 @@ mod tests {
             let store = MemoryStore::default();
             let context = Context {
                 now_ms: 1_767_225_600_000,
-                principal: Principal { id: "gp-1".to_owned(), permissions: Vec::new() },
+                principal: Principal { id: "gp-1".to_owned(), permissions: Vec::new() }.into(),
                 subject_key: SubjectKey::new([1; 16]),
                 entropy: [0; 32],
             };
-            let completed = Completed { shard: 1, index: 1, revision: 1, outcome: bytes.clone().into(), replayed: false };
+            let bytes = bytes::Bytes::from(bytes);
+            let completed = Completed { shard: 1, index: 1, revision: 1, outcome: bytes.clone(), replayed: false };
             for spec in OPERATIONS {
-                let _ = (spec.route)(&bytes);
-                let _ = (spec.call_id)(&bytes);
+                let _ = (spec.identify)(&bytes);
                 let _ = (spec.plan)(&mut View::new(&store), &bytes, &context);
                 let _ = (spec.respond)(&store, &bytes, &completed, &context);
             }

@@ -1,5 +1,7 @@
 //! Everything an operation may know besides its request and the records: explicit, so that a plan is a pure function.
 
+use std::sync::Arc;
+
 use spine_statemachine::key::SubjectKey;
 
 pub use crate::authorise::Principal;
@@ -11,7 +13,7 @@ pub struct Context {
     /// The leader's clock, milliseconds since 1970 UTC.
     pub now_ms: i64,
     /// Who calls.
-    pub principal: Principal,
+    pub principal: Arc<Principal>,
     /// Turns routing keys into subjects; the same on every node of a cluster.
     pub subject_key: SubjectKey,
     /// Fresh for every call.

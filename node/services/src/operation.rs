@@ -56,10 +56,19 @@ pub trait Operation {
     ) -> Result<Self::Response, Failure>;
 }
 
+/// Which call it is.
+#[derive(Clone)]
+pub struct Identity {
+    /// Decides the shard.
+    pub routing_key: RoutingKey,
+    /// By what it is known again; `None` for one that changes nothing.
+    pub call_id: Option<CallId>,
+}
+
 /// [`Operation::plan`] of an encoded request.
-pub type PlanFn = fn(&mut View<'_>, &[u8], &Context) -> Result<Plan, Failure>;
+pub type PlanFn = fn(&mut View<'_>, &Bytes, &Context) -> Result<Plan, Failure>;
 /// [`Operation::respond`] to an encoded request, giving an encoded response.
-pub type Respond = fn(&dyn OrderedRead, &[u8], &Completed, &Context) -> Result<Bytes, Failure>;
+pub type Respond = fn(&dyn OrderedRead, &Bytes, &Completed, &Context) -> Result<Bytes, Failure>;
 
 /// Entry of the catalogue: an [`Operation`] without its types.
 pub struct OperationSpec {
@@ -69,10 +78,8 @@ pub struct OperationSpec {
     pub permission: &'static str,
     /// Whether it may change records.
     pub writes: bool,
-    /// Request bytes to routing key.
-    pub route: fn(&[u8]) -> Result<RoutingKey, Failure>,
-    /// Request bytes to what the call is known by.
-    pub call_id: fn(&[u8]) -> Result<Option<CallId>, Failure>,
+    /// Request bytes to where the call goes and what it is known by.
+    pub identify: fn(&Bytes) -> Result<Identity, Failure>,
     /// See [`Operation::plan`].
     pub plan: PlanFn,
     /// See [`Operation::respond`]; gives the encoded response.
@@ -86,8 +93,13 @@ impl OperationSpec {
             name: O::NAME,
             permission: O::PERMISSION,
             writes: O::WRITES,
-            route: |request| O::routing_key(&decode::<O>(request)?),
-            call_id: |request| O::call_id(&decode::<O>(request)?),
+            identify: |request| {
+                let request = decode::<O>(request)?;
+                Ok(Identity {
+                    routing_key: O::routing_key(&request)?,
+                    call_id: O::call_id(&request)?,
+                })
+            },
             plan: |view, request, context| O::plan(view, &decode::<O>(request)?, context),
             respond: |view, request, completed, context| {
                 let response = O::respond(view, &decode::<O>(request)?, completed, context)?;
@@ -97,9 +109,10 @@ impl OperationSpec {
     }
 }
 
-fn decode<O: Operation>(request: &[u8]) -> Result<O::Request, Failure> {
+/// Byte fields are parts of the request itself, not copies.
+fn decode<O: Operation>(request: &Bytes) -> Result<O::Request, Failure> {
     // The decoder's own text may quote the request, so it is not passed on.
-    O::Request::decode(request).map_err(|_| {
+    O::Request::decode(request.clone()).map_err(|_| {
         Failure::invalid(
             reason::MALFORMED_REQUEST,
             "",

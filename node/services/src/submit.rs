@@ -13,7 +13,7 @@ use spine_statemachine::request::{self, Seen};
 use crate::authorise::Principal;
 use crate::error::{ErrorKind, SpineError};
 use crate::ids::CallId;
-use crate::operation::OperationSpec;
+use crate::operation::{Identity, OperationSpec};
 use crate::plan::Plan;
 use crate::{reason, session};
 
@@ -23,21 +23,22 @@ const TXN_OVERHEAD_BYTES: usize = 64;
 /// The key under which a call is remembered; `None` for one that changes nothing.
 ///
 /// # Errors
-/// The request is malformed; its session was not opened here.
+/// Its session was not opened here.
 pub fn request_key(
     spec: &OperationSpec,
+    identity: &Identity,
     request: &[u8],
     principal: &Principal,
     subject_key: &SubjectKey,
 ) -> Result<Option<RequestKey>, SpineError> {
-    let Some(id) = (spec.call_id)(request)? else {
+    let Some(id) = &identity.call_id else {
         return Ok(None);
     };
-    let slot = (spec.route)(request)?.slot();
+    let slot = identity.routing_key.slot();
     Ok(Some(match id {
-        CallId::Request(id) => request::key_of(&principal.id, spec.name, &id, slot, request),
+        CallId::Request(id) => request::key_of(&principal.id, spec.name, id, slot, request),
         CallId::Session(call) => {
-            let sequence = session::verified(&call, &principal.id, subject_key)?;
+            let sequence = session::verified(call, &principal.id, subject_key)?;
             let id = &call.session_id;
             spine_statemachine::session::key_of(&principal.id, id, spec.name, sequence, slot, request)
         }

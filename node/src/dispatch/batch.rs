@@ -1,6 +1,7 @@
 //! Many independent calls of one operation, proposed together: bulk load.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use spine_proto::internal::shard::v1 as pb;
@@ -9,15 +10,11 @@ use spine_statemachine::Applied;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{Attempts, Dispatcher, checked};
-use super::execute::{Call, Planned, Settled, settle, txn_entry};
+use super::execute::{Call, Planned, Settled, settle};
 use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
 use super::forward;
 use crate::shard::host::Shard;
-
-/// Calls in one transaction of a batch.
-pub const BATCH_SUBS_MAX: usize = 256;
-/// Encoded bytes of calls in one transaction of a batch.
-pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+use crate::shard::proposals::{ENTRY_BYTES_MAX, ENTRY_SUBS_MAX, txn_entry};
 
 type Outcome = Result<Bytes, SpineError>;
 
@@ -40,7 +37,7 @@ impl Dispatcher {
         let mut outcomes: Vec<Option<Outcome>> = requests.iter().map(|_| None).collect();
         let mut by_shard: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (at, request) in requests.iter().enumerate() {
-            match (spec.route)(request).map(|key| map.shard_of(key.slot())) {
+            match (spec.identify)(request).map(|identity| map.shard_of(identity.routing_key.slot())) {
                 Ok(Some(shard)) => by_shard.entry(shard).or_default().push(at),
                 Ok(None) => outcomes[at] = Some(Err(not_initialised())),
                 Err(failure) => outcomes[at] = Some(Err(failure.into())),
@@ -134,7 +131,7 @@ impl Dispatcher {
 
     async fn execute_batch(
         &self,
-        shard: &Shard,
+        shard: &Arc<Shard>,
         request: pb::ExecuteRequest,
         deadline: Instant,
     ) -> Result<Vec<Result<Bytes, ExecuteError>>, ExecuteError> {
@@ -145,12 +142,12 @@ impl Dispatcher {
             .map_err(|_| deadline_exceeded())??;
         let mut calls = Vec::with_capacity(request.batch.len());
         for body in request.batch {
-            let routing_key = (spec.route)(&body).map_err(SpineError::from)?;
+            let identity = (spec.identify)(&body).map_err(SpineError::from)?;
             calls.push(Call {
                 spec,
                 request: body,
-                routing_key,
-                principal: principal.clone(),
+                identity,
+                principal: Arc::clone(&principal),
                 settle: false,
             });
         }
@@ -169,7 +166,7 @@ impl Dispatcher {
 
     async fn propose_together(
         &self,
-        shard: &Shard,
+        shard: &Arc<Shard>,
         calls: &[Call],
         deadline: Instant,
     ) -> Result<Vec<Option<Result<Bytes, ExecuteError>>>, ExecuteError> {
@@ -236,7 +233,7 @@ fn parts(at: &[usize], requests: &[Bytes]) -> Vec<Vec<usize>> {
     for at in at {
         let size = requests[*at].len();
         match parts.last_mut() {
-            Some(part) if part.len() < BATCH_SUBS_MAX && bytes + size <= BATCH_BYTES_MAX => {
+            Some(part) if part.len() < ENTRY_SUBS_MAX && bytes + size <= ENTRY_BYTES_MAX => {
                 part.push(*at);
                 bytes += size;
             }

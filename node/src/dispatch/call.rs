@@ -96,7 +96,7 @@ impl Dispatcher {
         &self,
         operation: &str,
         request: Bytes,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Answer, SpineError>> + Send {
         self.carry_out(operation, request, principal, deadline, false)
@@ -110,7 +110,7 @@ impl Dispatcher {
         &self,
         operation: &str,
         request: Bytes,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Answer, SpineError>> + Send {
         self.carry_out(operation, request, principal, deadline, true)
@@ -120,25 +120,25 @@ impl Dispatcher {
         &self,
         operation: &str,
         request: Bytes,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         deadline: Instant,
         settle: bool,
     ) -> Result<Answer, SpineError> {
         let spec = catalogue::find(operation)?;
         authorise(principal, spec)?;
-        let routing_key = (spec.route)(&request)?;
-        let repeatable = !spec.writes || (spec.call_id)(&request)?.is_some();
+        let identity = (spec.identify)(&request)?;
+        let repeatable = !spec.writes || identity.call_id.is_some();
         let shard = self
             .host
             .map()
             .ok_or_else(not_initialised)?
-            .shard_of(routing_key.slot())
+            .shard_of(identity.routing_key.slot())
             .ok_or_else(not_initialised)?;
         let mut call = Call {
             spec,
             request,
-            routing_key,
-            principal: principal.clone(),
+            identity,
+            principal: Arc::clone(principal),
             settle: settle && spec.writes,
         };
         let mut attempts = Attempts::new(self, shard, repeatable, deadline);
@@ -214,11 +214,11 @@ impl Dispatcher {
             let again = self.call(spec.name, request.request, &principal, deadline);
             return Ok(again.await?.body);
         }
-        let routing_key = (spec.route)(&request.request).map_err(SpineError::from)?;
+        let identity = (spec.identify)(&request.request).map_err(SpineError::from)?;
         let call = Call {
             spec,
             request: request.request,
-            routing_key,
+            identity,
             principal,
             settle: request.settle && spec.writes,
         };
@@ -358,7 +358,7 @@ impl<'a> Attempts<'a> {
 /// The operation and the principal of a forwarded call, authorised again.
 pub(super) fn checked(
     request: &pb::ExecuteRequest,
-) -> Result<(&'static OperationSpec, Principal), SpineError> {
+) -> Result<(&'static OperationSpec, Arc<Principal>), SpineError> {
     let spec = catalogue::find(&request.operation)?;
     let principal = request
         .principal
@@ -369,5 +369,5 @@ pub(super) fn checked(
         })
         .unwrap_or_default();
     authorise(&principal, spec)?;
-    Ok((spec, principal))
+    Ok((spec, Arc::new(principal)))
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message as _;
 use spine_mutants::mutant;
-use spine_proto::ids::RoutingKey;
 use spine_proto::storage::v1 as pb;
-use spine_services::{Completed, Context, ErrorKind, OperationSpec, Principal, SpineError, View, submit};
+use spine_services::{
+    Completed, Context, ErrorKind, Identity, OperationSpec, Principal, SpineError, View, submit,
+};
 use spine_statemachine::request::Seen;
 use spine_statemachine::store::OrderedRead;
-use spine_statemachine::{Applied, SubOutcome, request};
+use spine_statemachine::{SubOutcome, request};
 use spine_storage::replica::{ReplicaError, View as StoreView};
 use tokio::time::{Instant, timeout_at};
 
@@ -45,10 +45,10 @@ pub struct Call {
     pub spec: &'static OperationSpec,
     /// Its encoded request.
     pub request: Bytes,
-    /// Decides the shard.
-    pub routing_key: RoutingKey,
+    /// Which call it is.
+    pub identity: Identity,
     /// Who asks.
-    pub principal: Principal,
+    pub principal: Arc<Principal>,
     /// Only what became of an earlier try is asked: it is answered as that one was, or it never takes effect.
     pub settle: bool,
 }
@@ -64,10 +64,10 @@ pub(super) enum Planned {
 }
 
 impl Executor {
-    pub(super) fn context(&self, principal: &Principal) -> Context {
+    pub(super) fn context(&self, principal: &Arc<Principal>) -> Context {
         Context {
             now_ms: self.clock.now_ms(),
-            principal: principal.clone(),
+            principal: Arc::clone(principal),
             subject_key: self.subject_key.clone(),
             entropy: self.entropy.bytes(),
         }
@@ -79,7 +79,7 @@ impl Executor {
     /// [`ExecuteError`]
     pub async fn execute(
         &self,
-        shard: &Shard,
+        shard: &Arc<Shard>,
         call: &Call,
         deadline: Instant,
     ) -> Result<Bytes, ExecuteError> {
@@ -105,7 +105,7 @@ impl Executor {
     /// A group on a disk that stalls may answer nobody; another replica of it does.
     pub(super) async fn unless_stalled<T>(
         &self,
-        shard: &Shard,
+        shard: &Arc<Shard>,
         otherwise: ExecuteError,
         work: impl Future<Output = Result<T, ExecuteError>>,
     ) -> Result<T, ExecuteError> {
@@ -119,8 +119,8 @@ impl Executor {
         }
     }
 
-    async fn read(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
-        timeout_at(deadline, shard.group.barrier())
+    async fn read(&self, shard: &Arc<Shard>, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
+        timeout_at(deadline, shard.barrier())
             .await
             .map_err(|_| deadline_exceeded())??;
         let context = self.context(&call.principal);
@@ -133,9 +133,9 @@ impl Executor {
         Ok(response.map_err(|error| halted(&error))??)
     }
 
-    async fn write(&self, shard: &Shard, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
+    async fn write(&self, shard: &Arc<Shard>, call: &Call, deadline: Instant) -> Result<Bytes, ExecuteError> {
         let context = self.context(&call.principal);
-        let latch = timeout_at(deadline, shard.latches.acquire(&call.routing_key))
+        let latch = timeout_at(deadline, shard.latches.acquire(&call.identity.routing_key))
             .await
             .map_err(|_| deadline_exceeded())?
             .map_err(|_| busy())?;
@@ -155,7 +155,7 @@ impl Executor {
                 }
                 // A no is a read: proven by a barrier begun after the request, then decided again.
                 Planned::Nothing(_) => {
-                    timeout_at(deadline, shard.group.barrier())
+                    timeout_at(deadline, shard.barrier())
                         .await
                         .map_err(|_| deadline_exceeded())??;
                     after_barrier = true;
@@ -186,9 +186,20 @@ impl Executor {
     }
 
     /// Plans on a view that is exact at one applied index.
-    pub(super) fn plan(&self, shard: &Shard, call: &Call, context: &Context) -> Result<Planned, SpineError> {
+    pub(super) fn plan(
+        &self,
+        shard: &Arc<Shard>,
+        call: &Call,
+        context: &Context,
+    ) -> Result<Planned, SpineError> {
         let planned = shard.group.store().read(|view| {
-            let key = submit::request_key(call.spec, &call.request, &call.principal, &self.subject_key)?;
+            let key = submit::request_key(
+                call.spec,
+                &call.identity,
+                &call.request,
+                &call.principal,
+                &self.subject_key,
+            )?;
             if let Some(key) = &key
                 && let Some(planned) = decided(view, key, call.settle)?
             {
@@ -211,38 +222,22 @@ impl Executor {
 
     async fn propose(
         &self,
-        shard: &Shard,
+        shard: &Arc<Shard>,
         sub: pb::SubTxn,
         latch: Option<crate::shard::latch::LatchGuard>,
         deadline: Instant,
     ) -> Result<(Option<crate::shard::latch::LatchGuard>, SubOutcome), ExecuteError> {
-        let entry = txn_entry(vec![sub], self.time.stamp_ms(shard));
-        let group = Arc::clone(&shard.group);
-        let permit = Arc::clone(&shard.proposals)
-            .try_acquire_owned()
-            .map_err(|_| busy())?;
-        // The proposal outlives a caller that gives up, and holds the latch until its fate is known.
-        let proposal = tokio::spawn(async move {
-            let result = group.propose(entry).await;
-            drop(permit);
-            (latch, result)
-        });
-        let (latch, result) = timeout_at(deadline, proposal)
+        let room = Arc::clone(&shard.room).try_acquire_owned().map_err(|_| busy())?;
+        let proposal = shard.propose(sub, latch, room, &self.time);
+        let (latch, outcome) = timeout_at(deadline, proposal)
             .await
-            .map_err(|_| ExecuteError::Unknown)?
             .map_err(|_| ExecuteError::Unknown)?;
-        match result?.applied {
-            Applied::Txn(outcomes) => match outcomes.into_iter().next() {
-                Some(outcome) => Ok((latch, outcome)),
-                None => Err(ExecuteError::Unknown),
-            },
-            Applied::Noop | Applied::Level(_) | Applied::Verify { .. } => Err(ExecuteError::Unknown),
-        }
+        Ok((latch, outcome?))
     }
 
     pub(super) fn respond(
         &self,
-        shard: &Shard,
+        shard: &Arc<Shard>,
         call: &Call,
         context: &Context,
         revision: u64,
@@ -312,7 +307,7 @@ pub(super) fn settle(outcome: SubOutcome, planned: Bytes) -> Result<Settled, Exe
     }
 }
 
-fn completed(shard: &Shard, index: u64, revision: u64, outcome: Bytes, replayed: bool) -> Completed {
+fn completed(shard: &Arc<Shard>, index: u64, revision: u64, outcome: Bytes, replayed: bool) -> Completed {
     Completed {
         shard: shard.group.identity().shard,
         index,
@@ -320,17 +315,6 @@ fn completed(shard: &Shard, index: u64, revision: u64, outcome: Bytes, replayed:
         outcome,
         replayed,
     }
-}
-
-/// An encoded log entry that holds these SubTxns; `proposed_at_ms` as [`LeaderTime::stamp_ms`] gives it.
-#[must_use]
-pub fn txn_entry(subs: Vec<pb::SubTxn>, proposed_at_ms: i64) -> Bytes {
-    let txn = pb::Txn { subs, proposed_at_ms };
-    pb::Entry {
-        kind: Some(pb::entry::Kind::Txn(txn)),
-    }
-    .encode_to_vec()
-    .into()
 }
 
 fn contended() -> SpineError {

@@ -39,7 +39,7 @@ impl Dispatcher {
     pub async fn open_watch(
         &self,
         request: &WatchRequest,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         deadline: Instant,
     ) -> Result<Opened, SpineError> {
         authorise(principal, catalogue::find(Watch::NAME)?)?;
@@ -68,7 +68,7 @@ impl Dispatcher {
     async fn now(
         &self,
         request: &WatchRequest,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         deadline: Instant,
     ) -> Result<u64, SpineError> {
         let body = Bytes::from(request.encode_to_vec());

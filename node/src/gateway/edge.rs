@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 use spine_proto::records::v1::{OpenSessionRequest, OpenSessionResponse, WatchRequest};
 use spine_services::Principal;
-use spine_services::{ErrorKind, SpineError};
+use spine_services::{ErrorKind, SpineError, catalogue};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,7 @@ pub struct Edge {
     /// Routes calls.
     pub source: Arc<dyn DispatcherSource>,
     /// The principal of callers in development mode; `None` refuses everyone.
-    pub development_principal: Option<Principal>,
+    pub development_principal: Option<Arc<Principal>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Calls in progress on this node; one more is refused.
@@ -69,25 +69,12 @@ impl Edge {
         operation: &'static str,
         request: Request<Q>,
     ) -> Result<Response<R>, Status> {
-        let started = Instant::now();
-        let result = self.carry_out(operation, &request).await;
-        let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
-        if started.elapsed() > self.slow {
-            tracing::warn!(
-                operation,
-                outcome,
-                ms = started.elapsed().as_millis(),
-                "slow call"
-            );
-        }
-        let label = RequestLabel { operation, outcome };
-        self.metrics.gateway.requests.get_or_create(&label).inc();
-        let label = Operation { operation };
-        self.metrics
-            .gateway
-            .request_seconds
-            .get_or_create(&label)
-            .observe(started.elapsed().as_secs_f64());
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let principal = self.principal(metadata).map_err(|error| to_status(&error))?;
+        let deadline = Instant::now() + deadline_of(metadata).min(self.deadline_max);
+        let settle = metadata.contains_key(SETTLE_METADATA);
+        let body = Bytes::from(message.encode_to_vec());
+        let result = self.call(operation, body, &principal, deadline, settle).await;
         let answer = result.map_err(|error| to_status(&error))?;
         let message = R::decode(answer.body).map_err(|_| Status::internal("response of another kind"))?;
         let mut response = Response::new(message);
@@ -97,20 +84,53 @@ impl Edge {
         Ok(response)
     }
 
-    async fn carry_out<Q: Message>(
+    /// Carries out one call, counted and timed.
+    ///
+    /// # Errors
+    /// [`SpineError`] with advice on what to do next.
+    pub async fn call(
         &self,
         operation: &str,
-        request: &Request<Q>,
+        request: Bytes,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+        settle: bool,
     ) -> Result<Answer, SpineError> {
-        let principal = self.principal(request.metadata())?;
-        let _call = self.admit()?;
-        let deadline = Instant::now() + deadline_of(request.metadata()).min(self.deadline_max);
-        let body = Bytes::from(request.get_ref().encode_to_vec());
-        let dispatcher = self.dispatcher()?;
-        if request.metadata().contains_key(SETTLE_METADATA) {
-            return dispatcher.settle(operation, body, &principal, deadline).await;
+        let started = Instant::now();
+        // Only names of the catalogue become labels and lines of the log.
+        let operation = catalogue::find(operation)?.name;
+        let result = self
+            .carry_out(operation, request, principal, deadline, settle)
+            .await;
+        let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
+        let took = started.elapsed();
+        if took > self.slow {
+            tracing::warn!(operation, outcome, ms = took.as_millis(), "slow call");
         }
-        dispatcher.call(operation, body, &principal, deadline).await
+        let label = RequestLabel { operation, outcome };
+        self.metrics.gateway.requests.get_or_create(&label).inc();
+        let label = Operation { operation };
+        let seconds = self.metrics.gateway.request_seconds.get_or_create(&label);
+        seconds.observe(took.as_secs_f64());
+        drop(seconds);
+        result
+    }
+
+    async fn carry_out(
+        &self,
+        operation: &str,
+        request: Bytes,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+        settle: bool,
+    ) -> Result<Answer, SpineError> {
+        let _call = self.admit()?;
+        let dispatcher = self.dispatcher()?;
+        // Boxed: the future of a whole execution is large, and would be moved with every layer above.
+        if settle {
+            return Box::pin(dispatcher.settle(operation, request, principal, deadline)).await;
+        }
+        Box::pin(dispatcher.call(operation, request, principal, deadline)).await
     }
 
     /// Opens a session for changes. Costs no log entry.
@@ -184,7 +204,7 @@ impl Edge {
     ///
     /// # Errors
     /// `UNAUTHENTICATED` outside development mode; certificates and tokens come with the security issue.
-    pub fn principal(&self, metadata: &MetadataMap) -> Result<Principal, SpineError> {
+    pub fn principal(&self, metadata: &MetadataMap) -> Result<Arc<Principal>, SpineError> {
         let Some(principal) = &self.development_principal else {
             return Err(SpineError::new(
                 ErrorKind::Unauthenticated,
@@ -193,11 +213,11 @@ impl Edge {
             ));
         };
         match metadata.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
-            None => Ok(principal.clone()),
-            Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => Ok(Principal {
+            None => Ok(Arc::clone(principal)),
+            Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => Ok(Arc::new(Principal {
                 id: id.to_string(),
                 permissions: principal.permissions.clone(),
-            }),
+            })),
             Some(_) => Err(SpineError::new(
                 ErrorKind::Unauthenticated,
                 "UNAUTHENTICATED",

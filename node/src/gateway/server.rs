@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spine_consensus::net::Listener;
 use spine_proto::admin::v1::admin_service_server::AdminServiceServer;
+use spine_proto::calls::v1::calls_service_server::CallsServiceServer;
 use spine_proto::pds::v1::pds_service_server::PdsServiceServer;
 use spine_proto::records::v1::records_service_server::RecordsServiceServer;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 
 use super::admin::Admin;
+use super::calls::Calls;
 use super::edge::Edge;
 use super::health::Health;
 use super::io::incoming;
@@ -50,6 +52,9 @@ pub async fn serve(
         .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
         .add_service(HealthServer::new(health))
         .add_service(reflection)
+        .add_service(
+            CallsServiceServer::new(Calls(edge.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
         .add_service(
             RecordsServiceServer::new(Records(edge.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
         )

@@ -8,8 +8,10 @@ use spine_cluster_config::Limits;
 use spine_consensus::group::RaftGroup;
 use tokio::sync::Semaphore;
 
+use super::barriers::Barriers;
 use super::latch::Latches;
 use super::map::ShardMap;
+use super::proposals::Proposals;
 use crate::pace::Pace;
 
 /// A hosted replica with what its leader needs.
@@ -18,8 +20,12 @@ pub struct Shard {
     pub group: Arc<RaftGroup>,
     /// One proposal at a time for one routing key.
     pub latches: Latches,
-    /// Proposals under way.
-    pub proposals: Arc<Semaphore>,
+    /// Proposals that may still begin.
+    pub room: Arc<Semaphore>,
+    /// Changes that wait for their entry.
+    pub proposals: Proposals,
+    /// Reads that wait for their barrier.
+    pub barriers: Barriers,
     /// How far log time has come, where this replica leads.
     pub pace: Mutex<Pace>,
 }
@@ -59,14 +65,16 @@ impl Host {
     pub fn insert(&self, group: Arc<RaftGroup>) {
         let shard = group.identity().shard;
         let latches = Latches::new(count(self.limits.key_waiters_max));
-        let proposals = Arc::new(Semaphore::new(count(self.limits.proposals_max)));
+        let room = Arc::new(Semaphore::new(count(self.limits.proposals_max)));
         self.absent.write().remove(&shard);
         self.shards.write().insert(
             shard,
             Arc::new(Shard {
                 group,
                 latches,
-                proposals,
+                room,
+                proposals: Proposals::default(),
+                barriers: Barriers::default(),
                 pace: Mutex::default(),
             }),
         );

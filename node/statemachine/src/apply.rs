@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use spine_mutants::mutant;
-use spine_proto::storage::v1 as pb;
+use spine_proto::storage::v1::{self as pb, SlotRange};
 
 use crate::chain;
 use crate::check::{self, Broken};
@@ -11,9 +11,10 @@ use crate::digest::Digest;
 use crate::key::{self, Family};
 use crate::limits::{APPEND_POSITION_BYTES, LEVEL_MAX, RANGE_RECORDS_MAX, REQUEST_SWEEP_ROWS};
 use crate::request::Seen;
+use crate::session_rows::SessionRows;
 use crate::state::SystemState;
 use crate::store::{Key, OrderedWrite, ReadError, Record};
-use crate::{guard, request, slots};
+use crate::{guard, request, session, slots};
 
 /// What an entry did.
 #[derive(Clone, PartialEq, Eq)]
@@ -142,6 +143,8 @@ pub fn apply(
                 state,
                 index,
                 appended: 0,
+                sessions: SessionRows::default(),
+                owned: None,
             };
             applier.txn(txn).map(Applied::Txn).map_err(Halt::from)
         }
@@ -153,6 +156,9 @@ struct Applier<'a, S> {
     state: &'a mut SystemState,
     index: u64,
     appended: u32,
+    sessions: SessionRows,
+    /// The slots that the shard owns, once read.
+    owned: Option<Option<SlotRange>>,
 }
 
 impl<S: OrderedWrite> Applier<'_, S> {
@@ -169,6 +175,10 @@ impl<S: OrderedWrite> Applier<'_, S> {
             .into_iter()
             .map(|sub| self.sub(sub))
             .collect::<Result<_, _>>()?;
+        for row in self.sessions.take_changed() {
+            let replaced = self.put(row.key, session::SCHEMA, row.value)?;
+            self.state.requests.wrote_row(replaced, Some(row.opened_ms));
+        }
         self.sweep_requests()?;
         Ok(outcomes)
     }
@@ -204,6 +214,9 @@ impl<S: OrderedWrite> Applier<'_, S> {
         if let Some(limit) = self.range_too_large(&sub.mutations)? {
             return Ok(SubOutcome::TooLarge { limit });
         }
+        if check::touches_shard_rows(&sub) {
+            self.owned = None;
+        }
         for mutation in sub.mutations {
             self.mutate(mutation)?;
         }
@@ -214,8 +227,12 @@ impl<S: OrderedWrite> Applier<'_, S> {
     }
 
     /// The outcome of a call that must not be executed.
-    fn known(&self, request: &pb::RequestKey) -> Result<Option<SubOutcome>, ReadError> {
-        Ok(match request::look(self.store, self.state, request)? {
+    fn known(&mut self, request: &pb::RequestKey) -> Result<Option<SubOutcome>, ReadError> {
+        let seen = match &request.session {
+            Some(call) => self.sessions.look(self.store, self.state, request, call)?,
+            None => request::look(self.store, self.state, request)?,
+        };
+        Ok(match seen {
             Seen::New => None,
             Seen::Before {
                 same,
@@ -234,12 +251,16 @@ impl<S: OrderedWrite> Applier<'_, S> {
     }
 
     /// A slot in the SubTxn that this shard does not own.
-    fn foreign_slot(&self, sub: &pb::SubTxn) -> Result<Option<u16>, ReadError> {
+    fn foreign_slot(&mut self, sub: &pb::SubTxn) -> Result<Option<u16>, ReadError> {
         let touched = check::slots(sub);
         if touched.is_empty() && sub.request.is_none() {
             return Ok(None);
         }
-        let Some(owned) = slots::owned(self.store)? else {
+        let owned = match &self.owned {
+            Some(owned) => owned,
+            None => self.owned.insert(slots::owned(self.store)?),
+        };
+        let Some(owned) = owned else {
             // The meta group owns no slots, and remembers request ids all the same.
             return Ok(touched.first().copied());
         };
@@ -248,7 +269,7 @@ impl<S: OrderedWrite> Applier<'_, S> {
             .iter()
             .filter_map(|request| u16::try_from(request.slot).ok());
         let mut all = requested.chain(touched);
-        Ok(all.find(|slot| !slots::contains(&owned, u32::from(*slot))))
+        Ok(all.find(|slot| !slots::contains(owned, u32::from(*slot))))
     }
 
     fn range_too_large(&self, mutations: &[pb::Mutation]) -> Result<Option<&'static str>, ReadError> {
@@ -309,10 +330,15 @@ impl<S: OrderedWrite> Applier<'_, S> {
     }
 
     fn remember(&mut self, request: &pb::RequestKey, outcome: Bytes) -> Result<(), ReadError> {
-        let (schema, value) = request::row_after(self.store, self.state, request, self.index, outcome)?;
-        let replaced = self.put(request::row_key(request), schema, value)?;
-        let opened_ms = request.session.as_ref().map(|session| session.opened_ms);
-        self.state.requests.wrote_row(replaced, opened_ms);
+        if let Some(call) = &request.session {
+            let done = (self.index, outcome);
+            return self
+                .sessions
+                .remember(self.store, self.state, request, call, done);
+        }
+        let value = request::row_after(request, self.state.log_time_ms, self.index, outcome);
+        let replaced = self.put(request::row_key(request), request::SCHEMA, value)?;
+        self.state.requests.wrote_row(replaced, None);
         Ok(())
     }
 
@@ -351,9 +377,10 @@ impl<S: OrderedWrite> Applier<'_, S> {
             value,
         };
         let replaced = self.forget(&key)?;
-        self.state.digest = self.state.digest.plus(Digest::of_record(&key, &record));
+        let digest = Digest::of_record(&key, &record);
+        self.state.digest = self.state.digest.plus(digest);
         self.state.record_count = self.state.record_count.saturating_add(1);
-        self.store.put(key, record);
+        self.store.put(key, record, digest);
         Ok(replaced)
     }
 
@@ -366,13 +393,13 @@ impl<S: OrderedWrite> Applier<'_, S> {
 
     /// Takes the present record, if any, out of the counters, and gives its revision.
     fn forget(&mut self, key: &[u8]) -> Result<Option<u64>, ReadError> {
-        let Some(old) = self.store.get(key)? else {
+        let Some((revision, digest)) = self.store.digested(key)? else {
             return Ok(None);
         };
         if !mutant!("digest-keeps-the-deleted") {
-            self.state.digest = self.state.digest.minus(Digest::of_record(key, &old));
+            self.state.digest = self.state.digest.minus(digest);
         }
         self.state.record_count = self.state.record_count.saturating_sub(1);
-        Ok(Some(old.revision))
+        Ok(Some(revision))
     }
 }

@@ -1,5 +1,6 @@
 //! What can be said of a transaction without its store: known kinds, limits, slots.
 
+use bytes::Bytes;
 use spine_proto::storage::v1::{self as pb, guard, mutation};
 
 use crate::key::{self, Family};
@@ -139,6 +140,22 @@ fn has_family_and_slot(key: &[u8], slotted_bytes_min: usize) -> Result<(), Broke
     if fits { Ok(()) } else { Err(Broken("KEY")) }
 }
 
+/// The keys, prefixes and streams that a SubTxn changes.
+fn changed(sub: &pb::SubTxn) -> impl Iterator<Item = &Bytes> {
+    sub.mutations.iter().filter_map(|mutation| match &mutation.kind {
+        Some(mutation::Kind::Put(put)) => Some(&put.key),
+        Some(mutation::Kind::Delete(delete)) => Some(&delete.key),
+        Some(mutation::Kind::DeleteRange(range)) => Some(&range.prefix),
+        Some(mutation::Kind::Append(append)) => Some(&append.stream),
+        None => None,
+    })
+}
+
+/// Whether a SubTxn changes rows of the shard itself, its owned slots among them.
+pub(crate) fn touches_shard_rows(sub: &pb::SubTxn) -> bool {
+    changed(sub).any(|key| !key::is_slotted(key))
+}
+
 /// The slots of the keys that a SubTxn touches.
 pub(crate) fn slots(sub: &pb::SubTxn) -> Vec<u16> {
     let guarded = sub.guards.iter().filter_map(|guard| match &guard.kind {
@@ -147,15 +164,8 @@ pub(crate) fn slots(sub: &pb::SubTxn) -> Vec<u16> {
         Some(guard::Kind::RangeUnchanged(guard)) => Some(&guard.prefix),
         None => None,
     });
-    let changed = sub.mutations.iter().filter_map(|mutation| match &mutation.kind {
-        Some(mutation::Kind::Put(put)) => Some(&put.key),
-        Some(mutation::Kind::Delete(delete)) => Some(&delete.key),
-        Some(mutation::Kind::DeleteRange(range)) => Some(&range.prefix),
-        Some(mutation::Kind::Append(append)) => Some(&append.stream),
-        None => None,
-    });
     let mut slots: Vec<u16> = guarded
-        .chain(changed)
+        .chain(changed(sub))
         .filter(|key| key::is_slotted(key))
         .filter_map(|key| key::slot_of(key).map(|slot| slot.get()))
         .collect();

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod memory;
 pub mod request;
 pub mod session;
+mod session_rows;
 pub mod slots;
 pub mod state;
 pub mod store;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use crate::digest::Digest;
 use crate::store::{Key, OrderedRead, OrderedWrite, ReadError, Record};
 
 /// Records in key order.
@@ -38,7 +39,7 @@ impl OrderedRead for MemoryStore {
 }
 
 impl OrderedWrite for MemoryStore {
-    fn put(&mut self, key: Key, record: Record) {
+    fn put(&mut self, key: Key, record: Record, _: Digest) {
         self.records.insert(key, record);
     }
 

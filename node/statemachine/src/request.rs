@@ -115,11 +115,6 @@ pub(crate) fn row_key(key: &RequestKey) -> Bytes {
     row.freeze()
 }
 
-/// A new row's value.
-fn row_value(row: &RequestRow) -> Bytes {
-    frame::encode(&row.encode_to_vec())
-}
-
 /// What the store remembers of a call.
 ///
 /// # Errors
@@ -147,33 +142,16 @@ pub fn look(
     })
 }
 
-/// What is to be stored once a call has taken effect at `revision`: schema and value of its row.
-///
-/// # Errors
-/// [`ReadError`]
-pub(crate) fn row_after(
-    store: &(impl OrderedRead + ?Sized),
-    state: &SystemState,
-    key: &RequestKey,
-    revision: u64,
-    outcome: Bytes,
-) -> Result<(u32, Bytes), ReadError> {
-    let Some(call) = &key.session else {
-        let row = RequestRow {
-            body_digest: key.body_digest.clone(),
-            revision,
-            outcome,
-            at_ms: state.log_time_ms,
-            slot: key.slot,
-        };
-        return Ok((SCHEMA, row_value(&row)));
+/// The stored value of a call without a session that has taken effect at `revision`.
+pub(crate) fn row_after(key: &RequestKey, at_ms: i64, revision: u64, outcome: Bytes) -> Bytes {
+    let row = RequestRow {
+        body_digest: key.body_digest.clone(),
+        revision,
+        outcome,
+        at_ms,
+        slot: key.slot,
     };
-    let record = store
-        .get(&row_key(key))?
-        .filter(|record| state.requests.remembers(record.revision));
-    let before = record.as_ref().map(session::parse).transpose()?;
-    let row = session::with(before.as_ref(), key, call, revision, outcome);
-    Ok((session::SCHEMA, session::row_value(&row)))
+    frame::encode(&row.encode_to_vec())
 }
 
 fn parse(record: &Record) -> Result<RequestRow, ReadError> {

@@ -79,19 +79,19 @@ fn kept<'a>(row: &'a SessionRow, call: &SessionSequence) -> impl Iterator<Item =
     row.done.iter().filter(move |done| done.sequence >= floor)
 }
 
-/// The row once a call has taken effect.
-pub(crate) fn with(
-    row: Option<&SessionRow>,
+/// Adds a call that has taken effect at a revision, with its outcome.
+pub(crate) fn add(
+    row: &mut SessionRow,
     key: &RequestKey,
     call: &SessionSequence,
-    revision: u64,
-    outcome: Bytes,
-) -> SessionRow {
-    let none = SessionRow::default();
-    let row = row.unwrap_or(&none);
-    let mut done: Vec<SessionDone> = kept(row, call).cloned().collect();
-    let place = done.partition_point(|earlier| earlier.sequence < call.sequence);
-    done.insert(
+    (revision, outcome): (u64, Bytes),
+) {
+    row.floor = row.floor.max(call.floor);
+    row.done.retain(|done| done.sequence >= row.floor);
+    let place = row
+        .done
+        .partition_point(|earlier| earlier.sequence < call.sequence);
+    row.done.insert(
         place,
         SessionDone {
             sequence: call.sequence,
@@ -101,10 +101,6 @@ pub(crate) fn with(
             slot: key.slot,
         },
     );
-    SessionRow {
-        floor: row.floor.max(call.floor),
-        done,
-    }
 }
 
 /// A row's stored value.

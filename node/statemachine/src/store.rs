@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::digest::Digest;
+
 /// An encoded key; see [`crate::key`].
 pub type Key = Bytes;
 
@@ -38,8 +40,16 @@ pub trait OrderedRead {
 
 /// Writes into memory; they cannot fail.
 pub trait OrderedWrite: OrderedRead {
-    /// Stores `record` at `key`.
-    fn put(&mut self, key: Key, record: Record);
+    /// Stores `record`, whose digest this is, at `key`.
+    fn put(&mut self, key: Key, record: Record, digest: Digest);
     /// Removes the record at `key`, if any.
     fn delete(&mut self, key: &[u8]);
+    /// Revision and digest of the record at `key`. A store that keeps digests need not compute them again.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the store cannot be read or is damaged.
+    fn digested(&self, key: &[u8]) -> Result<Option<(u64, Digest)>, ReadError> {
+        let record = self.get(key)?;
+        Ok(record.map(|record| (record.revision, Digest::of_record(key, &record))))
+    }
 }

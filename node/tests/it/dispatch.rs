@@ -36,7 +36,7 @@ async fn call(
 ) -> Result<Answer, SpineError> {
     let deadline = Instant::now() + within;
     dispatcher(machine)
-        .call(operation, body, &principal(), deadline)
+        .call(operation, body, &principal().into(), deadline)
         .await
 }
 
@@ -236,7 +236,7 @@ async fn a_call_whose_answer_was_lost_is_of_unknown_outcome() {
 async fn settle(machine: &Machine, body: Bytes) -> Result<Answer, SpineError> {
     let deadline = Instant::now() + PATIENCE;
     dispatcher(machine)
-        .settle("records.commit", body, &principal(), deadline)
+        .settle("records.commit", body, &principal().into(), deadline)
         .await
 }
 

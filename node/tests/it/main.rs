@@ -7,6 +7,7 @@ mod bootstrap;
 mod cut;
 mod data_dir;
 mod dispatch;
+mod exchange;
 mod health;
 mod logging;
 mod metrics;

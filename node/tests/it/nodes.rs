@@ -117,6 +117,7 @@ fn config(number: usize, listen: Listen, seeds: &[String]) -> Config {
         node: NodeName {
             name: format!("node-{number}"),
             data_dir: PathBuf::from("/data"),
+            ..NodeName::default()
         },
         listen,
         security: Security {

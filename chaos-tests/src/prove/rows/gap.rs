@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::support::{SHARDS, block_on};
-use crate::gap::{Fault, Gap, Rounds, etcd, etcd_rounds, spine_rounds};
-use crate::processes::{Cluster, Options};
+use spine_client::etcd;
+
+use crate::gap::{Fault, Gap, Rounds, etcd_rounds, spine_rounds};
+use crate::processes::{Cluster, ClusterError, Options};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
 const CLIENTS: usize = 64;
@@ -171,7 +173,9 @@ fn run_etcd(context: &Context) -> Result<Finding, RowError> {
         seed: 3,
     };
     block_on(async move {
-        let mut cluster = etcd::EtcdCluster::start(program, ETCD_START).await?;
+        let mut cluster = etcd::EtcdCluster::start(program, ETCD_START)
+            .await
+            .map_err(ClusterError::from)?;
         Finding::of(&Etcd {
             tries_of_1000_ms: etcd_rounds(&mut cluster, rounds, Duration::from_secs(1)).await?,
             tries_of_200_ms: etcd_rounds(&mut cluster, rounds, Duration::from_millis(200)).await?,

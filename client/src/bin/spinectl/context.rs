@@ -44,6 +44,12 @@ impl Context {
         self.timeout
     }
 
+    /// Where the nodes are.
+    #[cfg(feature = "bench-etcd")]
+    pub(crate) fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
     /// A client of the cluster.
     pub(crate) fn client(&self) -> Result<SpineClient, Failure> {
         let mut builder = SpineClient::builder()

@@ -13,6 +13,10 @@ use clap::Parser as _;
 use args::Args;
 use context::Context;
 
+// As in the node, so that a measurement is not of the generator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     talk_on_stderr(args.verbose);

@@ -72,6 +72,8 @@ impl SendQueue {
         let mut batch = BytesMut::new();
         loop {
             self.filled.notified().await;
+            // What the tasks that are ready now send, too, goes out with it.
+            tokio::task::yield_now().await;
             while let Some((first, count)) = self.take(&mut batch) {
                 let bytes = first.len() + batch.len();
                 // One large frame is not copied.

@@ -43,12 +43,13 @@ fn a_race_of_two_equal_requests_is_settled_where_it_is_applied() {
     // Both are planned before either is applied, as when a client asks two nodes.
     let mut shard = Shard::new();
     let spec = catalogue::find("pds.register").unwrap();
-    let request = prost::Message::encode_to_vec(&register(least().to_string(), "a"));
+    let request = prost::Message::encode_to_vec(&register(least().to_string(), "a")).into();
     let plan = |shard: &Shard| {
         let mut view = spine_services::View::new(&shard.store);
         let plan = (spec.plan)(&mut view, &request, &shard.context()).unwrap();
-        let key =
-            submit::request_key(spec, &request, &shard.principal, &shard.context().subject_key).unwrap();
+        let identity = (spec.identify)(&request).unwrap();
+        let subject_key = shard.context().subject_key;
+        let key = submit::request_key(spec, &identity, &request, &shard.principal, &subject_key).unwrap();
         submit::sub_txn(plan, view.into_guards(), key).unwrap()
     };
     let (one, two) = (plan(&shard), plan(&shard));
@@ -73,11 +74,12 @@ fn a_race_of_two_different_requests_has_one_winner() {
     let mut shard = Shard::new();
     let spec = catalogue::find("pds.register").unwrap();
     let plan = |shard: &Shard, id: &str| {
-        let request = prost::Message::encode_to_vec(&register(least().to_string(), id));
+        let request = prost::Message::encode_to_vec(&register(least().to_string(), id)).into();
         let mut view = spine_services::View::new(&shard.store);
         let plan = (spec.plan)(&mut view, &request, &shard.context()).unwrap();
-        let key =
-            submit::request_key(spec, &request, &shard.principal, &shard.context().subject_key).unwrap();
+        let identity = (spec.identify)(&request).unwrap();
+        let subject_key = shard.context().subject_key;
+        let key = submit::request_key(spec, &identity, &request, &shard.principal, &subject_key).unwrap();
         submit::sub_txn(plan, view.into_guards(), key).unwrap()
     };
     let (one, two) = (plan(&shard, "a"), plan(&shard, "b"));

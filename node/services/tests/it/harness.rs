@@ -1,5 +1,6 @@
 //! One shard without Raft: plan, guards, apply, respond, in the order in which a leader does it.
 
+use bytes::Bytes;
 use prost::Message;
 use spine_proto::ids::SLOTS;
 use spine_proto::storage::v1::{Entry, Mutation, Put, SlotRange, SubTxn, Txn, entry, mutation};
@@ -63,7 +64,7 @@ impl Shard {
     pub(crate) fn context(&self) -> Context {
         Context {
             now_ms: self.now_ms,
-            principal: self.principal.clone(),
+            principal: self.principal.clone().into(),
             subject_key: SubjectKey::new([7; 16]),
             entropy: [0; 32],
         }
@@ -75,20 +76,26 @@ impl Shard {
         operation: &str,
         request: &impl Message,
     ) -> Result<Response, SpineError> {
-        let response = self.call_bytes(operation, &request.encode_to_vec())?;
+        let response = self.call_bytes(operation, &request.encode_to_vec().into())?;
         Ok(Response::decode(response.as_slice()).expect("responses decode"))
     }
 
-    pub(crate) fn call_bytes(&mut self, operation: &str, request: &[u8]) -> Result<Vec<u8>, SpineError> {
+    pub(crate) fn call_bytes(&mut self, operation: &str, request: &Bytes) -> Result<Vec<u8>, SpineError> {
         let spec = catalogue::find(operation).expect("the operation exists");
         authorise(&self.principal, spec)?;
-        (spec.route)(request)?;
         let completed = self.complete(spec, request)?;
         Ok((spec.respond)(&self.store, request, &completed, &self.context())?.to_vec())
     }
 
-    fn complete(&mut self, spec: &OperationSpec, request: &[u8]) -> Result<Completed, SpineError> {
-        let key = submit::request_key(spec, request, &self.principal, &self.context().subject_key)?;
+    fn complete(&mut self, spec: &OperationSpec, request: &Bytes) -> Result<Completed, SpineError> {
+        let identity = (spec.identify)(request)?;
+        let key = submit::request_key(
+            spec,
+            &identity,
+            request,
+            &self.principal,
+            &self.context().subject_key,
+        )?;
         if let Some(key) = &key {
             let seen = request::look(&self.store, &self.state, key).expect("memory is readable");
             if let Some((revision, outcome)) = submit::known(seen)? {
@@ -116,7 +123,7 @@ impl Shard {
         }
     }
 
-    fn completed(&self, revision: u64, outcome: bytes::Bytes, replayed: bool) -> Completed {
+    fn completed(&self, revision: u64, outcome: Bytes, replayed: bool) -> Completed {
         Completed {
             shard: SHARD,
             index: self.index,

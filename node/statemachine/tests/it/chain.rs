@@ -57,7 +57,9 @@ fn the_head_is_over_all_rows_in_order() {
         value: frame::encode(b"other"),
         ..record
     };
-    changed.store.put(key, other);
+    changed
+        .store
+        .put(key, other, spine_statemachine::Digest::default());
     assert_ne!(
         stored(&changed, &stream),
         walk(&changed, &stream),

@@ -50,23 +50,28 @@ fn sub(id: &str, opened_ms: i64, sequence: u64, floor: u64) -> pb::SubTxn {
 
 proptest! {
     #[test]
-    fn no_call_takes_effect_twice(calls in vec(call(), 1..120), opened in vec(0_i64..40, 4)) {
+    fn no_call_takes_effect_twice(entries in vec(vec(call(), 1..4), 1..60), opened in vec(0_i64..40, 4)) {
         let mut shard = Shard::owning(0, 16_383);
         let mut now_ms = 60_000;
         let mut done: BTreeMap<(u8, u64), u64> = BTreeMap::new();
-        for Call { session, sequence, floor, pause_ms } in calls {
-            now_ms += pause_ms;
-            let opened_ms = opened[usize::from(session)] * 1_000;
-            let outcome = shard.txn(vec![sub(&session.to_string(), opened_ms, sequence, floor)], now_ms);
-            match &outcome[0] {
-                SubOutcome::Committed { revision } => {
-                    let before = done.insert((session, sequence), *revision);
-                    prop_assert_eq!(before, None, "session {} call {}", session, sequence);
+        for calls in entries {
+            now_ms += calls[0].pause_ms;
+            let subs = calls.iter().map(|call| {
+                let opened_ms = opened[usize::from(call.session)] * 1_000;
+                sub(&call.session.to_string(), opened_ms, call.sequence, call.floor)
+            });
+            let outcomes = shard.txn(subs.collect(), now_ms);
+            for (Call { session, sequence, .. }, outcome) in calls.into_iter().zip(&outcomes) {
+                match outcome {
+                    SubOutcome::Committed { revision } => {
+                        let before = done.insert((session, sequence), *revision);
+                        prop_assert_eq!(before, None, "session {} call {}", session, sequence);
+                    }
+                    SubOutcome::Replayed { revision, .. } => {
+                        prop_assert_eq!(done.get(&(session, sequence)), Some(revision));
+                    }
+                    outcome => prop_assert_eq!(outcome, &SubOutcome::SessionExpired),
                 }
-                SubOutcome::Replayed { revision, .. } => {
-                    prop_assert_eq!(done.get(&(session, sequence)), Some(revision));
-                }
-                outcome => prop_assert_eq!(outcome, &SubOutcome::SessionExpired),
             }
         }
     }
@@ -102,4 +107,22 @@ fn a_row_that_is_used_again_is_counted_once() {
         assert!(matches!(outcome[0], SubOutcome::Committed { .. }), "{minute}");
         assert_eq!(shard.state.requests.remembered_rows(), 1);
     }
+}
+
+#[test]
+fn calls_of_one_entry_share_their_session_s_row() {
+    let mut shard = Shard::owning(0, 16_383);
+    let calls = [(1, 1), (2, 1), (1, 1), (3, 3), (2, 1)];
+    let subs = calls.map(|(sequence, floor)| sub("s", 5, sequence, floor));
+    let revision = shard.index + 1;
+    let done = SubOutcome::Committed { revision };
+    let outcome = bytes::Bytes::new();
+    let again = SubOutcome::Replayed { revision, outcome };
+    // The fourth gives the second up.
+    let expired = SubOutcome::SessionExpired;
+    let outcomes = shard.txn(subs.to_vec(), 60_000);
+    assert_eq!(outcomes, [done.clone(), done.clone(), again, done, expired]);
+    assert_eq!(shard.request_rows(), 1);
+    let later = shard.txn(vec![sub("s", 5, 3, 3)], 60_000);
+    assert!(matches!(later[0], SubOutcome::Replayed { .. }));
 }

@@ -3,16 +3,23 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use spine_statemachine::digest::Digest;
 use spine_statemachine::store::{Key, Record};
 
 /// What an entry of the map costs beside its bytes, roughly.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
+const ENTRY_OVERHEAD_BYTES: usize = 144;
 
 /// Changes by key; `None` removes.
 #[derive(Default)]
 pub(crate) struct Delta {
-    changes: BTreeMap<Key, Option<Record>>,
+    changes: BTreeMap<Key, Change>,
     bytes: usize,
+}
+
+struct Change {
+    record: Option<Record>,
+    /// Of the record; kept, for the change after this one asks for it.
+    digest: Digest,
 }
 
 impl Delta {
@@ -26,15 +33,22 @@ impl Delta {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Record>> {
-        self.changes.get(key)
+        self.changes.get(key).map(|change| &change.record)
     }
 
-    pub(crate) fn set(&mut self, key: Key, change: Option<Record>) {
+    /// Revision and digest of the record at `key`: `Some(None)` where it was removed, `None` where it did not change.
+    pub(crate) fn digested(&self, key: &[u8]) -> Option<Option<(u64, Digest)>> {
+        let Change { record, digest } = self.changes.get(key)?;
+        Some(record.as_ref().map(|record| (record.revision, *digest)))
+    }
+
+    /// Stores a change; `digest` is of the record.
+    pub(crate) fn set(&mut self, key: Key, record: Option<Record>, digest: Digest) {
         let key_bytes = key.len();
-        let value_bytes = |change: &Option<Record>| change.as_ref().map_or(0, |record| record.value.len());
-        self.bytes += value_bytes(&change);
-        match self.changes.insert(key, change) {
-            Some(old) => self.bytes -= value_bytes(&old),
+        let value_bytes = |record: &Option<Record>| record.as_ref().map_or(0, |record| record.value.len());
+        self.bytes += value_bytes(&record);
+        match self.changes.insert(key, Change { record, digest }) {
+            Some(old) => self.bytes -= value_bytes(&old.record),
             None => self.bytes += key_bytes + ENTRY_OVERHEAD_BYTES,
         }
     }
@@ -47,6 +61,7 @@ impl Delta {
     ) -> impl Iterator<Item = (&'a Key, &'a Option<Record>)> + use<'a> {
         self.changes
             .range::<[u8], _>((Bound::Included(start), Bound::Excluded(end)))
+            .map(|(key, change)| (key, &change.record))
     }
 
     /// At most `limit` changes after `after`, in order; from the first if there is no `after`.
@@ -59,6 +74,7 @@ impl Delta {
         self.changes
             .range::<[u8], _>((from, Bound::Unbounded))
             .take(limit)
+            .map(|(key, change)| (key, &change.record))
     }
 }
 
@@ -77,11 +93,11 @@ mod tests {
             })
         };
         let mut delta = Delta::default();
-        delta.set(Bytes::from_static(b"key"), record(100));
+        delta.set(Bytes::from_static(b"key"), record(100), Digest::default());
         assert_eq!(delta.bytes(), 3 + 100 + ENTRY_OVERHEAD_BYTES);
-        delta.set(Bytes::from_static(b"key"), record(10));
+        delta.set(Bytes::from_static(b"key"), record(10), Digest::default());
         assert_eq!(delta.bytes(), 3 + 10 + ENTRY_OVERHEAD_BYTES);
-        delta.set(Bytes::from_static(b"key"), None);
+        delta.set(Bytes::from_static(b"key"), None, Digest::default());
         assert_eq!(
             delta.bytes(),
             3 + ENTRY_OVERHEAD_BYTES,

@@ -3,6 +3,7 @@
 use std::iter::Peekable;
 
 use bytes::Bytes;
+use spine_statemachine::digest::Digest;
 use spine_statemachine::store::{Key, OrderedRead, OrderedWrite, ReadError, Record};
 
 use super::codec::decode_record;
@@ -170,12 +171,11 @@ pub(crate) struct DeltaWriter<'a> {
 }
 
 impl DeltaWriter<'_> {
-    fn set(&mut self, key: Key, record: Option<Record>) {
-        if is_fed(&key) {
-            let (key, record) = (key.clone(), record.clone());
+    fn note(&mut self, key: &Key, record: Option<&Record>) {
+        if is_fed(key) {
+            let (key, record) = (key.clone(), record.cloned());
             self.changes.push(FeedChange { key, record });
         }
-        self.live.set(key, record);
     }
 
     fn layers(&self) -> Layers<'_> {
@@ -198,12 +198,24 @@ impl OrderedRead for DeltaWriter<'_> {
 }
 
 impl OrderedWrite for DeltaWriter<'_> {
-    fn put(&mut self, key: Key, record: Record) {
-        self.set(key, Some(record));
+    fn put(&mut self, key: Key, record: Record, digest: Digest) {
+        self.note(&key, Some(&record));
+        self.live.set(key, Some(record), digest);
     }
 
     fn delete(&mut self, key: &[u8]) {
-        self.set(Bytes::copy_from_slice(key), None);
+        let key = Bytes::copy_from_slice(key);
+        self.note(&key, None);
+        self.live.set(key, None, Digest::default());
+    }
+
+    fn digested(&self, key: &[u8]) -> Result<Option<(u64, Digest)>, ReadError> {
+        let digested = |delta: &Delta| delta.digested(key);
+        if let Some(known) = digested(self.live).or_else(|| self.frozen.and_then(digested)) {
+            return Ok(known);
+        }
+        let record = self.layers().get(key)?;
+        Ok(record.map(|record| (record.revision, Digest::of_record(key, &record))))
     }
 }
 
@@ -290,7 +302,7 @@ mod tests {
             let mut delta_of = |changes: &BTreeMap<Vec<u8>, Option<u64>>| {
                 let mut delta = Delta::default();
                 for (key, revision) in changes {
-                    delta.set(key.clone().into(), revision.map(record));
+                    delta.set(key.clone().into(), revision.map(record), Digest::default());
                     match revision {
                         Some(revision) => model.insert(key.clone(), *revision),
                         None => model.remove(key),

@@ -7,23 +7,19 @@ use std::sync::mpsc::{Receiver as PrepareReceiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::command::{Command, Message};
 use super::error::poisoned;
 use super::options::{BATCH_BYTES_MAX, DISK_RETRY_PAUSE, Driver};
 use super::prepare::Preparer;
+use super::queue::Waiting;
 use super::writer::{Batch, WriteError, Writer};
 use crate::disk::Disk;
 
 /// Starts the writer.
-pub(super) fn start(
-    driver: Driver,
-    disk: Arc<dyn Disk>,
-    writer: Writer,
-    queue: mpsc::Receiver<Message>,
-) -> io::Result<()> {
+pub(super) fn start(driver: Driver, disk: Arc<dyn Disk>, writer: Writer, queue: Waiting) -> io::Result<()> {
     match driver {
         Driver::Threads => {
             let (wishes, wished) = sync_channel(1);
@@ -71,7 +67,7 @@ enum Ahead {
 
 struct Runner {
     writer: Writer,
-    queue: mpsc::Receiver<Message>,
+    queue: Waiting,
     ahead: Ahead,
 }
 
@@ -94,7 +90,7 @@ struct Work {
 impl Runner {
     fn run_thread(mut self) {
         self.prepare_next();
-        while let Some(message) = self.queue.blocking_recv() {
+        while let Some(message) = self.queue.next_blocking() {
             let mut work = self.take_work(message);
             self.set_busy(true);
             if let Err(error) = self.write_blocking(&mut work.batch) {
@@ -120,7 +116,7 @@ impl Runner {
 
     async fn run_task(mut self, disk: Arc<dyn Disk>, sync_latency: Duration) {
         self.prepare_next();
-        while let Some(message) = self.queue.recv().await {
+        while let Some(message) = self.queue.next().await {
             let mut work = self.take_work(message);
             self.set_busy(true);
             if let Err(error) = self
@@ -197,7 +193,7 @@ impl Runner {
                 }
             }
             next = if bytes < BATCH_BYTES_MAX {
-                self.queue.try_recv().ok()
+                self.queue.take()
             } else {
                 None
             };
@@ -238,6 +234,10 @@ impl Runner {
     }
 
     fn prepare_next(&mut self) {
+        // Nobody is woken for nothing.
+        if !self.writer.preparer.is_wanted() {
+            return;
+        }
         match &self.ahead {
             // Full: the wish for it is there already.
             Ahead::Thread(wishes) => drop(wishes.try_send(())),
@@ -291,7 +291,7 @@ impl Runner {
         work.batch.fail(refuse);
         let mut stops: Vec<_> = work.stop.into_iter().collect();
         self.queue.close();
-        while let Ok(message) = self.queue.try_recv() {
+        while let Some(message) = self.queue.take() {
             match message {
                 Message::Command(command) => Batch::new(vec![command]).fail(refuse),
                 Message::Stop(stop) => stops.push(stop),

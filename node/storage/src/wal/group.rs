@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::command::{Command, Completion, Done, Message, NewEntry, Record};
 use super::error::closed;
 use super::index::{GroupIndex, Slot};
 use super::options::COMMAND_OVERHEAD_BYTES;
+use super::queue::Queue;
 use super::record::{ENTRIES_HEADER_BYTES, ENTRY_HEADER_BYTES};
 use super::segment::HEAD_BYTES;
 use super::shared::{Group, Shared};
@@ -27,7 +28,7 @@ pub struct GroupLog {
     group: u64,
     index: Group,
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Message>,
+    queue: Queue,
 }
 
 fn invalid(reason: &'static str) -> io::Error {
@@ -35,7 +36,7 @@ fn invalid(reason: &'static str) -> io::Error {
 }
 
 impl GroupLog {
-    pub(super) fn new(group: u64, shared: Arc<Shared>, queue: mpsc::Sender<Message>) -> Self {
+    pub(super) fn new(group: u64, shared: Arc<Shared>, queue: Queue) -> Self {
         let index = shared.group(group);
         Self {
             group,
@@ -369,7 +370,7 @@ impl GroupLog {
                 self.shared.with_index(&mut index, change);
                 Ok(())
             }
-            Err(mpsc::error::TrySendError::Closed(message) | mpsc::error::TrySendError::Full(message)) => {
+            Err(message) => {
                 drop(index);
                 let Message::Command(command) = message else {
                     return Err(self.shared.refusal());
@@ -404,7 +405,7 @@ async fn room(shared: &Shared, bytes: u64) -> io::Result<(u64, OwnedSemaphorePer
 }
 
 /// See [`super::Wal::probe`].
-pub(super) async fn probe(shared: &Shared, queue: &mpsc::Sender<Message>) -> io::Result<()> {
+pub(super) async fn probe(shared: &Shared, queue: &Queue) -> io::Result<()> {
     let (tx, rx) = oneshot::channel();
     let (bytes, permit) = room(shared, 0).await?;
     let done: Done = Box::new(move |result| {

@@ -26,6 +26,7 @@ mod index;
 mod live;
 mod options;
 mod prepare;
+mod queue;
 mod record;
 mod recover;
 mod replay;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use self::command::Done;
 use self::command::Message;
@@ -52,6 +53,7 @@ pub use self::options::{
     SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions,
 };
 use self::prepare::Preparer;
+use self::queue::Queue;
 use self::recover::{FIRST_SEGMENT, Recovered, recover};
 use self::shared::Shared;
 pub use self::shared::WalStats;
@@ -62,7 +64,7 @@ use crate::disk::Disk;
 #[derive(Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Message>,
+    queue: Queue,
 }
 
 impl Wal {
@@ -105,7 +107,7 @@ impl Wal {
             WriteError::Fatal(error) => WalError::Io(error),
         })?;
         let places = options.queue_bytes / COMMAND_OVERHEAD_BYTES + 1;
-        let (queue, commands) = mpsc::channel(usize::try_from(places).map_err(io::Error::other)?);
+        let (queue, commands) = queue::queue(usize::try_from(places).map_err(io::Error::other)?, driver);
         driver::start(driver, disk, writer, commands)?;
         Ok(Self { shared, queue })
     }
@@ -134,10 +136,9 @@ impl Wal {
     pub async fn close(&self) -> io::Result<()> {
         self.shared.room.close();
         let (tx, rx) = oneshot::channel();
-        self.queue
-            .send(Message::Stop(tx))
-            .await
-            .map_err(|_| self.shared.refusal())?;
+        if !self.queue.send(Message::Stop(tx)).await {
+            return Err(self.shared.refusal());
+        }
         rx.await.map_err(|_| self.shared.refusal())?
     }
 

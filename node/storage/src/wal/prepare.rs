@@ -74,6 +74,13 @@ impl Preparer {
         *self.spares.lock() = spares;
     }
 
+    /// Whether [`Preparer::prepare`] has something to do and nobody is at it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.next
+            .try_lock()
+            .is_some_and(|next| next.ready.is_none() && !next.ended)
+    }
+
     /// Makes the next segment ready unless it is. Slow: not for the commit path.
     pub(super) fn prepare(&self) -> io::Result<()> {
         let mut next = self.next.lock();

@@ -1,20 +1,14 @@
 //! What was measured, and how it is told.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
+use clap::ValueEnum as _;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
-use spine_client::Error;
 
-use crate::args::{Bench, Mix};
+use super::measured::Measured;
+use crate::args::Load;
 use crate::exit::{Exit, Failure};
 use crate::output::table;
 
-/// Latencies above are counted as this, microseconds.
-const LATENCY_US_MAX: u64 = 60_000_000;
-/// Decimal digits kept of a latency.
-const DIGITS: u8 = 3;
 const QUANTILES: [(&str, f64); 4] = [
     ("p50_us", 0.5),
     ("p99_us", 0.99),
@@ -22,53 +16,8 @@ const QUANTILES: [(&str, f64); 4] = [
     ("max_us", 1.0),
 ];
 
-pub(super) struct Measured {
-    puts: Histogram<u64>,
-    gets: Histogram<u64>,
-    errors: BTreeMap<String, u64>,
-}
-
-impl Measured {
-    pub(super) fn new() -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS).expect("the bounds are constants in order")
-        };
-        Self {
-            puts: histogram(),
-            gets: histogram(),
-            errors: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn record(&mut self, put: bool, took: Duration, outcome: Result<(), Error>) {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(LATENCY_US_MAX).max(1);
-        match outcome {
-            Ok(()) if put => self.puts.saturating_record(took_us),
-            Ok(()) => self.gets.saturating_record(took_us),
-            Err(error) => *self.errors.entry(error.reason).or_default() += 1,
-        }
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        // Same bounds on both sides, so neither can refuse.
-        let _ = self.puts.add(&other.puts);
-        let _ = self.gets.add(&other.gets);
-        for (reason, count) in &other.errors {
-            *self.errors.entry(reason.clone()).or_default() += count;
-        }
-    }
-
-    fn operations(&self) -> u64 {
-        self.puts.len() + self.gets.len()
-    }
-
-    fn failed(&self) -> u64 {
-        self.errors.values().sum()
-    }
-}
-
 pub(super) struct Run<'a> {
-    pub(super) arguments: &'a Bench,
+    pub(super) arguments: &'a Load,
     pub(super) measured: Measured,
     pub(super) seconds: f64,
     /// Of all nodes while it ran; `None` where unknown.
@@ -77,10 +26,8 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     fn rows(&self) -> Vec<(&'static str, &Histogram<u64>)> {
-        let all = [("put", &self.measured.puts), ("get", &self.measured.gets)];
-        all.into_iter()
-            .filter(|(_, histogram)| !histogram.is_empty())
-            .collect()
+        let kinds = self.measured.kinds.iter();
+        kinds.map(|(kind, histogram)| (kind.name(), histogram)).collect()
     }
 
     pub(super) fn json(&self) -> Value {
@@ -99,7 +46,8 @@ impl Run<'_> {
         }
         let operations = self.measured.operations();
         json!({
-            "mix": self.mix(),
+            "mix": self.arguments.mix.to_possible_value().map(|mix| mix.get_name().to_owned()),
+            "rate": self.arguments.rate,
             "clients": self.arguments.clients,
             "connections": self.arguments.connections,
             "value_bytes": self.arguments.value_bytes,
@@ -155,7 +103,7 @@ impl Run<'_> {
                 message: "no operation succeeded".to_owned(),
             });
         }
-        if !self.measured.puts.is_empty() && self.fsyncs.unwrap_or(0) == 0 {
+        if self.measured.wrote() && self.fsyncs.unwrap_or(0) == 0 {
             return Err(Failure::generic(
                 "writes were acknowledged, but no fsync was seen: not a durable run",
             ));
@@ -165,14 +113,6 @@ impl Run<'_> {
         } else {
             Exit::Generic
         })
-    }
-
-    fn mix(&self) -> &'static str {
-        match self.arguments.mix {
-            Mix::Put => "put",
-            Mix::Get => "get",
-            Mix::PutGet => "put-get",
-        }
     }
 
     fn fsyncs_per_operation(&self) -> Option<f64> {
@@ -189,20 +129,17 @@ fn per_second(operations: u64, seconds: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn run(fsyncs: Option<u64>, put: bool) -> Result<Exit, Failure> {
-        let arguments = Bench {
-            clients: 1,
-            seconds: 1,
-            value_bytes: 1,
-            mix: Mix::Put,
-            keys: 1,
-            connections: 1,
-            seed: 1,
-        };
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::bench::work::Kind;
+
+    fn run(fsyncs: Option<u64>, kind: Kind) -> Result<Exit, Failure> {
+        let arguments = Load::parse_from(["bench"]);
         let mut measured = Measured::new();
-        measured.record(put, Duration::from_micros(70), Ok(()));
+        measured.record(kind, Duration::from_micros(70), Ok(()));
         let run = Run {
             arguments: &arguments,
             measured,
@@ -215,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_put_without_fsync_is_an_error() {
-        assert_eq!(run(Some(3), true).unwrap(), Exit::Ok);
-        assert_eq!(run(Some(0), false).unwrap(), Exit::Ok);
-        assert_eq!(run(Some(0), true).unwrap_err().exit, Exit::Generic);
-        assert_eq!(run(None, true).unwrap_err().exit, Exit::Generic);
+        assert_eq!(run(Some(3), Kind::Put).unwrap(), Exit::Ok);
+        assert_eq!(run(Some(0), Kind::Get).unwrap(), Exit::Ok);
+        assert_eq!(run(Some(0), Kind::CompareAndSet).unwrap_err().exit, Exit::Generic);
+        assert_eq!(run(None, Kind::Update).unwrap_err().exit, Exit::Generic);
     }
 }
