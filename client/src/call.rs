@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) pool: Pool,
     pub(crate) routes: Routes,
-    pub(crate) entropy: Entropy,
+    pub(crate) entropy: Arc<Entropy>,
     pub(crate) metadata: Arc<MetadataMap>,
     pub(crate) in_flight: Semaphore,
     pub(crate) hedge: HedgeBudget,
@@ -137,7 +137,7 @@ impl Core {
         let sent = AtomicBool::new(false);
         let candidates = self.candidates(run.call.slot, None, &run.tried);
         let second = async {
-            let connected = self.pool.connect(&candidates, self.options.connect_hedge).await;
+            let connected = self.pool.reach(&candidates, self.options.connect_hedge).await;
             let Ok((other, link)) = connected.outcome else {
                 // The first one is all that is left.
                 return std::future::pending().await;
@@ -252,7 +252,14 @@ impl Core {
         loop {
             let candidates = self.candidates(run.call.slot, run.next.clone(), &run.tried);
             if !candidates.is_empty() {
-                let dial = self.pool.connect(&candidates, self.options.connect_hedge);
+                let hedge = self.options.connect_hedge;
+                let dial = async {
+                    // Who was named by a node that cannot do the call itself is worth a wait.
+                    match run.next {
+                        Some(_) => self.pool.connect(&candidates, hedge).await,
+                        None => self.pool.reach(&candidates, hedge).await,
+                    }
+                };
                 let connected = timeout_at(run.deadline, dial).await.ok()?;
                 for address in connected.refused {
                     self.routes.forget(run.call.slot, &address);

@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::admin::Admin;
 use crate::call::Core;
 use crate::dial::Connector;
+use crate::dialer::Dialer;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::hedge::HedgeBudget;
@@ -230,10 +231,17 @@ impl Builder {
         }
         let connector = self.connector.unwrap_or_else(Connector::tcp);
         let metadata = Arc::new(metadata(&self.metadata)?);
+        let entropy = Arc::new(self.seed.map_or_else(Entropy::from_system, Entropy::from_seed));
+        let dialer = Dialer {
+            connector,
+            options: self.options.clone(),
+            metadata: Arc::clone(&metadata),
+            entropy: Arc::clone(&entropy),
+        };
         let core = Core {
-            pool: Pool::new(connector, self.options.clone(), Arc::clone(&metadata), &endpoints),
+            pool: Pool::new(dialer, &endpoints),
             routes: Routes::default(),
-            entropy: self.seed.map_or_else(Entropy::from_system, Entropy::from_seed),
+            entropy,
             metadata,
             in_flight: Semaphore::new(self.options.calls_in_flight_max),
             hedge: HedgeBudget::default(),

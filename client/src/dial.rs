@@ -14,6 +14,7 @@ use http::Uri;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::oneshot;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -70,8 +71,13 @@ impl Connector {
         }))
     }
 
-    /// Connects and starts HTTP/2. The connection's own task ends with the last copy of the link.
-    pub(crate) async fn dial(&self, uri: Uri, options: &Options) -> Result<Link, BoxError> {
+    /// Connects and starts HTTP/2. The connection's own task ends with the last copy of the link; what comes with the
+    /// link ends with the connection.
+    pub(crate) async fn dial(
+        &self,
+        uri: Uri,
+        options: &Options,
+    ) -> Result<(Link, oneshot::Receiver<()>), BoxError> {
         let io = (self.open)(uri.clone()).await?;
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -80,16 +86,19 @@ impl Connector {
             .keep_alive_while_idle(true)
             .handshake(io)
             .await?;
+        let (lives, ended) = oneshot::channel();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
+            drop(lives);
         });
-        Ok(Link {
+        let link = Link {
             send,
             origin: uri,
             exchange: Arc::default(),
-        })
+        };
+        Ok((link, ended))
     }
 }
 

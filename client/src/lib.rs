@@ -45,6 +45,7 @@ mod change;
 mod client;
 mod commit;
 mod dial;
+mod dialer;
 mod entropy;
 mod error;
 #[cfg(feature = "bench-etcd")]

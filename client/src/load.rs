@@ -1,8 +1,8 @@
 //! Registers many patients over several streams, each to a node of its own.
 //!
-//! A batch that was sent and not answered is sent again when its stream breaks; the node knows a
-//! line by load id and number, so a line registered before answers *replayed*. That makes a whole
-//! load resumable: run it again under the same id.
+//! A batch that was sent and not answered is sent again when its stream breaks; a patient who is
+//! registered already with just this as the first version answers *replayed*. That makes a whole
+//! load resumable, at any time: run it again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub struct LineError {
 pub struct LoadOutcome {
     /// Newly registered.
     pub registered: u64,
-    /// Registered by an earlier run of the same load.
+    /// Registered before, with just this.
     pub replayed: u64,
     /// Refused lines.
     pub errors: Vec<LineError>,
@@ -82,7 +82,7 @@ impl LoadOutcome {
 pub struct LoadReport {
     /// Newly registered.
     pub registered: u64,
-    /// Registered by an earlier run of the same load.
+    /// Registered before, with just this.
     pub replayed: u64,
     /// Refused; each was given to the observer.
     pub failed: u64,
@@ -93,7 +93,6 @@ pub struct LoadReport {
 #[must_use = "a load does nothing until it is run"]
 pub struct LoadBuilder {
     core: Arc<Core>,
-    load_id: String,
     batch_lines: usize,
     streams: usize,
     give_up_after: Duration,
@@ -101,17 +100,14 @@ pub struct LoadBuilder {
 
 impl fmt::Debug for LoadBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadBuilder")
-            .field("load_id", &self.load_id)
-            .finish_non_exhaustive()
+        f.debug_struct("LoadBuilder").finish_non_exhaustive()
     }
 }
 
 impl LoadBuilder {
-    pub(crate) fn new(core: Arc<Core>, load_id: String) -> Self {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
         Self {
             core,
-            load_id,
             batch_lines: BATCH_LINES,
             streams: STREAMS,
             give_up_after: GIVE_UP_AFTER,
@@ -154,7 +150,6 @@ impl LoadBuilder {
             .map(|number| {
                 Lane {
                     core: Arc::clone(&self.core),
-                    load_id: self.load_id.clone(),
                     number,
                     give_up_after: self.give_up_after,
                     batches: Arc::clone(&batches),

@@ -38,7 +38,6 @@ const PASSING_REASONS: [&str; 11] = [
 
 pub(crate) struct Lane {
     pub(crate) core: Arc<Core>,
-    pub(crate) load_id: String,
     pub(crate) number: usize,
     pub(crate) give_up_after: Duration,
     /// Shared with the other lanes: whoever has room takes the next batch.
@@ -120,7 +119,7 @@ impl Lane {
         let (requests, outgoing) = mpsc::channel(WINDOW);
         for batch in &unanswered.batches {
             // Cannot be full: no more than a window is ever unanswered.
-            let _ = requests.try_send(self.request(&batch.lines));
+            let _ = requests.try_send(request(&batch.lines));
         }
         let mut request = self.core.request(ReceiverStream::new(outgoing), ANSWER_LIMIT);
         // The limit holds for one batch, not for the stream.
@@ -191,7 +190,7 @@ impl Lane {
 
     /// False where the stream is gone; the batch is then kept for the next one.
     fn send(&self, open: &Open, unanswered: &mut Unanswered, batch: Batch) -> bool {
-        let sent = open.requests.try_send(self.request(&batch.lines)).is_ok();
+        let sent = open.requests.try_send(request(&batch.lines)).is_ok();
         unanswered.batches.push_back(batch);
         sent
     }
@@ -227,15 +226,15 @@ impl Lane {
             tries: batch.tries + 1,
         }))
     }
+}
 
-    fn request(&self, lines: &[LoadLine]) -> wire::LoadRequest {
-        let lines = lines.iter().map(|line| wire::LoadLine {
-            line: line.line,
-            fhir_json: line.fhir_json.clone(),
-        });
-        wire::LoadRequest {
-            load_id: self.load_id.clone(),
-            lines: lines.collect(),
-        }
+fn request(lines: &[LoadLine]) -> wire::LoadRequest {
+    let lines = lines.iter().map(|line| wire::LoadLine {
+        line: line.line,
+        fhir_json: line.fhir_json.clone(),
+    });
+    wire::LoadRequest {
+        lines: lines.collect(),
+        ..wire::LoadRequest::default()
     }
 }

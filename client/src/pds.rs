@@ -238,9 +238,9 @@ impl Pds {
     }
 
     /// Registers many patients, a line each, over several streams; see [`LoadBuilder`].
-    /// `load_id` names the file: a second run under the same id registers nothing twice.
-    pub fn load(&self, load_id: impl Into<String>) -> LoadBuilder {
-        LoadBuilder::new(Arc::clone(&self.core), load_id.into())
+    /// A second run of the same lines registers nothing twice.
+    pub fn load(&self) -> LoadBuilder {
+        LoadBuilder::new(Arc::clone(&self.core))
     }
 
     fn call(&self, slot: Slot, effect: Effect) -> Call {

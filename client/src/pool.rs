@@ -8,32 +8,20 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tonic::metadata::MetadataMap;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::address::Address;
-use crate::dial::{Connector, Link};
-use crate::options::{ADDRESSES_MAX, Options, SUSPECT_TIME};
-
-/// Why no connection was made, for people.
-pub(crate) type DialError = Arc<str>;
-type Dialed = Option<Result<Link, DialError>>;
+use crate::dial::Link;
+use crate::dialer::{DialError, Dialer, State};
+use crate::options::{ADDRESSES_MAX, SUSPECT_TIME};
 
 /// One node and the connection to it.
 pub(crate) struct Node {
     address: Address,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
     suspect_until: Mutex<Option<Instant>>,
     /// Its last answer to any call.
     heard: Mutex<Option<Instant>>,
-}
-
-enum State {
-    Idle,
-    /// One dial at a time, shared by all calls that wait for it.
-    Dialing(watch::Receiver<Dialed>),
-    Ready(Link),
 }
 
 impl Node {
@@ -79,10 +67,7 @@ impl Node {
 
 /// All nodes known to a client.
 pub(crate) struct Pool {
-    connector: Connector,
-    options: Options,
-    /// Of every call.
-    metadata: Arc<MetadataMap>,
+    dialer: Arc<Dialer>,
     nodes: RwLock<BTreeMap<Address, Arc<Node>>>,
 }
 
@@ -93,16 +78,9 @@ pub(crate) struct Connected {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        connector: Connector,
-        options: Options,
-        metadata: Arc<MetadataMap>,
-        seeds: &[Address],
-    ) -> Self {
+    pub(crate) fn new(dialer: Dialer, seeds: &[Address]) -> Self {
         let pool = Self {
-            connector,
-            options,
-            metadata,
+            dialer: Arc::new(dialer),
             nodes: RwLock::default(),
         };
         for seed in seeds {
@@ -140,6 +118,23 @@ impl Pool {
         self.nodes.read().values().cloned().collect()
     }
 
+    /// A connection for a call that any of `candidates` can take: that of the first one or, until it is there, one
+    /// that another has already. A leader that is new, and to whom all clients connect at once, keeps no call waiting.
+    pub(crate) async fn reach(&self, candidates: &[Arc<Node>], hedge: Duration) -> Connected {
+        let others = || candidates.iter().skip(1).filter(|node| !node.is_suspect());
+        if let Some(first) = candidates.first()
+            && first.ready().is_none()
+            && let Some((node, link)) = others().find_map(|node| Some((node, node.ready()?)))
+        {
+            drop(self.dialer.link_or_dial(first));
+            return Connected {
+                outcome: Ok((Arc::clone(node), link)),
+                refused: Vec::new(),
+            };
+        }
+        self.connect(candidates, hedge).await
+    }
+
     /// Connects to the first of `candidates` that answers, in order, hedged; bounded by
     /// the connect limit of each.
     pub(crate) async fn connect(&self, candidates: &[Arc<Node>], hedge: Duration) -> Connected {
@@ -172,7 +167,6 @@ impl Pool {
                 Some((node, outcome)) = dials.next() => match outcome {
                     Ok(link) => return Connected { outcome: Ok((node, link)), refused },
                     Err(error) => {
-                        node.suspect();
                         refused.push(node.address().clone());
                         last = error;
                     }
@@ -184,22 +178,9 @@ impl Pool {
 
     /// The connection to one node, dialled where there is none.
     pub(crate) async fn link(&self, node: Arc<Node>) -> (Arc<Node>, Result<Link, DialError>) {
-        let mut dialed = {
-            let mut state = node.state.lock();
-            match &*state {
-                State::Ready(link) if !link.is_closed() => {
-                    let link = link.clone();
-                    drop(state);
-                    return (node, Ok(link));
-                }
-                // A dial whose task is gone, with its runtime or by a panic, counts as none.
-                State::Dialing(dialed) if dialed.has_changed().is_ok() => dialed.clone(),
-                State::Dialing(_) | State::Ready(_) | State::Idle => {
-                    let dialed = self.start_dial(&node);
-                    *state = State::Dialing(dialed.clone());
-                    dialed
-                }
-            }
+        let mut dialed = match self.dialer.link_or_dial(&node) {
+            Ok(link) => return (node, Ok(link)),
+            Err(dialed) => dialed,
         };
         let outcome = match dialed.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
@@ -209,31 +190,5 @@ impl Pool {
             node,
             outcome.unwrap_or_else(|| Err(Arc::from("the dial was abandoned"))),
         )
-    }
-
-    /// Dials in a task of its own, so that a caller who gives up does not undo the work.
-    fn start_dial(&self, node: &Arc<Node>) -> watch::Receiver<Dialed> {
-        let (done, dialed) = watch::channel(None);
-        let (connector, options, node) = (self.connector.clone(), self.options.clone(), Arc::clone(node));
-        let metadata = Arc::clone(&self.metadata);
-        tokio::spawn(async move {
-            let outcome = match node.address.uri() {
-                Ok(uri) => match timeout(options.connect_limit, connector.dial(uri, &options)).await {
-                    Ok(Ok(link)) => {
-                        link.open_exchange(MetadataMap::clone(&metadata));
-                        Ok(link)
-                    }
-                    Ok(Err(error)) => Err(DialError::from(error.to_string())),
-                    Err(_) => Err(DialError::from("no connection within the connect limit")),
-                },
-                Err(error) => Err(DialError::from(error.to_string())),
-            };
-            *node.state.lock() = match &outcome {
-                Ok(link) => State::Ready(link.clone()),
-                Err(_) => State::Idle,
-            };
-            done.send_replace(Some(outcome));
-        });
-        dialed
     }
 }

@@ -18,7 +18,7 @@ async fn load(client: &SpineClient, lines: &[&'static str]) -> (LoadReport, Vec<
     });
     let report = client
         .pds()
-        .load("file-1")
+        .load()
         .batch_lines(10)
         .run(iter(lines), |outcome| errors.extend(outcome.errors.clone()))
         .await
@@ -125,7 +125,7 @@ async fn a_load_without_a_cluster_gives_up_and_one_without_permission_at_once() 
     };
     let error = client
         .pds()
-        .load("l")
+        .load()
         .give_up_after(Duration::from_secs(5))
         .run(line(), |_| {})
         .await
@@ -139,6 +139,6 @@ async fn a_load_without_a_cluster_gives_up_and_one_without_permission_at_once() 
             Reply::Refuse(tonic::Code::PermissionDenied, advice, "FORBIDDEN"),
         );
     }
-    let error = client.pds().load("l").run(line(), |_| {}).await.unwrap_err();
+    let error = client.pds().load().run(line(), |_| {}).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Forbidden);
 }

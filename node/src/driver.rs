@@ -45,6 +45,8 @@ pub struct Driver {
     elections: ElectionDriver,
     announcer: Announcer,
     started: Instant,
+    /// What is known of the nodes, by voters, for the groups that are looked at now: the same for most of them.
+    seen: Vec<(Vec<u64>, Arc<NodesView>)>,
 }
 
 impl Driver {
@@ -67,6 +69,7 @@ impl Driver {
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
             started: Instant::now(),
+            seen: Vec::new(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Driver {
                 Ok(()) = changes.changed() => sleep(CHANGE_PAUSE).await,
             }
             changes.mark_unchanged();
+            self.seen.clear();
             let mut leading = Vec::new();
             for shard in self.host.all() {
                 let looked = timeout(LOOK_TIME, self.look_at(&shard));
@@ -100,8 +104,7 @@ impl Driver {
     /// Decides and acts for one group; returns whether it is led here.
     async fn look_at(&mut self, shard: &Arc<Shard>) -> bool {
         let group = &shard.group;
-        let voters: Vec<u64> = group.identity().members.iter().map(|(_, node)| *node).collect();
-        let nodes = self.nodes.nodes(&voters);
+        let nodes = self.nodes_for(&group.identity().members);
         let status = group.status();
         if status.stopped.is_some() {
             return false;
@@ -124,6 +127,8 @@ impl Driver {
         let action = self.elections.decide(now, &view, &nodes, self.entropy.fraction());
         if let Some(action) = action {
             self.leaders.acts(view.shard, action);
+            // It takes a while: the groups after this one are judged by what is known then.
+            self.seen.clear();
         }
         match action {
             Some(Action::Initialize) => {
@@ -151,6 +156,18 @@ impl Driver {
         self.announce(shard, &status, nodes.alive_for.len()).await;
         // The others elect a leader in the place of one that no longer claims to be it.
         status.leading && !group.has_abdicated()
+    }
+
+    /// The nodes as a group of these replicas must judge them.
+    fn nodes_for(&mut self, members: &[(u64, u64)]) -> Arc<NodesView> {
+        let voters = || members.iter().map(|(_, node)| *node);
+        if let Some((_, seen)) = self.seen.iter().find(|(of, _)| of.iter().copied().eq(voters())) {
+            return Arc::clone(seen);
+        }
+        let voters: Vec<u64> = voters().collect();
+        let seen = Arc::new(self.nodes.nodes(&voters));
+        self.seen.push((voters, Arc::clone(&seen)));
+        seen
     }
 
     /// Lets followers of an idle group learn what they did not hear.

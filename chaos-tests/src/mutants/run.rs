@@ -84,6 +84,8 @@ struct Ended {
 fn end_of(command: &mut Command) -> io::Result<Ended> {
     let mut child = command
         .env("RUST_BACKTRACE", "0")
+        // A failure here is the planted bug's, and none to keep.
+        .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

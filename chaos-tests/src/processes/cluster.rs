@@ -416,6 +416,12 @@ impl Cluster {
         Ok(replicas)
     }
 
+    /// Where one node's files are.
+    #[must_use]
+    pub fn node_directory(&self, node: usize) -> &Path {
+        self.local.nodes()[node].dir()
+    }
+
     /// Where the nodes' files are.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -207,7 +207,13 @@ impl LocalCluster {
                 .wait_started(number, until.saturating_duration_since(Instant::now()))
                 .await?;
         }
-        cluster.init().await?;
+        // A node whose disk is busy with something else may be too late to answer; asking again is harmless.
+        while let Err(error) = cluster.init().await {
+            if Instant::now() >= until {
+                return Err(error);
+            }
+            sleep(POLL_INTERVAL).await;
+        }
         cluster
             .wait_healthy(until.saturating_duration_since(Instant::now()))
             .await?;

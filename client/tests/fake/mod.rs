@@ -86,8 +86,8 @@ pub(crate) struct Store {
     pub(crate) knows_sessions: bool,
     pub(crate) sessions_opened: u8,
     pub(crate) forgotten: Vec<u8>,
-    /// Load id and line, registered.
-    pub(crate) lines: BTreeMap<(String, u64), bytes::Bytes>,
+    /// Lines registered.
+    pub(crate) lines: BTreeMap<u64, bytes::Bytes>,
 }
 
 pub(crate) struct FakeNode {

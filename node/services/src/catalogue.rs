@@ -3,6 +3,7 @@
 use crate::error::{ErrorKind, SpineError};
 pub use crate::operation::OperationSpec;
 use crate::pds::history::History;
+use crate::pds::load::Load;
 use crate::pds::register::Register;
 use crate::pds::retrieve::Retrieve;
 use crate::pds::update::Update;
@@ -15,6 +16,7 @@ use crate::records::watch::Watch;
 /// Every operation, in the order of their names.
 pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<History>(),
+    OperationSpec::of::<Load>(),
     OperationSpec::of::<Register>(),
     OperationSpec::of::<Retrieve>(),
     OperationSpec::of::<Update>(),

@@ -54,7 +54,6 @@ reasons! {
         INVALID_BIRTH_DATE: "The birth date is missing, no date, or in the future.",
         INVALID_GENDER: "The gender is male, female, other or unknown.",
         LOAD_TOO_LARGE: "One message of a load has too many lines.",
-        MALFORMED_LOAD_ID: "The name of a load has 1 to 40 bytes.",
         MALFORMED_PLAN: "The cluster asked for cannot be; the message says why.",
         TIME_OUT_OF_RANGE: "Log time moves at most 400 days in one call.",
         INVALID_DECEASED: "The time of death is no time, in the future, or before birth.",

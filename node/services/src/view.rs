@@ -41,6 +41,11 @@ impl<'a> View<'a> {
         Ok(record)
     }
 
+    /// The records themselves: what is read there is not guarded, so only what never changes may decide a plan.
+    pub fn records(&self) -> &'a dyn OrderedRead {
+        self.records
+    }
+
     /// All records whose key begins with `prefix`, in key order.
     ///
     /// # Errors

@@ -20,7 +20,8 @@ type Outcome = Result<Bytes, SpineError>;
 
 impl Dispatcher {
     /// Carries out many independent requests of one operation; one outcome each, in order.
-    /// Every request must carry a request id: parts of a batch are repeated after a lost answer.
+    /// Every request must be repeatable, by a request id or by what it says: parts of a batch are repeated after a
+    /// lost answer.
     ///
     /// # Errors
     /// [`SpineError`] where the caller may not do this at all.
@@ -217,7 +218,7 @@ fn batch_outcome(response: pb::ExecuteResponse, expected: usize) -> Result<Vec<O
     }
 }
 
-/// Inside a batch only final outcomes count; anything else repeats the part, which its request ids make safe.
+/// Inside a batch only final outcomes count; anything else repeats the part, which repeatable requests make safe.
 fn final_outcome(response: pb::ExecuteResponse) -> Result<Outcome, ExecuteError> {
     match forward::outcome(response) {
         Ok(bytes) => Ok(Ok(bytes)),

@@ -18,8 +18,6 @@ use super::status::to_status;
 
 /// Lines in one message of a load.
 pub const LOAD_LINES_MAX: usize = 2_048;
-/// Bytes of a load's name.
-pub const LOAD_ID_BYTES_MAX: usize = 40;
 /// Answers a client may leave unread before the load waits for it.
 const LOAD_ANSWERS_WAITING_MAX: usize = 4;
 
@@ -85,7 +83,7 @@ impl pb::pds_service_server::PdsService for Pds {
     }
 }
 
-/// Registers the patients of one message. The line's place in the file is its request id.
+/// Registers the patients of one message.
 async fn load(
     edge: &Edge,
     message: pb::LoadRequest,
@@ -97,27 +95,18 @@ async fn load(
             "too many lines in one message of a load",
         ));
     }
-    if message.load_id.is_empty() || message.load_id.len() > LOAD_ID_BYTES_MAX {
-        return Err(refused("MALFORMED_LOAD_ID", "a load's name has 1 to 40 bytes"));
-    }
     let _call = edge.admit()?;
     let mut answer = pb::LoadResponse::default();
     let mut numbers = Vec::with_capacity(message.lines.len());
     let mut requests = Vec::with_capacity(message.lines.len());
     for line in message.lines {
-        let request_id = format!("{}:{}", message.load_id, line.line);
-        let register = pb::RegisterRequest {
-            fhir_json: line.fhir_json,
-            request_id,
-            session: None,
-        };
         numbers.push(line.line);
-        requests.push(Bytes::from(register.encode_to_vec()));
+        requests.push(Bytes::from(line.encode_to_vec()));
     }
     let deadline = Instant::now() + DEADLINE_DEFAULT;
     let outcomes = edge
         .dispatcher()?
-        .call_batch("pds.register", requests, principal, deadline)
+        .call_batch("pds.load", requests, principal, deadline)
         .await?;
     for (line, outcome) in numbers.into_iter().zip(outcomes) {
         answer.last_line = answer.last_line.max(line);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::support::{Checked, block_on, cluster};
+use super::support::{Checked, block_on, cluster, resident_bytes};
 use crate::processes::garbage::{Sent, send};
-use crate::processes::{Calls, Cluster, Run, RunOptions, settle_and_check, signals};
+use crate::processes::{Calls, Cluster, Run, RunOptions, settle_and_check};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 use crate::workload::Registers;
 
@@ -76,7 +76,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let warm = Run::start(&cluster, &options)?;
         warm.wait_operations(200).await?;
         drop(warm.stop().await);
-        let before = resident(&cluster)?;
+        let before = resident_bytes(&cluster)?;
         let load = Run::start(
             &cluster,
             &RunOptions {
@@ -88,7 +88,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let operations = load.stop().await;
         cluster.check_alive()?;
         tokio::time::sleep(COOL_DOWN).await;
-        let growth = resident(&cluster)?
+        let growth = resident_bytes(&cluster)?
             .iter()
             .zip(&before)
             .map(|(now, then)| now.saturating_sub(*then))
@@ -102,12 +102,6 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             checked: Checked::new(Calls::of(&operations), &report),
         })
     })
-}
-
-fn resident(cluster: &Cluster) -> Result<Vec<u64>, RowError> {
-    let pids = (0..cluster.nodes()).filter_map(|node| cluster.pid(node));
-    pids.map(|pid| signals::resident_bytes(pid).map_err(RowError::from))
-        .collect()
 }
 
 async fn send_to_all(cluster: &Cluster, time: Duration) -> Sent {

@@ -168,6 +168,7 @@ async fn patients(measured: &mut Measured, mut node: PdsServiceClient<Channel>, 
         fhir_json: patient("Ann").into(),
         request_id: id("register"),
         session: None,
+        return_minimal: false,
     };
     // The patient is there from the node before; this node must know it.
     let registered = node.register(register).await;
@@ -189,6 +190,7 @@ async fn patients(measured: &mut Measured, mut node: PdsServiceClient<Channel>, 
         fhir_json: patient(given).into(),
         request_id,
         session: None,
+        return_minimal: false,
     };
     let given = format!("Ann-{number}");
     let first = node.update(update(version, &given, id("update"))).await;

@@ -150,7 +150,7 @@ async fn load(
     let stream = futures_util::stream::iter(lines.to_vec());
     let report = client
         .pds()
-        .load("bad-lines")
+        .load()
         .batch_lines(50)
         .run(stream, |outcome| {
             errors.extend(

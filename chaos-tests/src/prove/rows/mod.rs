@@ -1,5 +1,6 @@
 //! One file for each row.
 
+mod bytes;
 mod catch_up_after_purge;
 mod demo;
 mod determinism;
@@ -10,15 +11,23 @@ mod forged_evidence;
 mod fsync_before_ack;
 mod gap;
 mod garbage;
+mod idle_64;
 mod kill_all;
 mod kill_one;
 mod leadership;
 mod limits;
+mod load_1m;
 mod load_bad_lines;
 mod mutants;
+mod new_replica_1m;
+mod overload;
+mod patients;
+mod planner_300;
 mod powercut_fuse;
 mod powercut_sim;
 mod quiet_under_load;
+mod restart_1m;
+mod scale_10k_1m;
 mod seeds;
 mod seeds_run;
 mod soak_10m;
@@ -59,4 +68,12 @@ pub const ROWS: &[Row] = &[
     disk_stall::ROW,
     disk_full::ROW,
     mutants::ROW,
+    idle_64::ROW,
+    bytes::ROW,
+    load_1m::ROW,
+    restart_1m::ROW,
+    new_replica_1m::ROW,
+    scale_10k_1m::ROW,
+    overload::ROW,
+    planner_300::ROW,
 ];

@@ -1,6 +1,9 @@
 //! What several rows need.
 
+use std::fs;
 use std::future::Future;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -8,11 +11,16 @@ use serde::Serialize;
 use spine_faultdisk::{Availability, availability};
 
 use crate::checkers::Report;
-use crate::processes::{Calls, Cluster, ClusterError, FaultyCluster, Options};
+use crate::processes::{Calls, Cluster, ClusterError, FaultyCluster, Options, signals};
 use crate::prove::{Context, Finding, RowError};
 
 /// Shards of test clusters, as a small cluster has by default.
 pub(super) const SHARDS: u32 = 8;
+
+/// Linux tells processor time in these, whatever the kernel's own clock.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Linux counts the blocks of a file in these, whatever the disk's own.
+const BLOCK_BYTES: u64 = 512;
 
 impl From<ClusterError> for RowError {
     fn from(error: ClusterError) -> Self {
@@ -85,6 +93,63 @@ pub(super) fn no_fuse() -> Option<Finding> {
     }
 }
 
+/// Memory of each node that runs.
+pub(super) fn resident_bytes(cluster: &Cluster) -> Result<Vec<u64>, RowError> {
+    let pids = (0..cluster.nodes()).filter_map(|node| cluster.pid(node));
+    pids.map(|pid| signals::resident_bytes(pid).map_err(RowError::from))
+        .collect()
+}
+
+/// The same in MiB.
+pub(super) fn resident_mib(cluster: &Cluster) -> Result<Vec<u64>, RowError> {
+    Ok(resident_bytes(cluster)?
+        .into_iter()
+        .map(|bytes| bytes.div_ceil(1 << 20))
+        .collect())
+}
+
+/// Processor time of each node that runs, seconds since it started.
+pub(super) fn processor_seconds(cluster: &Cluster) -> Result<Vec<f64>, RowError> {
+    let pids = (0..cluster.nodes()).filter_map(|node| cluster.pid(node));
+    pids.map(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        ticks(&stat)
+            .map(|ticks| ticks as f64 / TICKS_PER_SECOND)
+            .ok_or_else(|| RowError::because("no processor time in the process's status"))
+    })
+    .collect()
+}
+
+/// User and system time: the 12th and 13th field behind the name, which may hold spaces.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+/// What the files of each node take on the disk, holes left out.
+pub(super) fn disk_bytes(cluster: &Cluster) -> Result<Vec<u64>, RowError> {
+    let nodes = (0..cluster.nodes()).map(|node| tree_bytes(cluster.node_directory(node)));
+    Ok(nodes.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn tree_bytes(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // A file may go while it is looked at.
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() {
+            tree_bytes(&entry.path())?
+        } else {
+            metadata.blocks() * BLOCK_BYTES
+        };
+    }
+    Ok(bytes)
+}
+
 /// A history's end in a row's text.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Checked {
@@ -135,4 +200,15 @@ pub(super) fn last_line(bytes: &[u8]) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ticks;
+
+    #[test]
+    fn time_is_found_behind_a_name_with_spaces() {
+        let stat = "7 (a (b) c) S 1 1 1 0 -1 0 1 2 3 4 250 50 0 0 20 0 1 0 1 1 1";
+        assert_eq!(ticks(stat), Some(300));
+    }
 }

@@ -176,9 +176,6 @@ pub(crate) enum Patient {
     Load {
         /// NDJSON of FHIR R4 Patients; - for stdin.
         file: PathBuf,
-        /// Names this load; without it a hash of the file.
-        #[arg(long)]
-        load_id: Option<String>,
         /// Streams side by side.
         #[arg(long, default_value_t = spine_client::load::STREAMS)]
         streams: usize,
@@ -324,6 +321,9 @@ pub(crate) struct Load {
     /// Distinct keys; each is written once before anything but writes is measured.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) keys: u32,
+    /// The keys are there already; for patients by a load of what `population generate --seed 1` writes.
+    #[arg(long)]
+    pub(crate) filled: bool,
     /// Connections to each node, shared by the callers.
     #[arg(long, default_value_t = 1)]
     pub(crate) connections: usize,

@@ -31,6 +31,7 @@ pub use config::{
 };
 pub use counters::{CounterValues, Counters};
 pub use error::{PeerError, RefusalReason};
+pub use limits::WATCH_INTERVAL;
 pub use links::Links;
 pub use liveness::LivenessSnapshot;
 pub use snapshot::{ReceivedPart, SnapshotError, SnapshotParts, SnapshotReceiver};

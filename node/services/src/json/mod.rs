@@ -5,11 +5,13 @@
 //! offset, never content.
 
 mod parse;
+mod scan;
 mod write;
 
 use std::fmt;
 
 pub use parse::{Fault, FaultKind, NUMBER_CHARS_MAX, parse};
+pub use scan::string_member;
 
 /// One JSON value.
 #[derive(Clone, PartialEq, Eq)]

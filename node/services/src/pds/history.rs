@@ -4,6 +4,7 @@ use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_proto::pds::v1::{HistoryRequest, HistoryResponse};
 use spine_statemachine::store::OrderedRead;
 
+use super::row::{FIRST_VERSION, Versions};
 use super::{PERMISSION_READ, row};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -48,27 +49,31 @@ impl Operation for History {
         context: &Context,
     ) -> Result<HistoryResponse, Failure> {
         let (nhs_number, size) = parse(request)?;
-        let current = row::current(view, context, nhs_number)?;
         let newest = match request.before_version_id {
-            0 => current.version_id,
-            before => current.version_id.min(before - 1),
+            0 => u32::MAX,
+            before => before - 1,
         };
+        let mut at = Versions::current(view, context, nhs_number)?;
         let mut versions = Vec::new();
-        let (mut next, mut bytes) = (newest, 0);
-        while next > 0 && versions.len() < size && bytes < PAGE_BYTES_MAX {
-            let row = if next == current.version_id {
-                current.clone()
-            } else {
-                row::older(view, context, nhs_number, next)?
-            };
+        let mut bytes = 0;
+        // Nothing is below version 1, where pages end.
+        let mut more = newest >= FIRST_VERSION;
+        if more {
+            at.go_to(newest)?;
+        }
+        while more {
+            let row = at.row()?;
             bytes += row.fhir_json.len();
             versions.push(row::answer(nhs_number, row));
-            next -= 1;
+            more = at.version_id() > FIRST_VERSION;
+            if !more || versions.len() == size || bytes >= PAGE_BYTES_MAX {
+                break;
+            }
+            at.step()?;
         }
         Ok(HistoryResponse {
             versions,
-            // The version above the next one; nothing is below version 1.
-            next_before_version_id: if next == 0 { 0 } else { next + 1 },
+            next_before_version_id: if more { at.version_id() } else { 0 },
             position: Some(completed.position()),
         })
     }

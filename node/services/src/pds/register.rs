@@ -5,6 +5,7 @@ use spine_proto::pds::v1::{RegisterRequest, RegisterResponse};
 use spine_statemachine::store::OrderedRead;
 
 use super::patient::Patient;
+use super::row::{FIRST_VERSION, Plain};
 use super::rules::PDS_11;
 use super::{PERMISSION_WRITE, keys, row};
 use crate::context::Context;
@@ -14,9 +15,6 @@ use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
-
-/// Version id of a new patient.
-const FIRST_VERSION: u32 = 1;
 
 /// See the module.
 pub struct Register;
@@ -39,7 +37,7 @@ impl Operation for Register {
     fn plan(view: &mut View<'_>, request: &RegisterRequest, context: &Context) -> Result<Plan, Failure> {
         let patient = Patient::parse(&request.fhir_json, context.now_ms)?;
         let key = keys::current(&context.subject_key, patient.nhs_number());
-        let json = patient.into_json(FIRST_VERSION)?;
+        let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
         if view.get(&key)?.is_some() {
             return Err(PDS_11.refuse("fhir_json.id", "a patient with this NHS Number is registered"));
         }
@@ -47,7 +45,7 @@ impl Operation for Register {
             outcome: row::outcome(FIRST_VERSION),
             ..Plan::default()
         };
-        plan.put(key, row::encode(FIRST_VERSION, json), row::SCHEMA);
+        plan.put(key, plain.frame(), row::SCHEMA);
         Ok(plan)
     }
 
@@ -59,9 +57,13 @@ impl Operation for Register {
     ) -> Result<RegisterResponse, Failure> {
         let nhs_number = Patient::nhs_number_of(&request.fhir_json)?;
         let version_id = row::version_of(&completed.outcome)?;
-        let row = row::version(view, context, nhs_number, version_id)?;
+        let patient = if request.return_minimal {
+            row::answer_minimal(nhs_number, version_id)
+        } else {
+            row::answer(nhs_number, row::version(view, context, nhs_number, version_id)?)
+        };
         Ok(RegisterResponse {
-            patient: Some(row::answer(nhs_number, row)),
+            patient: Some(patient),
             replayed: completed.replayed,
             position: Some(completed.position()),
         })

@@ -5,6 +5,7 @@ use spine_proto::pds::v1::{UpdateRequest, UpdateResponse};
 use spine_statemachine::store::{OrderedRead, ReadError};
 
 use super::patient::Patient;
+use super::row::Plain;
 use super::rules::{PDS_12, PDS_13};
 use super::{PERMISSION_WRITE, keys, row};
 use crate::context::Context;
@@ -51,7 +52,8 @@ impl Operation for Update {
         }
         let key = keys::current(&context.subject_key, nhs_number);
         let record = view.get(&key)?.ok_or_else(row::not_found)?;
-        let current = row::decode(&record)?.version_id;
+        let plain = Plain::of(&record)?;
+        let current = plain.row()?.version_id;
         if current != request.version_id {
             let message = format!(
                 "version {} is not the current version {current}",
@@ -62,17 +64,17 @@ impl Operation for Update {
         let next = current
             .checked_add(1)
             .ok_or_else(|| ReadError("no version id is left".to_owned()))?;
-        let json = patient.into_json(next)?;
+        let updated = Plain::new(next, patient.into_json(next)?);
         let mut plan = Plan {
             outcome: row::outcome(next),
             ..Plan::default()
         };
         plan.put(
             keys::older(&context.subject_key, nhs_number, current),
-            record.value,
-            record.schema,
+            row::frame_of_older(current, &plain, record.value, &updated),
+            row::SCHEMA,
         );
-        plan.put(key, row::encode(next, json), row::SCHEMA);
+        plan.put(key, updated.frame(), row::SCHEMA);
         Ok(plan)
     }
 
@@ -84,9 +86,13 @@ impl Operation for Update {
     ) -> Result<UpdateResponse, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         let version_id = row::version_of(&completed.outcome)?;
-        let row = row::version(view, context, nhs_number, version_id)?;
+        let patient = if request.return_minimal {
+            row::answer_minimal(nhs_number, version_id)
+        } else {
+            row::answer(nhs_number, row::version(view, context, nhs_number, version_id)?)
+        };
         Ok(UpdateResponse {
-            patient: Some(row::answer(nhs_number, row)),
+            patient: Some(patient),
             replayed: completed.replayed,
             position: Some(completed.position()),
         })

@@ -11,6 +11,7 @@ fn register(body: String, id: &str) -> RegisterRequest {
         fhir_json: body.into(),
         request_id: id.to_owned(),
         session: None,
+        return_minimal: false,
     }
 }
 
@@ -26,6 +27,7 @@ fn a_repeated_change_changes_nothing_and_answers_the_same() {
             fhir_json: least().to_string().into(),
             request_id: format!("u{version}"),
             session: None,
+            return_minimal: false,
         };
         let updated: UpdateResponse = shard.call("pds.update", &request).unwrap();
         let before = (shard.index, shard.state.clone());

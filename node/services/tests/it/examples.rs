@@ -46,6 +46,7 @@ fn patients_of_the_pds_specification_are_registered() {
             fhir_json: patient.to_string().into(),
             request_id: "r".to_owned(),
             session: None,
+            return_minimal: false,
         };
         let answer: Result<RegisterResponse, _> = Shard::new().call("pds.register", &request);
         let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", path.display()));

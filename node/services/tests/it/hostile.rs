@@ -13,6 +13,7 @@ fn register(body: Vec<u8>) -> Result<RegisterResponse, SpineError> {
         fhir_json: body.into(),
         request_id: "r".to_owned(),
         session: None,
+        return_minimal: false,
     };
     Shard::new().call("pds.register", &request)
 }

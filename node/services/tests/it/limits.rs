@@ -146,6 +146,7 @@ fn the_largest_patient_can_be_updated_by_the_largest_patient() {
         fhir_json: fhir_json.clone(),
         request_id: "a".to_owned(),
         session: None,
+        return_minimal: false,
     };
     let registered: RegisterResponse = shard.call("pds.register", &register).unwrap();
     assert!(registered.patient.unwrap().fhir_json.len() > PATIENT_BYTES_MAX - 64);
@@ -155,6 +156,7 @@ fn the_largest_patient_can_be_updated_by_the_largest_patient() {
         fhir_json,
         request_id: "b".to_owned(),
         session: None,
+        return_minimal: false,
     };
     let updated: UpdateResponse = shard.call("pds.update", &update).unwrap();
     assert_eq!(updated.patient.unwrap().version_id, 2);

@@ -10,6 +10,8 @@ mod harness;
 mod hostile;
 mod limits;
 mod pages;
+mod patient_versions;
+mod pds_load;
 mod pds_rules;
 mod transcript_pds;
 mod transcript_records;

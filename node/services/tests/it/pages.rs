@@ -113,6 +113,7 @@ fn pages_of_history_fit_a_message() {
         fhir_json: body.clone(),
         request_id: "r".to_owned(),
         session: None,
+        return_minimal: false,
     };
     let _: RegisterResponse = shard.call("pds.register", &request).unwrap();
     for version_id in 1..12 {
@@ -123,6 +124,7 @@ fn pages_of_history_fit_a_message() {
             fhir_json: body.clone(),
             request_id,
             session: None,
+            return_minimal: false,
         };
         let _: UpdateResponse = shard.call("pds.update", &request).unwrap();
     }

@@ -31,6 +31,7 @@ fn register_bytes(body: Vec<u8>) -> Result<RegisterResponse, SpineError> {
         fhir_json: body.into(),
         request_id: "r".to_owned(),
         session: None,
+        return_minimal: false,
     };
     Shard::new().call("pds.register", &request)
 }
@@ -269,6 +270,7 @@ fn register(shard: &mut Shard, request_id: &str) -> Result<RegisterResponse, Spi
             fhir_json,
             request_id: request_id.to_owned(),
             session: None,
+            return_minimal: false,
         },
     )
 }
@@ -280,6 +282,7 @@ fn update(shard: &mut Shard, version_id: u32, body: &Value) -> Result<UpdateResp
         fhir_json: body.to_string().into(),
         request_id: format!("update-{version_id}"),
         session: None,
+        return_minimal: false,
     };
     shard.call("pds.update", &request)
 }

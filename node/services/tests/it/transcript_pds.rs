@@ -44,6 +44,7 @@ fn run(shard: &mut Shard, case: &mut TestCase) -> Result<String, SpineError> {
                 fhir_json: body.into(),
                 request_id: argument(case, "request"),
                 session: None,
+                return_minimal: false,
             };
             let done: RegisterResponse = shard.call("pds.register", &request)?;
             Ok(changed("registered", done.patient, done.replayed))
@@ -55,6 +56,7 @@ fn run(shard: &mut Shard, case: &mut TestCase) -> Result<String, SpineError> {
                 fhir_json: body.into(),
                 request_id: argument(case, "request"),
                 session: None,
+                return_minimal: false,
             };
             let done: UpdateResponse = shard.call("pds.update", &request)?;
             Ok(changed("updated", done.patient, done.replayed))

@@ -27,12 +27,7 @@ pub(crate) async fn run(context: &Context, command: Patient) -> Result<Exit, Fai
             request_id,
         } => put(context, &file, if_version, request_id).await,
         Patient::History { nhs_number, limit } => history(context, &nhs_number, limit).await,
-        Patient::Load {
-            file,
-            load_id,
-            streams,
-            batch,
-        } => patient_load::run(context, &file, load_id, streams, batch).await,
+        Patient::Load { file, streams, batch } => patient_load::run(context, &file, streams, batch).await,
     }
 }
 

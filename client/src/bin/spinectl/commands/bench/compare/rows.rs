@@ -63,6 +63,7 @@ impl Row {
             value_bytes: self.value_bytes,
             mix: self.mix,
             keys,
+            filled: false,
             connections: connections(target),
             seed,
             target,

@@ -1,0 +1,370 @@
+//! Where replicas belong, as a pure function from what is to the next safe steps.
+//!
+//! A step replaces one replica of one shard: the new one is a learner until it has caught up, then both change places
+//! in one joint configuration. So no step ever leaves a shard with fewer live voters than before, and no shard has
+//! more than one under way. Applied again and again the steps end, and then:
+//!
+//! 1. no replica is on a node that is gone or leaving, if there is a node to take it;
+//! 2. a shard's replicas are in as many zones as there are zones to be in;
+//! 3. no shard can be moved to a node that has two replicas fewer.
+//!
+//! A shard of which a replica is lost is mended before anything is balanced, and only where all others serve is a
+//! living replica moved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the planner needs to know of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedNode {
+    /// Its id.
+    pub node: u64,
+    /// What fails together: a rack, a hall, a site. Nodes without one share the empty one.
+    pub zone: String,
+    /// Whether replicas belong on it.
+    pub state: NodeState,
+}
+
+/// Whether replicas belong on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It takes replicas.
+    Serving,
+    /// Not heard of, but not for long enough to be replaced: it keeps what it has and gets nothing.
+    Silent,
+    /// Given up: what it has is lost.
+    Gone,
+    /// It lives and is to be emptied.
+    Leaving,
+}
+
+/// A shard's replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedShard {
+    /// Its number.
+    pub shard: u32,
+    /// Nodes of its voters.
+    pub voters: Vec<u64>,
+    /// A step of it is under way.
+    pub changing: bool,
+}
+
+/// One replica to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step {
+    /// Of this shard.
+    pub shard: u32,
+    /// The node that loses its replica.
+    pub from: u64,
+    /// The node that gets one.
+    pub to: u64,
+}
+
+/// The steps that may begin now, at most one for each shard.
+#[must_use]
+pub fn next_steps(nodes: &[PlacedNode], shards: &[PlacedShard]) -> Vec<Step> {
+    let mut board = Board::new(nodes, shards);
+    let mut steps: Vec<Step> = Vec::new();
+    for choose in [Board::mend, Board::widen, Board::level] {
+        for shard in shards {
+            if shard.changing || board.stepped.contains(&shard.shard) {
+                continue;
+            }
+            if let Some((from, to)) = choose(&board, shard) {
+                board.move_one(from, to);
+                board.stepped.insert(shard.shard);
+                steps.push(Step {
+                    shard: shard.shard,
+                    from,
+                    to,
+                });
+            }
+        }
+    }
+    steps
+}
+
+/// The nodes with what they carry, as it will be once the chosen steps are done.
+struct Board<'a> {
+    nodes: BTreeMap<u64, &'a PlacedNode>,
+    load: BTreeMap<u64, usize>,
+    /// Serving nodes by zone, the least loaded first.
+    room: BTreeMap<&'a str, BTreeSet<(usize, u64)>>,
+    stepped: BTreeSet<u32>,
+}
+
+impl<'a> Board<'a> {
+    fn new(nodes: &'a [PlacedNode], shards: &[PlacedShard]) -> Self {
+        let mut load: BTreeMap<u64, usize> = nodes.iter().map(|node| (node.node, 0)).collect();
+        for node in shards.iter().flat_map(|shard| &shard.voters) {
+            *load.entry(*node).or_default() += 1;
+        }
+        let mut room: BTreeMap<&str, BTreeSet<(usize, u64)>> = BTreeMap::new();
+        for node in nodes.iter().filter(|node| node.state == NodeState::Serving) {
+            room.entry(&node.zone)
+                .or_default()
+                .insert((load[&node.node], node.node));
+        }
+        Self {
+            nodes: nodes.iter().map(|node| (node.node, node)).collect(),
+            load,
+            room,
+            stepped: BTreeSet::new(),
+        }
+    }
+
+    /// A node that nobody knows is gone.
+    fn state(&self, node: u64) -> NodeState {
+        self.nodes.get(&node).map_or(NodeState::Gone, |node| node.state)
+    }
+
+    fn zone(&self, node: u64) -> Option<&'a str> {
+        self.nodes.get(&node).map(|node| node.zone.as_str())
+    }
+
+    /// Replaces a replica that is lost, else one that is to leave.
+    fn mend(&self, shard: &PlacedShard) -> Option<(u64, u64)> {
+        let in_state = |state| {
+            shard
+                .voters
+                .iter()
+                .copied()
+                .find(|node| self.state(*node) == state)
+        };
+        let from = match in_state(NodeState::Gone) {
+            Some(gone) => gone,
+            None if self.is_whole(shard, NodeState::Leaving) => in_state(NodeState::Leaving)?,
+            None => return None,
+        };
+        let to = self
+            .place(shard, from, false)
+            .or_else(|| self.place(shard, from, true))?;
+        Some((from, to))
+    }
+
+    /// Takes one of two replicas in one zone to a zone that has none.
+    fn widen(&self, shard: &PlacedShard) -> Option<(u64, u64)> {
+        if !self.is_whole(shard, NodeState::Serving) {
+            return None;
+        }
+        let twice = shard.voters.iter().copied().filter(|node| {
+            let mut others = shard.voters.iter().filter(|other| *other != node);
+            others.any(|other| self.zone(*other) == self.zone(*node))
+        });
+        let from = twice.max_by_key(|node| (self.load(*node), *node))?;
+        Some((from, self.place(shard, from, false)?))
+    }
+
+    /// Takes a replica from a node that has at least two more than the one it goes to.
+    fn level(&self, shard: &PlacedShard) -> Option<(u64, u64)> {
+        if !self.is_whole(shard, NodeState::Serving) {
+            return None;
+        }
+        let moves = shard.voters.iter().filter_map(|from| {
+            let zones = self.other_zones(shard, *from);
+            // Where its zone has another replica anyway, no zone is lost by any move.
+            let any = self.zone(*from).is_some_and(|zone| zones.contains(zone));
+            let to = self.place(shard, *from, any)?;
+            let less = self.load(*from).checked_sub(self.load(to) + 2)?;
+            Some((less, *from, to))
+        });
+        moves.max().map(|(_, from, to)| (from, to))
+    }
+
+    /// Whether every replica is on a node that serves or is in this state.
+    fn is_whole(&self, shard: &PlacedShard, or: NodeState) -> bool {
+        let sound = |state| state == NodeState::Serving || state == or;
+        shard.voters.iter().all(|node| sound(self.state(*node)))
+    }
+
+    fn load(&self, node: u64) -> usize {
+        self.load.get(&node).copied().unwrap_or(0)
+    }
+
+    fn other_zones(&self, shard: &PlacedShard, from: u64) -> BTreeSet<&'a str> {
+        let others = shard.voters.iter().filter(|node| **node != from);
+        others.filter_map(|node| self.zone(*node)).collect()
+    }
+
+    /// The least loaded node for a replica that leaves `from`: in a zone of its own, or in `any`.
+    fn place(&self, shard: &PlacedShard, from: u64, any: bool) -> Option<u64> {
+        let taken = self.other_zones(shard, from);
+        let zones = self
+            .room
+            .iter()
+            .filter(|(zone, _)| any || !taken.contains(**zone));
+        let best = zones.filter_map(|(_, room)| room.iter().find(|(_, node)| !shard.voters.contains(node)));
+        best.min().map(|(_, node)| *node)
+    }
+
+    fn move_one(&mut self, from: u64, to: u64) {
+        for (node, more) in [(from, false), (to, true)] {
+            let before = self.load(node);
+            let after = if more { before + 1 } else { before - 1 };
+            self.load.insert(node, after);
+            let Some(zone) = self.zone(node) else { continue };
+            if let Some(room) = self.room.get_mut(zone)
+                && room.remove(&(before, node))
+            {
+                room.insert((after, node));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
+    use proptest::{collection, sample};
+
+    use super::*;
+
+    fn node(node: u64, zone: usize, state: NodeState) -> PlacedNode {
+        PlacedNode {
+            node,
+            zone: format!("z{zone}"),
+            state,
+        }
+    }
+
+    fn shard(shard: u32, voters: &[u64]) -> PlacedShard {
+        PlacedShard {
+            shard,
+            voters: voters.to_vec(),
+            changing: false,
+        }
+    }
+
+    /// All steps until there is none, as rounds; `None` where they do not end.
+    fn settle(nodes: &[PlacedNode], shards: &mut [PlacedShard]) -> Option<Vec<Vec<Step>>> {
+        let mut rounds = Vec::new();
+        for _ in 0..1_000 {
+            let steps = next_steps(nodes, shards);
+            if steps.is_empty() {
+                return Some(rounds);
+            }
+            for step in &steps {
+                let shard = shards
+                    .iter_mut()
+                    .find(|shard| shard.shard == step.shard)
+                    .expect("its shard");
+                let at = shard
+                    .voters
+                    .iter()
+                    .position(|node| *node == step.from)
+                    .expect("its replica");
+                shard.voters[at] = step.to;
+            }
+            rounds.push(steps);
+        }
+        None
+    }
+
+    #[test]
+    fn what_a_lost_node_had_is_made_again_and_nothing_else_moves() {
+        let mut nodes: Vec<_> = (1..=4).map(|id| node(id, 0, NodeState::Serving)).collect();
+        nodes[0].state = NodeState::Gone;
+        let shards = [shard(1, &[1, 2, 3]), shard(2, &[2, 3, 4]), shard(3, &[1, 2, 4])];
+        let steps = next_steps(&nodes, &shards);
+        assert_eq!(
+            steps,
+            [
+                Step {
+                    shard: 1,
+                    from: 1,
+                    to: 4
+                },
+                Step {
+                    shard: 3,
+                    from: 1,
+                    to: 3
+                }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_silent_node_keeps_its_replicas_and_holds_up_the_balance_of_its_shards() {
+        let mut nodes: Vec<_> = (1..=5).map(|id| node(id, 0, NodeState::Serving)).collect();
+        nodes[0].state = NodeState::Silent;
+        let shards: Vec<_> = (1..=6).map(|number| shard(number, &[1, 2, 3])).collect();
+        assert_eq!(next_steps(&nodes, &shards), []);
+    }
+
+    #[test]
+    fn nowhere_to_go_is_no_step() {
+        let mut nodes: Vec<_> = (1..=3).map(|id| node(id, 0, NodeState::Serving)).collect();
+        nodes[0].state = NodeState::Gone;
+        assert_eq!(next_steps(&nodes, &[shard(1, &[1, 2, 3])]), []);
+    }
+
+    #[test]
+    fn two_replicas_of_one_zone_part_when_another_zone_comes() {
+        let nodes = [(1, 0), (2, 0), (3, 1), (4, 2)].map(|(id, zone)| node(id, zone, NodeState::Serving));
+        let mut shards = [shard(1, &[1, 2, 3])];
+        settle(&nodes, &mut shards).expect("it ends");
+        assert!(shards[0].voters.contains(&3) && shards[0].voters.contains(&4));
+    }
+
+    fn state() -> impl Strategy<Value = NodeState> {
+        use NodeState::{Gone, Leaving, Serving, Silent};
+        sample::select(vec![
+            Serving, Serving, Serving, Serving, Serving, Silent, Gone, Leaving,
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn steps_are_safe_and_end(
+            states in collection::vec((0_usize..4, state()), 3..14),
+            places in collection::vec(collection::vec(any::<sample::Index>(), 3), 1..60),
+        ) {
+            let nodes: Vec<_> = (1..).zip(&states).map(|(id, (zone, state))| node(id, *zone, *state)).collect();
+            let mut shards: Vec<_> = (1..).zip(&places).map(|(number, places)| {
+                let mut free: Vec<u64> = nodes.iter().map(|node| node.node).collect();
+                let voters: Vec<u64> = places.iter().map(|at| free.remove(at.index(free.len()))).collect();
+                shard(number, &voters)
+            }).collect();
+            let named: BTreeMap<u64, &PlacedNode> = nodes.iter().map(|node| (node.node, node)).collect();
+            let state = |id: u64| named[&id].state;
+            let zone = |id: u64| named[&id].zone.clone();
+            let zones = |voters: &[u64]| voters.iter().map(|id| zone(*id)).collect::<BTreeSet<_>>().len();
+            let before = shards.clone();
+            let rounds = settle(&nodes, &mut shards);
+            prop_assert!(rounds.is_some(), "the steps end");
+            for steps in rounds.iter().flatten() {
+                let of: BTreeSet<u32> = steps.iter().map(|step| step.shard).collect();
+                prop_assert_eq!(of.len(), steps.len(), "one step of a shard at once");
+                for step in steps {
+                    prop_assert_eq!(state(step.to), NodeState::Serving);
+                    prop_assert!(state(step.from) != NodeState::Silent, "what may come back is not given up");
+                }
+            }
+            let serving: Vec<u64> = nodes.iter().map(|node| node.node).filter(|id| state(*id) == NodeState::Serving).collect();
+            for (before, after) in before.iter().zip(&shards) {
+                let homes: BTreeSet<u64> = after.voters.iter().copied().collect();
+                prop_assert_eq!(homes.len(), 3, "replicas on different nodes");
+                let live = |shard: &PlacedShard| shard.voters.iter().filter(|id| state(**id) != NodeState::Gone).count();
+                prop_assert!(live(after) >= live(before));
+                if serving.iter().any(|id| !homes.contains(id)) {
+                    prop_assert!(after.voters.iter().all(|id| state(*id) != NodeState::Gone), "a free node takes what is lost");
+                }
+                if after.voters.iter().all(|id| state(*id) == NodeState::Serving) {
+                    let possible = zones(&serving).min(3);
+                    prop_assert_eq!(zones(&after.voters), possible, "as many zones as there are");
+                }
+            }
+        }
+
+        #[test]
+        fn a_cluster_without_trouble_becomes_even(nodes in 3_u64..20, shards in 1_u32..200) {
+            let placed: Vec<_> = (1..=nodes).map(|id| node(id, 0, NodeState::Serving)).collect();
+            let mut all: Vec<_> = (1..=shards).map(|number| shard(number, &[1, 2, 3])).collect();
+            prop_assert!(settle(&placed, &mut all).is_some());
+            let load = |id: u64| all.iter().filter(|shard| shard.voters.contains(&id)).count();
+            let loads: Vec<usize> = (1..=nodes).map(load).collect();
+            let (least, most) = (loads.iter().min().copied(), loads.iter().max().copied());
+            prop_assert!(most.unwrap_or(0) - least.unwrap_or(0) <= 1, "{:?}", loads);
+        }
+    }
+}
