@@ -1,6 +1,7 @@
 //! Looks at every group of the node, again and again, and carries out what the election driver decides.
 //! Never waits for a quorum: that is what it is there to bring about.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use crate::shard::host::{Host, Shard};
 
 /// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
 pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
+/// While nothing happens a group is looked at in one of so many turns only.
+const QUIET_TURNS: u32 = 4;
+/// So long after the last change, action or group without a leader nothing happens.
+const QUIET_AFTER: Duration = Duration::from_secs(5);
 /// Before a change is looked at: others often come with it, and a flapping peer must not keep the driver busy.
 const CHANGE_PAUSE: Duration = Duration::from_millis(1);
 /// A group that waits for its disk must not hold up the others.
@@ -45,6 +50,11 @@ pub struct Driver {
     elections: ElectionDriver,
     announcer: Announcer,
     started: Instant,
+    turn: u32,
+    /// All groups are looked at in every turn until then.
+    busy_until: Instant,
+    /// Shards led here, as each was seen last.
+    leading: BTreeSet<u32>,
     /// What is known of the nodes, by voters, for the groups that are looked at now: the same for most of them.
     seen: Vec<(Vec<u64>, Arc<NodesView>)>,
 }
@@ -69,6 +79,9 @@ impl Driver {
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
             started: Instant::now(),
+            turn: 0,
+            busy_until: Instant::now() + QUIET_AFTER,
+            leading: BTreeSet::new(),
             seen: Vec::new(),
         }
     }
@@ -82,23 +95,54 @@ impl Driver {
             tokio::select! {
                 biased;
                 _ = ticks.tick() => {}
-                Ok(()) = changes.changed() => sleep(CHANGE_PAUSE).await,
-            }
-            changes.mark_unchanged();
-            self.seen.clear();
-            let mut leading = Vec::new();
-            for shard in self.host.all() {
-                let looked = timeout(LOOK_TIME, self.look_at(&shard));
-                if looked.await.unwrap_or_else(|_| shard.group.status().leading) {
-                    leading.push(shard.group.identity().shard);
+                Ok(()) = changes.changed() => {
+                    self.stir();
+                    sleep(CHANGE_PAUSE).await;
                 }
             }
-            if self.fitness.is_stalled() {
+            changes.mark_unchanged();
+            self.look_at_all().await;
+            let leading = if self.fitness.is_stalled() {
                 // A group whose vote cannot be saved believes that it leads, whoever was elected meanwhile.
-                leading.clear();
-            }
+                Vec::new()
+            } else {
+                self.leading.iter().copied().collect()
+            };
             self.nodes.publish_leading(leading);
         }
+    }
+
+    /// Something happens: all groups are looked at in every turn for a while.
+    fn stir(&mut self) {
+        self.busy_until = Instant::now() + QUIET_AFTER;
+    }
+
+    /// One turn.
+    async fn look_at_all(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+        self.seen.clear();
+        let is_quiet = Instant::now() >= self.busy_until;
+        let shards = self.host.all();
+        for shard in &shards {
+            let number = shard.group.identity().shard;
+            if is_quiet && number % QUIET_TURNS != self.turn % QUIET_TURNS {
+                continue;
+            }
+            let looked = timeout(LOOK_TIME, self.look_at(shard)).await;
+            let leads = looked.unwrap_or_else(|_| shard.group.status().leading);
+            let changed = if leads {
+                self.leading.insert(number)
+            } else {
+                self.leading.remove(&number)
+            };
+            if changed {
+                self.stir();
+            }
+        }
+        // A replica that is hosted no more leads nothing.
+        let number = |shard: &Arc<Shard>| shard.group.identity().shard;
+        self.leading
+            .retain(|led| shards.binary_search_by_key(led, number).is_ok());
     }
 
     /// Decides and acts for one group; returns whether it is led here.
@@ -122,11 +166,15 @@ impl Driver {
                 Vec::new()
             },
         };
+        if view.leader_node.is_none() {
+            self.stir();
+        }
         let now = self.started.elapsed();
         self.leaders.sees(view.shard, &status, !nodes.self_unfit);
         let action = self.elections.decide(now, &view, &nodes, self.entropy.fraction());
         if let Some(action) = action {
             self.leaders.acts(view.shard, action);
+            self.stir();
             // It takes a while: the groups after this one are judged by what is known then.
             self.seen.clear();
         }

@@ -27,6 +27,9 @@ struct Arguments {
     quick: bool,
     #[arg(long, value_enum, default_value = "table")]
     output: Format,
+    /// What the nodes of rows about storage keep records in: sled or fjall.
+    #[arg(long, default_value = "sled")]
+    engine: String,
     /// Where the built programs are; beside this one by default.
     #[arg(long)]
     programs: Option<PathBuf>,
@@ -85,6 +88,7 @@ fn context(arguments: &Arguments) -> Result<Context, String> {
         .unwrap_or_default();
     Ok(Context {
         quick: arguments.quick,
+        engine: arguments.engine.clone(),
         programs,
         root,
         journal: Journal::default(),

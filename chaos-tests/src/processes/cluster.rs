@@ -67,7 +67,15 @@ impl Cluster {
     /// # Errors
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start_with_defaults(options: &Options) -> Result<Self, ClusterError> {
-        Self::launch(new_directory()?, options, Vec::new(), None).await
+        Self::start_with(options, Vec::new()).await
+    }
+
+    /// The same with these settings changed, each `section.name=value`.
+    ///
+    /// # Errors
+    /// A node that does not start, or a cluster that does not become healthy in time.
+    pub async fn start_with(options: &Options, settings: Vec<String>) -> Result<Self, ClusterError> {
+        Self::launch(new_directory()?, options, settings, None).await
     }
 
     /// The same with the nodes' own settings and a proxy for every link.

@@ -33,6 +33,8 @@ pub struct Context {
     pub quick: bool,
     /// Holds the built programs (`spine-node`, `spinectl`, `simulate`), of the profile in use.
     pub programs: PathBuf,
+    /// What the nodes of rows about storage keep records in.
+    pub engine: String,
     /// The repository's root, where scripts are.
     pub root: PathBuf,
     /// What the row's run leaves for the report if it fails.

@@ -194,6 +194,7 @@ mod tests {
 
     fn context() -> Context {
         Context {
+            engine: "sled".to_owned(),
             quick: true,
             programs: PathBuf::new(),
             root: std::env::temp_dir().join("spine-prove-tests"),

@@ -22,8 +22,8 @@ pub(super) const ROW: Row = Row {
     id: "bytes",
     issue: 4,
     claim: "bytes of a generated patient in one replica, version 1, and after one update of each",
-    target: "value, history and envelope <= 350 (gate 583), after an update <= 1.5 x that; \
-             files <= 1.3 x live bytes (gate 2.2)",
+    target: "value, history and envelope <= 350 (gate 583); after an update of each <= 1.5 x that (gate 2.5), \
+             files <= 1.3 x live bytes (gate 2.17)",
     run,
 };
 
@@ -32,6 +32,7 @@ const PATIENTS_QUICK: u64 = 4_000;
 const GOAL_BYTES: u64 = 350;
 const GATE_BYTES: u64 = 583;
 const GOAL_GROWTH: f64 = 1.5;
+const GATE_GROWTH: f64 = 2.5;
 const GOAL_FILES: f64 = 1.3;
 const GATE_FILES: f64 = 2.17;
 /// The seed of the population that is loaded.
@@ -125,10 +126,9 @@ impl fmt::Display for Measured {
 
 impl Measurement for Measured {
     fn met(&self) -> bool {
-        let files = self.registered.files().max(self.updated.files());
         // Few patients do not fill an engine's first file.
-        let fits = self.quick || files <= GATE_FILES;
-        self.registered.patient() <= GATE_BYTES && self.growth() <= GOAL_GROWTH && fits
+        let fits = self.quick || self.updated.files() <= GATE_FILES;
+        self.registered.patient() <= GATE_BYTES && self.growth() <= GATE_GROWTH && fits
     }
 }
 
@@ -138,9 +138,9 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     block_on(async move {
         let mut cluster = cluster(context).await?;
         tokio::task::block_in_place(|| patients.load(context, &cluster))?;
-        let registered = weigh(&mut cluster, count).await?;
+        let registered = weigh(&mut cluster, &context.engine, count).await?;
         update_all(&cluster, count).await?;
-        let updated = weigh(&mut cluster, count).await?;
+        let updated = weigh(&mut cluster, &context.engine, count).await?;
         Finding::of(&Measured {
             patients: count,
             quick: context.quick,
@@ -183,12 +183,12 @@ async fn update(client: &SpineClient, number: &str) -> Result<(), RowError> {
 }
 
 /// Ends the first node in order, looks at its files, and starts it again.
-async fn weigh(cluster: &mut Cluster, count: u64) -> Result<Parts, RowError> {
+async fn weigh(cluster: &mut Cluster, engine: &str, count: u64) -> Result<Parts, RowError> {
     checkpoint(cluster).await?;
     cluster.kill(0)?;
     let mut parts = Parts::default();
     for directory in engines(cluster.node_directory(0))? {
-        let factory = factory_by_name("sled").ok_or_else(|| RowError::because("no such engine"))?;
+        let factory = factory_by_name(engine).ok_or_else(|| RowError::because("no such engine"))?;
         let engine = factory
             .open(&directory)
             .map_err(|error| RowError::because(error.to_string()))?;

@@ -76,7 +76,7 @@ impl Patients {
     }
 }
 
-/// Three nodes with the settings that a node has by itself.
+/// Three nodes with the settings that a node has by itself, and the engine that is to be measured.
 pub(super) async fn cluster(context: &Context) -> Result<Cluster, RowError> {
     let options = Options {
         nodes: 3,

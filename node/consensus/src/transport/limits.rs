@@ -60,7 +60,7 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(100);
 pub const STALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// Time between two watch frames.
-pub const WATCH_INTERVAL: Duration = Duration::from_millis(40);
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// A peer not heard for so long is silent.
 pub const SILENCE_LIMIT: Duration = Duration::from_millis(250);
 /// Our own watch loop ran later than this: what it did not hear proves nothing.
