@@ -12,6 +12,7 @@ use spine_storage::snapshot::{Installed, SnapshotInstaller};
 
 use crate::convert;
 use crate::group::RaftGroup;
+use crate::runtime::blocking;
 use crate::snapshot::SnapshotData;
 use crate::types::SpineRaft;
 
@@ -184,11 +185,12 @@ pub(crate) async fn receive(
     header: v1::SnapshotHeader,
     inflow: &mut dyn SnapshotInflow,
 ) -> Result<Installed, String> {
-    let mut installer = SnapshotInstaller::begin(store, header).map_err(|error| error.to_string())?;
+    let begun = blocking(|| SnapshotInstaller::begin(store, header));
+    let mut installer = begun.map_err(|error| error.to_string())?;
     let end = loop {
         match inflow.next().await.ok_or("stream ended early")? {
             pb::snapshot_part::Kind::Chunk(chunk) => {
-                installer.chunk(chunk).map_err(|error| error.to_string())?;
+                blocking(|| installer.chunk(chunk)).map_err(|error| error.to_string())?;
             }
             pb::snapshot_part::Kind::End(end) => break end,
             pb::snapshot_part::Kind::Start(_) => return Err("second start".to_string()),
@@ -197,5 +199,5 @@ pub(crate) async fn receive(
             }
         }
     };
-    installer.finish(&end).map_err(|error| error.to_string())
+    blocking(|| installer.finish(&end)).map_err(|error| error.to_string())
 }

@@ -21,6 +21,7 @@ use spine_proto::internal::raft::v1 as pb;
 use spine_storage::snapshot::SnapshotSource;
 
 use crate::peers::{CallError, Peers, SnapshotFeed};
+use crate::runtime::blocking;
 use crate::snapshot::SnapshotData;
 use crate::types::{ReplicaNode, SpineRaft};
 use crate::{commit_news, convert};
@@ -269,7 +270,7 @@ impl SnapshotFeed for Feed {
         if self.ended {
             return Ok(None);
         }
-        if let Some(chunk) = self.source.next_chunk().map_err(io::Error::other)? {
+        if let Some(chunk) = blocking(|| self.source.next_chunk()).map_err(io::Error::other)? {
             return Ok(Some(pb::snapshot_part::Kind::Chunk(chunk)));
         }
         self.ended = true;

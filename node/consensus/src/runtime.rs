@@ -9,6 +9,8 @@ use openraft_rt::AsyncRuntime;
 use openraft_rt_tokio::{TokioInstant, TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime, TokioWatch};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 thread_local! {
     /// Counts up from the seed. A simulated cluster lives on one thread, so its draws have one order.
@@ -86,5 +88,14 @@ impl AsyncRuntime for SpineRuntime {
         F: Future<Output = T>,
     {
         self.0.block_on(future)
+    }
+}
+
+/// Runs work that blocks on a disk. On a runtime of several threads the other tasks of this one go on elsewhere
+/// meanwhile; a simulation has but one, and its disk takes no time.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }

@@ -22,11 +22,14 @@ const LARGE: u64 = 1_000_000;
 const LARGE_QUICK: u64 = 20_000;
 const GOAL_RATIO: f64 = 0.8;
 const GATE_RATIO: f64 = 0.67;
+const GATE_RATIO_QUICK: f64 = 0.5;
 const RUNS: usize = 5;
 const RUNS_QUICK: usize = 3;
 
 #[derive(Serialize)]
 struct Measured {
+    #[serde(skip)]
+    gate: f64,
     small: u64,
     large: u64,
     small_per_second: Vec<f64>,
@@ -52,7 +55,7 @@ impl fmt::Display for Measured {
 
 impl Measurement for Measured {
     fn met(&self) -> bool {
-        self.ratio >= GATE_RATIO && self.errors == 0
+        self.ratio >= self.gate && self.errors == 0
     }
 }
 
@@ -64,6 +67,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     errors += more;
     let ratio = median(&large_per_second) / median(&small_per_second).max(0.001);
     Finding::of(&Measured {
+        gate: context.rounds(GATE_RATIO, GATE_RATIO_QUICK),
         small,
         large,
         small_per_second,
