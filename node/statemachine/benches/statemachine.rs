@@ -93,13 +93,13 @@ fn codec(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame");
     group.throughput(Throughput::Bytes(plain.len() as u64));
     group.bench_function("encode", |bencher| {
-        bencher.iter(|| frame::encode(black_box(plain)))
+        bencher.iter(|| frame::encode(black_box(plain)));
     });
     group.bench_function("compress", |bencher| {
         bencher.iter(|| frame::compress(black_box(plain), Dictionary::Patients1));
     });
     group.bench_function("decompress", |bencher| {
-        bencher.iter(|| frame::decode(black_box(&compressed)))
+        bencher.iter(|| frame::decode(black_box(&compressed)));
     });
     group.bench_function("compress against the next version", |bencher| {
         bencher.iter(|| frame::compress_against(black_box(plain), next.as_bytes()));
