@@ -10,6 +10,8 @@
 //!
 //! A shard of which a replica is lost is mended before anything is balanced, and only where all others serve is a
 //! living replica moved.
+//!
+//! Nothing carries the steps out yet: a cluster still has the shape that `cluster init` gave it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
