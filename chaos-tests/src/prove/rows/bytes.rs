@@ -128,7 +128,8 @@ impl Measurement for Measured {
     fn met(&self) -> bool {
         // Few patients do not fill an engine's first file.
         let fits = self.quick || self.updated.files() <= GATE_FILES;
-        self.registered.patient() <= GATE_BYTES && self.growth() <= GATE_GROWTH && fits
+        let found = self.registered.value > 0 && self.updated.history > 0;
+        found && self.registered.patient() <= GATE_BYTES && self.growth() <= GATE_GROWTH && fits
     }
 }
 

@@ -83,9 +83,9 @@ pub(super) async fn cluster(context: &Context) -> Result<Cluster, RowError> {
         shards: super::support::SHARDS,
         programs: context.programs.clone(),
     };
-    Ok(Cluster::start_with_defaults(&options)
-        .await?
-        .noted_in(context.journal.clone()))
+    let settings = vec![format!("storage.engine={}", context.engine)];
+    let cluster = Cluster::start_with(&options, settings).await?;
+    Ok(cluster.noted_in(context.journal.clone()))
 }
 
 /// The same with patients in it, on all replicas and out of the delta.
