@@ -128,6 +128,14 @@ impl Dispatcher {
         authorise(principal, spec)?;
         let identity = (spec.identify)(&request)?;
         let repeatable = !spec.writes || identity.call_id.is_some();
+        if settle && !repeatable {
+            // Nobody could tell its tries from others, and to ask would be to make it.
+            return Err(SpineError::new(
+                ErrorKind::Invalid,
+                reason::INVALID_REQUEST_ID,
+                "a change without a request id cannot be settled",
+            ));
+        }
         let shard = self
             .host
             .map()

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
+use spine_client::population::Population;
 use spine_node::dispatch::call::{Answer, Dispatcher};
 use spine_node::dispatch::failure::ExecuteError;
 use spine_node::dispatch::forward;
 use spine_proto::internal::shard::v1::execute_response::Outcome;
+use spine_proto::pds::v1::{LoadLine, RetrieveRequest};
 use spine_proto::records::v1::guard::Condition;
 use spine_proto::records::v1::mutation::{Kind, Put};
 use spine_proto::records::v1::{
@@ -259,6 +261,38 @@ async fn a_change_that_is_settled_is_answered_as_it_was_or_never_takes_effect() 
     let other = guarded(3, 0, &format!("{:032x}", 2));
     let reused = call(&machines[0], "records.commit", other, PATIENCE).await;
     assert_eq!(reused.err().unwrap().reason, "REQUEST_ID_REUSED");
+}
+
+/// Nobody can say what became of a line of a load: it has no id to be known by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_without_an_id_is_not_settled_and_not_made() {
+    let machines = cluster(3).await;
+    let patient = Population::new(3).patient(0);
+    let line = LoadLine {
+        line: 1,
+        fhir_json: patient.json.into(),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let settled = dispatcher(&machines[0])
+        .settle(
+            "pds.load",
+            line.encode_to_vec().into(),
+            &principal().into(),
+            deadline,
+        )
+        .await;
+    assert_eq!(settled.err().unwrap().reason, "INVALID_REQUEST_ID");
+    let request = RetrieveRequest {
+        nhs_number: patient.nhs_number,
+    };
+    let found = call(
+        &machines[0],
+        "pds.retrieve",
+        request.encode_to_vec().into(),
+        PATIENCE,
+    )
+    .await;
+    assert_eq!(found.err().unwrap().reason, "PATIENT_NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

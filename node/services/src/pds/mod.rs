@@ -1,8 +1,8 @@
 //! Personal Demographics Service: one FHIR R4 Patient (UK Core) for each NHS Number.
 //!
 //! A patient is stored as canonical JSON in a `PatientRow`: the current version under kind 1, older ones under kind 2.
-//! The outcome of a change is its version id (a load keeps none), and every answer is rebuilt from the record at that version, so that a
-//! repeated request gets the answer of the first even after later changes.
+//! The outcome of a change is its version id (a load needs none), and every answer is rebuilt from the record at that
+//! version, so that a repeated request gets the answer of the first even after later changes.
 //!
 //! | rule | what it asks | reason |
 //! |---|---|---|
