@@ -111,6 +111,30 @@ async fn no_call_waits_for_the_connection_to_a_new_leader() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_ended_is_made_again_before_it_is_needed() {
+    let fake = Fake::new(&NODES);
+    let order = order(&fake).await;
+    let connects = || fake.nodes.lock()[&order[0]].connects;
+    let client = fake.builder().connect().unwrap();
+    client.records().get(&key()).await.unwrap();
+    fake.kill(&order[0]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let in_vain = connects();
+    assert!(
+        (3..30).contains(&in_vain),
+        "{in_vain} dials of a dead node in a second"
+    );
+    fake.port(&order[0], Port::Open);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(connects(), in_vain + 1, "once it answers, one is enough");
+    drop(client);
+    fake.kill(&order[0]);
+    fake.port(&order[0], Port::Open);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(connects(), in_vain + 1, "nobody dials for a client that is gone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hint_may_name_a_node_that_was_not_given() {
     let fake = Fake::new(&NODES);
     fake.always("a:1", Reply::not_leader("c:1"));
