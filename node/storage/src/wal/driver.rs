@@ -47,12 +47,12 @@ pub(super) fn start(driver: Driver, disk: Arc<dyn Disk>, writer: Writer, queue: 
 /// Makes the next segment whenever somebody wishes it, until nobody does any more.
 fn prepare_ahead(preparer: &Preparer, wished: &PrepareReceiver<()>) {
     while wished.recv().is_ok() {
-        prepare(preparer);
+        warn_of(preparer.prepare_calmly());
     }
 }
 
-fn prepare(preparer: &Preparer) {
-    if let Err(error) = preparer.prepare() {
+fn warn_of(prepared: io::Result<()>) {
+    if let Err(error) = prepared {
         // The writer tries again itself when it needs the segment.
         tracing::warn!(%error, "log segment could not be prepared ahead");
     }
@@ -241,7 +241,7 @@ impl Runner {
         match &self.ahead {
             // Full: the wish for it is there already.
             Ahead::Thread(wishes) => drop(wishes.try_send(())),
-            Ahead::Here => prepare(&self.writer.preparer),
+            Ahead::Here => warn_of(self.writer.preparer.prepare()),
         }
     }
 
