@@ -249,6 +249,9 @@ impl Core {
     /// A connection to the best node that can be reached; pauses between rounds. `None` when the
     /// call's deadline has come.
     async fn connect(&self, run: &mut Run) -> Option<(Arc<Node>, Link)> {
+        if let Some(known) = self.at_leader(run) {
+            return Some(known);
+        }
         loop {
             let candidates = self.candidates(run.call.slot, run.next.clone(), &run.tried);
             if !candidates.is_empty() {
@@ -280,6 +283,18 @@ impl Core {
         }
     }
 
+    /// The usual case: a call's first try, at a leader that is known, connected and sound.
+    fn at_leader(&self, run: &mut Run) -> Option<(Arc<Node>, Link)> {
+        if run.next.is_some() || !run.tried.is_empty() {
+            return None;
+        }
+        let address = self.routes.leader(run.call.slot)?;
+        let node = self.pool.known(&address).filter(|node| !node.is_suspect())?;
+        let link = node.ready()?;
+        run.tried.insert(address);
+        Some((node, link))
+    }
+
     /// All nodes, those that answered lately first.
     pub(crate) fn any_candidates(&self) -> Vec<Arc<Node>> {
         let mut nodes = self.pool.all();
@@ -309,6 +324,8 @@ impl Core {
 
     /// Ends a round. False when the deadline comes before the pause is over.
     async fn pause(&self, run: &mut Run, at_least: Duration) -> bool {
+        // Callers that were refused together do not come back together.
+        let at_least = self.entropy.between(at_least, at_least * 3 / 2);
         let pause = run.backoff.next(&self.entropy).max(at_least);
         run.tried.clear();
         let until = Instant::now() + pause;
@@ -368,8 +385,15 @@ impl Core {
             .metadata()
             .get(LEADER_HEADER)
             .and_then(|value| value.to_str().ok());
-        if let Some(leader) = leader.and_then(|text| Address::parse(text).ok()) {
-            self.routes.learn_leader(shard, &leader);
+        match leader {
+            // Mostly it is who answered.
+            Some(text) if text == node.address().as_str() => self.routes.learn_leader(shard, node.address()),
+            Some(text) => {
+                if let Ok(leader) = Address::parse(text) {
+                    self.routes.learn_leader(shard, &leader);
+                }
+            }
+            None => {}
         }
         answer.into_inner()
     }

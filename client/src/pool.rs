@@ -29,7 +29,7 @@ impl Node {
         &self.address
     }
 
-    fn ready(&self) -> Option<Link> {
+    pub(crate) fn ready(&self) -> Option<Link> {
         match &*self.state.lock() {
             State::Ready(link) if !link.is_closed() => Some(link.clone()),
             _ => None,
@@ -107,6 +107,11 @@ impl Pool {
             })
         });
         Some(Arc::clone(node))
+    }
+
+    /// The node at an address, if it is known.
+    pub(crate) fn known(&self, address: &Address) -> Option<Arc<Node>> {
+        self.nodes.read().get(address).cloned()
     }
 
     pub(crate) fn count(&self) -> usize {

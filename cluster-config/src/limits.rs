@@ -12,7 +12,7 @@ pub struct Limits {
     pub grpc_connections_max: u64,
     /// Admin connections open at once.
     pub admin_connections_max: u64,
-    /// Client requests under way at once, over all connections.
+    /// Client requests under way at once, over all connections, at most: fewer while answers are late.
     pub requests_max: u64,
     /// Watches served at once.
     pub watches_max: u64,

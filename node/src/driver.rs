@@ -9,7 +9,8 @@ use spine_consensus::elections::{Action, ElectionDriver, GroupView, NodesView};
 use spine_consensus::group::GroupStatus;
 use spine_consensus::transport::LivenessSnapshot;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::announce::Announcer;
 use crate::entropy::Entropy;
@@ -19,8 +20,10 @@ use crate::shard::host::{Host, Shard};
 
 /// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
 pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
-/// While nothing happens a group is looked at in one of so many turns only.
-const QUIET_TURNS: u32 = 4;
+/// The same while nothing happens: fewer wakes of a processor that could rest.
+const QUIET_INTERVAL: Duration = Duration::from_millis(80);
+/// Other tasks run after so many groups.
+const GROUPS_AT_A_TIME: usize = 64;
 /// So long after the last change, action or group without a leader nothing happens.
 const QUIET_AFTER: Duration = Duration::from_secs(5);
 /// Before a change is looked at: others often come with it, and a flapping peer must not keep the driver busy.
@@ -50,8 +53,7 @@ pub struct Driver {
     elections: ElectionDriver,
     announcer: Announcer,
     started: Instant,
-    turn: u32,
-    /// All groups are looked at in every turn until then.
+    /// Turns are short until then.
     busy_until: Instant,
     /// Shards led here, as each was seen last.
     leading: BTreeSet<u32>,
@@ -79,7 +81,6 @@ impl Driver {
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
             started: Instant::now(),
-            turn: 0,
             busy_until: Instant::now() + QUIET_AFTER,
             leading: BTreeSet::new(),
             seen: Vec::new(),
@@ -88,13 +89,12 @@ impl Driver {
 
     /// Runs until the node stops.
     pub async fn run(mut self) {
-        let mut ticks = interval(DRIVER_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = self.nodes.changes();
+        let mut due = Instant::now();
         loop {
             tokio::select! {
                 biased;
-                _ = ticks.tick() => {}
+                () = sleep_until(due) => {}
                 Ok(()) = changes.changed() => {
                     self.stir();
                     sleep(CHANGE_PAUSE).await;
@@ -109,25 +109,33 @@ impl Driver {
                 self.leading.iter().copied().collect()
             };
             self.nodes.publish_leading(leading);
+            due = Instant::now() + self.pause();
         }
     }
 
-    /// Something happens: all groups are looked at in every turn for a while.
+    /// Until the next turn.
+    fn pause(&self) -> Duration {
+        if Instant::now() < self.busy_until {
+            DRIVER_INTERVAL
+        } else {
+            QUIET_INTERVAL
+        }
+    }
+
+    /// Something happens: turns are short for a while.
     fn stir(&mut self) {
         self.busy_until = Instant::now() + QUIET_AFTER;
     }
 
     /// One turn.
     async fn look_at_all(&mut self) {
-        self.turn = self.turn.wrapping_add(1);
         self.seen.clear();
-        let is_quiet = Instant::now() >= self.busy_until;
         let shards = self.host.all();
-        for shard in &shards {
-            let number = shard.group.identity().shard;
-            if is_quiet && number % QUIET_TURNS != self.turn % QUIET_TURNS {
-                continue;
+        for (at, shard) in shards.iter().enumerate() {
+            if at > 0 && at % GROUPS_AT_A_TIME == 0 {
+                yield_now().await;
             }
+            let number = shard.group.identity().shard;
             let looked = timeout(LOOK_TIME, self.look_at(shard)).await;
             let leads = looked.unwrap_or_else(|_| shard.group.status().leading);
             let changed = if leads {

@@ -13,6 +13,7 @@ use spine_mutants::mutant;
 use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
+use spine_storage::gently;
 use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, WorkerOptions};
 use spine_storage::wal::{Driver as StorageDriver, Wal, WalOptions};
 use tokio::time::Instant;
@@ -361,7 +362,9 @@ impl Inner {
             let state = if create {
                 opener.create(shard).await
             } else {
-                opener.open(shard)
+                // Engines are opened one after the other, each with syncs of its own.
+                gently(self.parts.storage_driver, || opener.open(shard))
+                    .map_err(|error| NodeError::open("a thread", error))?
             };
             match state {
                 Ok(store) => opened.push((shard, store)),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminLimits, AdminSource, Check};
 use crate::gateway::admin::{ADMIN_PERMISSION, Admin};
+use crate::gateway::admission::Admission;
 use crate::gateway::edge::{DispatcherSource, Edge};
 use crate::gateway::server;
 use crate::node::{Inner, NodeError, Parts};
@@ -89,7 +90,10 @@ impl Node {
             source: Arc::clone(&self.inner) as Arc<dyn DispatcherSource>,
             development_principal: development_principal(&self.inner).map(Arc::new),
             metrics: Arc::clone(&self.inner.metrics),
-            calls: Arc::new(Semaphore::new(count(self.inner.config.limits.requests_max))),
+            admission: Arc::new(Admission::new(
+                count(self.inner.config.limits.requests_max),
+                self.inner.metrics.gateway.clone(),
+            )),
             watches: Arc::new(Semaphore::new(count(self.inner.config.limits.watches_max))),
             draining: self.draining.clone(),
             deadline_max: self.inner.config.limits.deadline_max(),

@@ -10,6 +10,7 @@ use spine_proto::storage::v1;
 use spine_storage::replica::ReplicaStore;
 use spine_storage::snapshot::{Installed, SnapshotInstaller};
 
+use crate::background::in_background;
 use crate::convert;
 use crate::group::RaftGroup;
 use crate::runtime::blocking;
@@ -190,7 +191,8 @@ pub(crate) async fn receive(
     let end = loop {
         match inflow.next().await.ok_or("stream ended early")? {
             pb::snapshot_part::Kind::Chunk(chunk) => {
-                blocking(|| installer.chunk(chunk)).map_err(|error| error.to_string())?;
+                let taken = in_background(|| installer.chunk(chunk)).await;
+                taken.map_err(|error| error.to_string())?;
             }
             pb::snapshot_part::Kind::End(end) => break end,
             pb::snapshot_part::Kind::Start(_) => return Err("second start".to_string()),

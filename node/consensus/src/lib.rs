@@ -1,5 +1,6 @@
 //! Raft groups over openraft and the links between nodes; the only importer of openraft.
 
+mod background;
 mod commit_news;
 mod convert;
 pub mod elections;

@@ -26,6 +26,7 @@ pub use authorise::{Principal, authorise};
 pub use context::Context;
 pub use error::{ErrorKind, SpineError};
 pub use failure::Failure;
+pub use ids::CallId;
 pub use operation::{Identity, Operation, OperationSpec};
 pub use plan::{Completed, Plan};
 pub use view::View;

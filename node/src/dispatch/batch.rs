@@ -10,7 +10,7 @@ use spine_statemachine::Applied;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{Attempts, Dispatcher, checked};
-use super::execute::{Call, Planned, Settled, settle};
+use super::execute::{Call, Look, Planned, Settled, settle};
 use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
 use super::forward;
 use crate::shard::host::Shard;
@@ -175,7 +175,7 @@ impl Dispatcher {
         let (mut subs, mut riders) = (Vec::new(), Vec::new());
         for (at, call) in calls.iter().enumerate() {
             let context = self.executor.context(&call.principal);
-            if let Ok(Planned::Sub(sub)) = self.executor.plan(shard, call, &context) {
+            if let Ok(Planned::Sub(sub)) = self.executor.plan(shard, call, &context, Look::First) {
                 riders.push((at, context, sub.outcome.clone()));
                 subs.push(sub);
             }

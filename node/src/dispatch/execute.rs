@@ -6,7 +6,7 @@ use bytes::Bytes;
 use spine_mutants::mutant;
 use spine_proto::storage::v1 as pb;
 use spine_services::{
-    Completed, Context, ErrorKind, Identity, OperationSpec, Principal, SpineError, View, submit,
+    CallId, Completed, Context, ErrorKind, Identity, OperationSpec, Principal, SpineError, View, submit,
 };
 use spine_statemachine::request::Seen;
 use spine_statemachine::store::OrderedRead;
@@ -14,7 +14,7 @@ use spine_statemachine::{SubOutcome, request};
 use spine_storage::replica::{ReplicaError, View as StoreView};
 use tokio::time::{Instant, timeout_at};
 
-use super::failure::{ExecuteError, busy, deadline_exceeded, outcome_unknown};
+use super::failure::{BUSY_PAUSE, ExecuteError, busy, deadline_exceeded, outcome_unknown};
 use crate::clock::Clock;
 use crate::clock_agreement::LeaderTime;
 use crate::entropy::Entropy;
@@ -51,6 +51,25 @@ pub struct Call {
     pub principal: Arc<Principal>,
     /// Only what became of an earlier try is asked: it is answered as that one was, or it never takes effect.
     pub settle: bool,
+}
+
+/// When it is asked what is known of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Before it is planned.
+    First,
+    /// Only where the plan has nothing to propose: what is proposed is looked up where it is applied. Much less work
+    /// for calls of a session, whose row remembers many others.
+    Last,
+}
+
+impl Look {
+    pub(super) fn for_call(call: &Call) -> Self {
+        match call.identity.call_id {
+            Some(CallId::Session(_)) if !call.settle => Self::Last,
+            _ => Self::First,
+        }
+    }
 }
 
 /// A plan that is ready to propose.
@@ -138,15 +157,16 @@ impl Executor {
         let latch = timeout_at(deadline, shard.latches.acquire(&call.identity.routing_key))
             .await
             .map_err(|_| deadline_exceeded())?
-            .map_err(|_| busy())?;
+            .map_err(|_| busy(BUSY_PAUSE))?;
         timeout_at(deadline, shard.group.ready_to_plan())
             .await
             .map_err(|_| deadline_exceeded())??;
 
         let mut latch = Some(latch);
+        let mut look = Look::for_call(call);
         let mut after_barrier = false;
         for _ in 0..=REPLANS_MAX {
-            match self.plan(shard, call, &context)? {
+            match self.plan(shard, call, &context, look)? {
                 Planned::Replayed { revision, outcome } => {
                     return Ok(self.respond(shard, call, &context, revision, outcome, true)?);
                 }
@@ -164,8 +184,9 @@ impl Executor {
                     let outcome_bytes = sub.outcome.clone();
                     let (guard, outcome) = self.propose(shard, sub, latch.take(), deadline).await?;
                     latch = guard;
-                    // It took effect just before it was to be given up.
-                    if call.settle && outcome == SubOutcome::RequestIdReused {
+                    // It took effect just before it was to be given up, or the other way round.
+                    if outcome == SubOutcome::RequestIdReused && (call.settle || look == Look::Last) {
+                        look = Look::First;
                         continue;
                     }
                     match settle(outcome, outcome_bytes)? {
@@ -191,6 +212,7 @@ impl Executor {
         shard: &Arc<Shard>,
         call: &Call,
         context: &Context,
+        look: Look,
     ) -> Result<Planned, SpineError> {
         let planned = shard.group.store().read(|view| {
             let key = submit::request_key(
@@ -200,17 +222,25 @@ impl Executor {
                 &call.principal,
                 &self.subject_key,
             )?;
-            if let Some(key) = &key
-                && let Some(planned) = decided(view, key, call.settle)?
-            {
+            let known = |now: Look| match &key {
+                Some(key) if now == look => decided(view, key, call.settle),
+                _ => Ok(None),
+            };
+            if let Some(planned) = known(Look::First)? {
                 return Ok(planned);
             }
             let mut reader = View::new(view);
             let plan = match (call.spec.plan)(&mut reader, &call.request, context) {
                 Ok(plan) => plan,
-                Err(failure) => return Ok(Planned::Nothing(Err(failure.into()))),
+                Err(failure) => {
+                    let no = Planned::Nothing(Err(failure.into()));
+                    return Ok(known(Look::Last)?.unwrap_or(no));
+                }
             };
             if plan.mutations.is_empty() {
+                if let Some(planned) = known(Look::Last)? {
+                    return Ok(planned);
+                }
                 let done = completed(shard, index_of(view), 0, plan.outcome, false);
                 let response = (call.spec.respond)(view, &call.request, &done, context);
                 return Ok(Planned::Nothing(response.map_err(SpineError::from)));
@@ -227,7 +257,9 @@ impl Executor {
         latch: Option<crate::shard::latch::LatchGuard>,
         deadline: Instant,
     ) -> Result<(Option<crate::shard::latch::LatchGuard>, SubOutcome), ExecuteError> {
-        let room = Arc::clone(&shard.room).try_acquire_owned().map_err(|_| busy())?;
+        let room = Arc::clone(&shard.room)
+            .try_acquire_owned()
+            .map_err(|_| busy(BUSY_PAUSE))?;
         let proposal = shard.propose(sub, latch, room, &self.time);
         let (latch, outcome) = timeout_at(deadline, proposal)
             .await

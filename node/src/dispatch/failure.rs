@@ -1,5 +1,7 @@
 //! What consensus and links report, in the words that callers act on.
 
+use std::time::Duration;
+
 use spine_consensus::group::GroupError;
 use spine_services::{ErrorKind, SpineError};
 
@@ -98,10 +100,13 @@ pub fn too_many_watches() -> SpineError {
     error
 }
 
+/// Shortest time to wait where too much is going on.
+pub const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Too much is going on, on this node or for one routing key.
 #[must_use]
-pub fn busy() -> SpineError {
+pub fn busy(retry_after: Duration) -> SpineError {
     let mut error = SpineError::new(ErrorKind::RateLimited, "BUSY", "too many calls are in progress");
-    error.retry_after_ms = 100;
+    error.retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
     error
 }

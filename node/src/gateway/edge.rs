@@ -8,16 +8,17 @@ use prost::Message;
 use spine_proto::records::v1::{OpenSessionRequest, OpenSessionResponse, WatchRequest};
 use spine_services::Principal;
 use spine_services::{ErrorKind, SpineError, catalogue};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use super::admission::{Admission, Admitted};
 use super::status::to_status;
 use super::watch::{Place, Watching};
 use crate::dispatch::call::{Answer, Dispatcher};
-use crate::dispatch::failure::{busy, draining, not_initialised, too_many_watches};
+use crate::dispatch::failure::{draining, not_initialised, too_many_watches};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Operation, Request as RequestLabel};
 
@@ -47,8 +48,8 @@ pub struct Edge {
     pub development_principal: Option<Arc<Principal>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Calls in progress on this node; one more is refused.
-    pub calls: Arc<Semaphore>,
+    /// Lets calls in while they can be answered in time.
+    pub admission: Arc<Admission>,
     /// Watches served by this node; one more is refused.
     pub watches: Arc<Semaphore>,
     /// Ends all watches, so that their callers go on elsewhere.
@@ -184,12 +185,12 @@ impl Edge {
         Ok(Watching::new(dispatcher, opened, self.draining.clone(), place))
     }
 
-    /// Takes a call in, or says at once that too many are in progress.
+    /// As [`Admission::admit`].
     ///
     /// # Errors
     /// `BUSY`
-    pub fn admit(&self) -> Result<SemaphorePermit<'_>, SpineError> {
-        self.calls.try_acquire().map_err(|_| busy())
+    pub fn admit(&self) -> Result<Admitted<'_>, SpineError> {
+        self.admission.admit()
     }
 
     /// The dispatcher.

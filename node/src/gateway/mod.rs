@@ -1,6 +1,7 @@
 //! gRPC for clients: principal, deadline and limits in, one error table out. Decides nothing.
 
 pub mod admin;
+pub mod admission;
 pub mod calls;
 pub mod edge;
 pub mod health;

@@ -2,10 +2,12 @@
 
 pub mod disk;
 pub mod engine;
+mod gently;
 pub mod replica;
 pub mod snapshot;
 
 pub mod ids;
 pub mod wal;
 
+pub use gently::gently;
 pub use wal::Driver;

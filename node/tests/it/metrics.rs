@@ -18,6 +18,7 @@ const UNITS: &[&str] = &[
     "replicas",
     "trouble",
     "agreed",
+    "limit",
     "milliseconds",
 ];
 

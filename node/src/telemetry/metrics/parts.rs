@@ -13,6 +13,7 @@ pub struct GatewayMetrics {
     pub requests: Family<Request, Counter>,
     pub request_seconds: Family<Operation, Seconds, NewSeconds>,
     pub watches_open: Level,
+    pub calls_limit: Level,
 }
 
 impl GatewayMetrics {
@@ -31,6 +32,11 @@ impl GatewayMetrics {
                 seconds,
             ),
             watches_open: to.add("spine_gateway_watches_open", "", "Watches being served"),
+            calls_limit: to.add(
+                "spine_gateway_calls_limit",
+                "",
+                "Calls that may be under way at once; lower while answers are late",
+            ),
         }
     }
 }

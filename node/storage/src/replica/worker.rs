@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Progress, ReplicaError, ReplicaStore};
 use crate::Driver;
 use crate::engine::EngineWatch;
+use crate::gently::step_back;
 use crate::ids::LogId;
 use crate::snapshot::SnapshotSource;
 
@@ -15,8 +16,6 @@ use crate::snapshot::SnapshotSource;
 const QUEUE_REPLICAS_MAX: usize = 1024;
 /// How often a snapshot tries to catch the moment after a checkpoint.
 const SNAPSHOT_TRIES: usize = 8;
-/// Steps down in the scheduler's priority: checkpoints give way to everything else.
-const NICE_INCREMENT: i32 = 5;
 
 /// Called on the worker when a checkpoint fails. The node ends after a failed write or sync.
 pub type OnFailure = Arc<dyn Fn(&ReplicaStore, &ReplicaError) + Send + Sync>;
@@ -140,8 +139,7 @@ struct Worker {
 
 impl Worker {
     fn run_thread(mut self) {
-        // Without the right to it the worker runs at the usual priority.
-        rustix::process::nice(NICE_INCREMENT).ok();
+        step_back();
         while let Some(job) = self.queue.blocking_recv() {
             match job {
                 Job::Stop(stopped) => {

@@ -59,6 +59,7 @@ use self::shared::Shared;
 pub use self::shared::WalStats;
 use self::writer::{WriteError, Writer};
 use crate::disk::Disk;
+use crate::gently;
 
 /// The log of a node. Clones share it; it ends when closed, or with the last handle.
 #[derive(Clone)]
@@ -94,7 +95,7 @@ impl Wal {
             live,
             segments,
             active,
-        } = recover(&disk, dir, &store_uuid, &preparer)?;
+        } = gently(driver, || recover(&disk, dir, &store_uuid, &preparer))??;
         let shared = Arc::new(Shared::new(options));
         let live_bytes: u64 = groups.values().map(|group| group.lock().disk_bytes()).sum();
         shared.live_bytes.store(live_bytes, Ordering::Relaxed);
