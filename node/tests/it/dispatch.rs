@@ -10,6 +10,7 @@ use spine_client::population::Population;
 use spine_node::dispatch::call::{Answer, Dispatcher};
 use spine_node::dispatch::failure::ExecuteError;
 use spine_node::dispatch::forward;
+use spine_proto::common::v1::SessionCall;
 use spine_proto::internal::shard::v1::execute_response::Outcome;
 use spine_proto::pds::v1::{LoadLine, RetrieveRequest};
 use spine_proto::records::v1::guard::Condition;
@@ -321,5 +322,69 @@ async fn a_request_id_with_another_body_is_refused() {
     let error = call(&machines[0], "records.commit", other, PATIENCE).await;
     assert_eq!(error.err().unwrap().reason, "REQUEST_ID_REUSED");
     let found = call(&machines[0], "records.get", get(), PATIENCE).await.unwrap();
+    assert_eq!(value(&found), 1);
+}
+
+/// The same request as a call of a session.
+fn numbered(machine: &Machine, body: &Bytes) -> impl Fn(u64) -> Bytes + use<> {
+    let opened = dispatcher(machine).open_session(&principal()).unwrap();
+    let request = CommitRequest::decode(body.clone()).unwrap();
+    move |sequence| {
+        let mut request = request.clone();
+        request.request_id.clear();
+        request.session = Some(SessionCall {
+            session_id: opened.session_id.clone(),
+            opened_ms: opened.opened_ms,
+            seal: opened.seal.clone(),
+            sequence,
+            floor: 1,
+        });
+        request.encode_to_vec().into()
+    }
+}
+
+/// What such a call did is looked up where it is applied, or once its plan has nothing to propose.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_call_of_a_session_is_answered_as_the_first_time() {
+    let machines = cluster(1).await;
+    let node = &machines[0];
+    let commit = |body| call(node, "records.commit", body, PATIENCE);
+    let first = commit(put(1)).await.unwrap();
+    let put_two = numbered(node, &put(2));
+    let done = commit(put_two(1)).await.unwrap();
+    let again = commit(put_two(1)).await.unwrap();
+    assert_eq!(
+        revision(&done),
+        revision(&again),
+        "its plan would change something"
+    );
+    // A guard that held the first time and does not any more.
+    let from_two = numbered(node, &guarded(3, revision(&done), ""));
+    let done = commit(from_two(1)).await.unwrap();
+    let again = commit(from_two(1)).await.unwrap();
+    assert_eq!(revision(&done), revision(&again), "its plan would refuse");
+    let from_one = numbered(node, &guarded(4, revision(&first), ""));
+    let stale = commit(from_one(1)).await;
+    assert_eq!(stale.err().unwrap().reason, "GUARD_FAILED", "never done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_a_session_that_was_given_up_or_reused_never_takes_effect() {
+    let machines = cluster(1).await;
+    let node = &machines[0];
+    let put_one = numbered(node, &put(1));
+    let none = settle(node, put_one(1)).await;
+    assert_eq!(none.err().unwrap().reason, "NOT_EXECUTED");
+    let late = call(node, "records.commit", put_one(1), PATIENCE).await;
+    assert_eq!(late.err().unwrap().reason, "NOT_EXECUTED", "a late try");
+    call(node, "records.commit", put_one(2), PATIENCE).await.unwrap();
+    let mut other = CommitRequest::decode(put_one(2)).unwrap();
+    other
+        .mutations
+        .extend(CommitRequest::decode(put(9)).unwrap().mutations);
+    let other = other.encode_to_vec().into();
+    let reused = call(node, "records.commit", other, PATIENCE).await;
+    assert_eq!(reused.err().unwrap().reason, "REQUEST_ID_REUSED");
+    let found = call(node, "records.get", get(), PATIENCE).await.unwrap();
     assert_eq!(value(&found), 1);
 }
