@@ -181,7 +181,7 @@ mod tests {
     use crate::telemetry::Metrics;
 
     fn admission(max: usize) -> Admission {
-        Admission::new(max, Metrics::new().gateway.clone())
+        Admission::new(max, Metrics::new().gateway)
     }
 
     fn take_all(admission: &Admission) -> (Vec<Admitted<'_>>, SpineError) {
