@@ -283,8 +283,7 @@ impl ElectionDriver {
     }
 }
 
-/// The nodes of a group in the order in which they should lead it. The first rotates with the shard, so leaders spread
-/// evenly; those after it rotate more slowly, so the leaders of a node that is gone spread evenly over the others.
+/// The nodes of a group in the order in which they should lead it; rotates with the shard, so leaders spread evenly.
 #[must_use]
 pub fn preference(shard: u32, members: &[(u64, u64)]) -> Vec<u64> {
     let mut nodes: Vec<u64> = members.iter().map(|(_, node)| *node).collect();
@@ -292,20 +291,14 @@ pub fn preference(shard: u32, members: &[(u64, u64)]) -> Vec<u64> {
     if let Ok(turn) = usize::try_from(shard)
         && !nodes.is_empty()
     {
-        let (round, turn) = (turn / nodes.len(), turn % nodes.len());
+        let turn = turn % nodes.len();
         nodes.rotate_left(turn);
-        let others = &mut nodes[1..];
-        if !others.is_empty() {
-            others.rotate_left(round % others.len());
-        }
     }
     nodes
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn group(leader_node: Option<u64>, leading: bool) -> GroupView {
@@ -577,24 +570,5 @@ mod tests {
         let members = vec![(11, 1), (12, 2), (13, 3)];
         let first: Vec<u64> = (1..=6).map(|shard| preference(shard, &members)[0]).collect();
         assert_eq!(first, vec![2, 3, 1, 2, 3, 1]);
-    }
-
-    #[test]
-    fn leaders_of_a_node_that_is_gone_spread_over_the_others() {
-        for count in 1_u64..=5 {
-            let members: Vec<(u64, u64)> = (1..=count).map(|node| (10 + node, node)).collect();
-            let others = u32::try_from(count).expect("it is small") - 1;
-            let mut heirs: BTreeMap<(u64, u64), u32> = BTreeMap::new();
-            for shard in 0..60 {
-                let order = preference(shard, &members);
-                assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), members.len());
-                if let [first, second, ..] = order[..] {
-                    *heirs.entry((first, second)).or_default() += 1;
-                }
-            }
-            let pairs = u32::try_from(count).expect("it is small") * others;
-            assert_eq!(heirs.len(), pairs as usize, "{heirs:?}");
-            assert!(heirs.values().all(|shards| shards * pairs == 60), "{heirs:?}");
-        }
     }
 }
