@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
+use spine_consensus::transport::PeerError;
 use spine_proto::admin::v1 as pb;
 use spine_proto::ids::{NodeId, RoutingKey};
 use spine_proto::internal::raft::v1::peer_frame::Body;
@@ -15,6 +16,7 @@ use spine_services::{ErrorKind, SpineError};
 use spine_statemachine::frame;
 use spine_statemachine::key::{self, Family, SubjectKey};
 use spine_statemachine::store::OrderedRead as _;
+use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock as _;
 use crate::clock_agreement::ClockVerdict;
@@ -29,6 +31,8 @@ use crate::telemetry::process::resident_bytes;
 const STATUS_DEADLINE: Duration = Duration::from_millis(800);
 /// A node that is told of the plan answers within this; it creates its files meanwhile.
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(30);
+/// Before a node is asked again.
+const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(200);
 /// A log is purged in the background after a snapshot; a test waits for it this long.
 const COMPACT_WAIT: Duration = Duration::from_secs(4);
 /// How often it looks.
@@ -152,18 +156,22 @@ impl Inner {
             probe: plan.is_none(),
             plan,
         });
-        match self
-            .peers
-            .links()
-            .call_address(address, body, BOOTSTRAP_DEADLINE)
-            .await
-        {
-            Ok(Body::Bootstrapped(answer)) => Ok(answer),
-            Ok(_) => Err(failed(
-                "NODE_UNREACHABLE",
-                format!("{address} answered something else"),
-            )),
-            Err(error) => Err(failed("NODE_UNREACHABLE", format!("{address}: {error}"))),
+        let until = Instant::now() + BOOTSTRAP_DEADLINE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = self.peers.links().call_address(address, body.clone(), left).await;
+            match answer {
+                Ok(Body::Bootstrapped(answer)) => return Ok(answer),
+                Ok(_) => {
+                    return Err(failed(
+                        "NODE_UNREACHABLE",
+                        format!("{address} answered something else"),
+                    ));
+                }
+                // A node that waits for a slow disk gives no sign of life; asked again it goes on where it was.
+                Err(PeerError::Closed) if Instant::now() < until => sleep(BOOTSTRAP_PAUSE).await,
+                Err(error) => return Err(failed("NODE_UNREACHABLE", format!("{address}: {error}"))),
+            }
         }
     }
 
@@ -475,19 +483,19 @@ impl Inner {
             .snapshot_and_purge()
             .await
             .map_err(|error| stopped(error.to_string()))?;
-        let until = tokio::time::Instant::now() + COMPACT_WAIT;
-        while shard.group.snapshot_index() < index && tokio::time::Instant::now() < until {
-            tokio::time::sleep(COMPACT_POLL).await;
+        let until = Instant::now() + COMPACT_WAIT;
+        while shard.group.snapshot_index() < index && Instant::now() < until {
+            sleep(COMPACT_POLL).await;
         }
         // openraft puts a purge off while a follower is being sent what it would remove, so it is asked for again.
-        while shard.group.status().purged_index < index && tokio::time::Instant::now() < until {
+        while shard.group.status().purged_index < index && Instant::now() < until {
             let upto = shard.group.snapshot_index();
             shard
                 .group
                 .purge_to(upto)
                 .await
                 .map_err(|error| stopped(error.to_string()))?;
-            tokio::time::sleep(COMPACT_POLL).await;
+            sleep(COMPACT_POLL).await;
         }
         Ok(pb::CompactReplicaResponse {
             checkpoint_index: index,

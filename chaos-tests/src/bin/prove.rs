@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use spine_chaos_tests::prove::{
-    Context, Format, Total, list, print_header, print_result, print_total, rows, run, select,
+    Context, Format, Total, Verdict, list, print_header, print_result, print_total, rows, run, select,
 };
 use spine_chaos_tests::report::Journal;
 
@@ -56,6 +56,7 @@ fn prove(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let context = context(arguments)?;
     let mut total = Total::default();
+    let mut failed = Vec::new();
     print_header(out, arguments.output).map_err(told)?;
     for row in chosen {
         let _ = writeln!(io::stderr(), "{} ...", row.id);
@@ -65,9 +66,16 @@ fn prove(arguments: &Arguments) -> Result<ExitCode, String> {
         if let Some(report) = &result.report {
             let _ = writeln!(io::stderr(), "report: {report}");
         }
+        if result.verdict == Verdict::Fail {
+            failed.push(result);
+        }
     }
     print_total(out, total, arguments.output).map_err(told)?;
-    Ok(if total.failed == 0 {
+    // Once more at the end: of a long output people and machines keep the end.
+    for result in &failed {
+        let _ = writeln!(io::stderr(), "FAILED {}: {}", result.id, result.measured);
+    }
+    Ok(if failed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

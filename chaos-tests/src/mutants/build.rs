@@ -1,4 +1,4 @@
-//! One build that holds every mutant, apart from all other builds.
+//! One build that holds every mutant, of the packages here alone: dependencies are those of `cargo test`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,12 +10,13 @@ use serde::Deserialize;
 use super::detector::TestProgram;
 use super::{Detector, Mutant};
 
-/// Where the build goes, in the repository.
-pub const TARGET_DIR: &str = "target/mutants";
-/// The environment's flags replace those of `.cargo/config.toml`, so what stands there is here too.
-const RUSTFLAGS: &str = "--cfg tokio_unstable --cfg spine_mutants";
+/// Adds `--cfg spine_mutants` for the packages of the workspace.
+const WRAPPER: &str = "chaos-tests/mutants-rustc.sh";
+/// The test program beside which cargo builds `simulate`, as for every test program of its package.
+const BESIDE_SIMULATE: &str = "it";
 
 /// What was built.
+#[derive(Default)]
 pub struct Programs {
     /// By package and program.
     tests: BTreeMap<(String, String), TestProgram>,
@@ -60,64 +61,36 @@ struct Profile {
 /// # Errors
 /// Cargo cannot be run, or fails.
 pub fn build(root: &Path, mutants: &[&Mutant]) -> io::Result<Programs> {
-    let mut programs = Programs {
-        tests: BTreeMap::new(),
-        simulate: None,
-    };
-    let detectors: BTreeSet<Detector> = mutants.iter().map(|mutant| mutant.caught_by).collect();
-    let is_test = |detector: &&Detector| matches!(detector, Detector::Test { .. });
-    let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for detector in detectors.iter().filter(is_test) {
-        let (package, program) = detector.program();
-        let which = if detector.is_library() {
-            vec!["--lib".to_owned()]
-        } else {
-            vec!["--test".to_owned(), program.to_owned()]
-        };
-        wanted.entry(package).or_default().insert(which.join(" "));
-    }
-    // One call for each package: names of test programs repeat.
-    for (package, which) in wanted {
-        let mut arguments = vec!["test", "--no-run", "-p", package];
-        arguments.extend(which.iter().flat_map(|words| words.split(' ')));
-        cargo(root, &arguments, &mut programs)?;
-    }
-    if detectors.iter().all(|detector| is_test(&detector)) {
-        return Ok(programs);
-    }
-    cargo(
-        root,
-        &["build", "-p", "spine-chaos-tests", "--bin", "simulate"],
-        &mut programs,
-    )?;
-    Ok(programs)
-}
-
-fn cargo(root: &Path, arguments: &[&str], programs: &mut Programs) -> io::Result<()> {
+    let mut programs = Programs::default();
+    let wanted: BTreeSet<Vec<&str>> = mutants.iter().map(|mutant| target(&mutant.caught_by)).collect();
     let output = Command::new("cargo")
-        .args(arguments)
-        .args([
-            "--profile",
-            "mutants",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        // The whole workspace, so that features and with them dependencies are those of its tests.
+        .args(["test", "--workspace", "--no-run"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(wanted.into_iter().flatten())
         .current_dir(root)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("RUSTFLAGS", RUSTFLAGS)
-        .env("CARGO_TARGET_DIR", root.join(TARGET_DIR))
+        .env("RUSTC_WORKSPACE_WRAPPER", root.join(WRAPPER))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        return Err(io::Error::other(format!("cargo {}", arguments.join(" "))));
+        return Err(io::Error::other("cargo could not build the mutants"));
     }
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         if let Ok(artifact) = serde_json::from_str::<Artifact>(line) {
             programs.take(artifact);
         }
     }
-    Ok(())
+    Ok(programs)
+}
+
+/// How cargo is told of what a detector needs.
+fn target(detector: &Detector) -> Vec<&'static str> {
+    match detector {
+        Detector::Test { program, .. } if !detector.is_library() => vec!["--test", program],
+        Detector::Test { .. } => vec!["--lib"],
+        Detector::Seeds { .. } => vec!["--test", BESIDE_SIMULATE],
+    }
 }
 
 impl Programs {

@@ -69,15 +69,6 @@ impl Detector {
         }
     }
 
-    /// The package whose test program it needs, with the program's name.
-    #[must_use]
-    pub fn program(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::Test { package, program, .. } => (package, program),
-            Self::Seeds { .. } => ("spine-chaos-tests", "simulate"),
-        }
-    }
-
     /// The program's source, which says whether it is a library.
     #[must_use]
     pub fn is_library(&self) -> bool {

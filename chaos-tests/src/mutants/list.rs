@@ -34,7 +34,7 @@ const fn snapshot(name: &'static str) -> Detector {
 }
 
 const fn machine(name: &'static str) -> Detector {
-    test("spine-statemachine", "it", name)
+    test("spine-statemachine", "machine", name)
 }
 
 const fn consensus(name: &'static str) -> Detector {

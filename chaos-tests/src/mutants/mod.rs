@@ -5,7 +5,7 @@ mod detector;
 mod list;
 mod run;
 
-pub use build::{Programs, TARGET_DIR, build};
+pub use build::{Programs, build};
 pub use detector::Detector;
 pub use list::{MUTANTS, Mutant};
 pub use run::{Outcome, Verdict, prove_sound, try_one};

@@ -1,11 +1,13 @@
 //! One Raft group as this node sees it: propose, read barrier, leadership, messages from peers.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::TransferLeaderRequest;
@@ -13,6 +15,7 @@ use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use spine_mutants::mutant;
 use spine_statemachine::Applied;
+use spine_storage::ids::LogId;
 use spine_storage::replica::{CheckpointWorker, ReplicaStore};
 use spine_storage::wal::GroupLog;
 use tokio::time::Instant;
@@ -136,6 +139,7 @@ impl RaftGroup {
         let network = NetworkFactory {
             shard: identity.shard,
             peers,
+            log: log.clone(),
         };
         let raft = Raft::new(
             identity.replica_id,
@@ -285,14 +289,42 @@ impl RaftGroup {
     /// # Errors
     /// As [`RaftGroup::barrier`].
     pub async fn ready_to_plan(&self) -> Result<(), GroupError> {
-        let term = match self.raft.as_leader() {
-            Ok(leader) => leader.leader_id().term,
-            Err(forward) => return Err(self.not_leader(&forward)),
-        };
+        let term = self.leading_term()?;
         if self.ready_term.load(Ordering::Acquire) == term {
             return Ok(());
         }
-        self.barrier().await.map(|_| ())
+        // The entry is on its way by itself; a barrier takes a round more, and says so where no entry will come.
+        let barrier = pin!(self.barrier());
+        match select(pin!(self.own_entry_applied(term)), barrier).await {
+            Either::Left((true, _)) => {
+                if self.leading_term()? != term {
+                    return Err(GroupError::NotLeader { leader_node: None });
+                }
+                self.ready_term.fetch_max(term, Ordering::AcqRel);
+                Ok(())
+            }
+            Either::Left((false, barrier)) => barrier.await.map(|_| ()),
+            Either::Right((read, _)) => read.map(|_| ()),
+        }
+    }
+
+    /// Term of this replica's leadership.
+    fn leading_term(&self) -> Result<u64, GroupError> {
+        match self.raft.as_leader() {
+            Ok(leader) => Ok(leader.leader_id().term),
+            Err(forward) => Err(self.not_leader(&forward)),
+        }
+    }
+
+    /// Waits until an entry of this leader, or of a later one, is applied; false if raft stops before.
+    async fn own_entry_applied(&self, term: u64) -> bool {
+        let oldest = convert::raft_log_id(LogId {
+            term,
+            leader: self.identity.replica_id,
+            index: 0,
+        });
+        let mut applied = self.raft.watch_apply_progress();
+        applied.wait_until_ge(&Some(oldest)).await.is_ok()
     }
 
     /// Hands leadership to another replica; returns before it has happened.

@@ -4,6 +4,9 @@ mod background;
 mod commit_news;
 mod convert;
 pub mod elections;
+mod follower_log;
+#[cfg(test)]
+mod follower_log_test;
 pub mod group;
 pub mod inbound;
 mod log_adapter;

@@ -19,7 +19,9 @@ use openraft::raft::{
 };
 use spine_proto::internal::raft::v1 as pb;
 use spine_storage::snapshot::SnapshotSource;
+use spine_storage::wal::GroupLog;
 
+use crate::follower_log::FollowerLog;
 use crate::peers::{CallError, Peers, SnapshotFeed};
 use crate::runtime::blocking;
 use crate::snapshot::SnapshotData;
@@ -34,11 +36,15 @@ const BACKOFF: Duration = Duration::from_millis(100);
 
 type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<SpineRaft>, RPCError<SpineRaft>>>;
 type Rpc<T> = Result<T, RPCError<SpineRaft>>;
+pub(crate) type Append = AppendEntriesRequest<SpineRaft>;
+type Appended = AppendEntriesResponse<SpineRaft>;
 
 /// Makes the senders of one group.
 pub(crate) struct NetworkFactory {
     pub(crate) shard: u32,
     pub(crate) peers: Arc<dyn Peers>,
+    /// This replica's own.
+    pub(crate) log: GroupLog,
 }
 
 /// Sends to one replica of one group.
@@ -47,6 +53,7 @@ pub(crate) struct Network {
     target: u64,
     node_id: u64,
     peers: Arc<dyn Peers>,
+    follower: FollowerLog,
 }
 
 impl RaftNetworkFactory<SpineRaft> for NetworkFactory {
@@ -58,11 +65,20 @@ impl RaftNetworkFactory<SpineRaft> for NetworkFactory {
             target,
             node_id: node.node_id,
             peers: Arc::clone(&self.peers),
+            follower: FollowerLog::new(self.log.clone()),
         }
     }
 }
 
 impl Network {
+    async fn append(&self, rpc: &Append) -> Rpc<Appended> {
+        let request = pb::group_request::Kind::Append(append_to_pb(rpc));
+        match self.call(request, APPEND_DEADLINE).await? {
+            pb::group_response::Kind::Append(response) => append_from_pb(response),
+            _ => Err(unexpected()),
+        }
+    }
+
     async fn call(&self, kind: pb::group_request::Kind, deadline: Duration) -> Rpc<pb::group_response::Kind> {
         let request = pb::GroupRequest {
             shard: self.shard,
@@ -95,7 +111,7 @@ fn unexpected() -> RPCError<SpineRaft> {
     RPCError::Network(NetworkError::from_string("answer of another kind"))
 }
 
-pub(crate) fn append_to_pb(rpc: &AppendEntriesRequest<SpineRaft>) -> pb::AppendRequest {
+pub(crate) fn append_to_pb(rpc: &Append) -> pb::AppendRequest {
     pb::AppendRequest {
         vote: Some(convert::vote_to_pb(&rpc.vote)),
         prev_log_id: rpc.prev_log_id.as_ref().map(convert::log_id_to_pb),
@@ -104,15 +120,13 @@ pub(crate) fn append_to_pb(rpc: &AppendEntriesRequest<SpineRaft>) -> pb::AppendR
     }
 }
 
-fn append_from_pb(response: pb::AppendResponse) -> Rpc<AppendEntriesResponse<SpineRaft>> {
+fn append_from_pb(response: pb::AppendResponse) -> Rpc<Appended> {
     use pb::append_response::Outcome;
     match response.outcome.ok_or_else(unexpected)? {
-        Outcome::Success(_) => Ok(AppendEntriesResponse::Success),
-        Outcome::PartialSuccess(id) => Ok(AppendEntriesResponse::PartialSuccess(Some(
-            convert::log_id_from_pb(&id),
-        ))),
-        Outcome::Conflict(_) => Ok(AppendEntriesResponse::Conflict),
-        Outcome::HigherVote(vote) => Ok(AppendEntriesResponse::HigherVote(convert::vote_from_pb(&vote))),
+        Outcome::Success(_) => Ok(Appended::Success),
+        Outcome::PartialSuccess(id) => Ok(Appended::PartialSuccess(Some(convert::log_id_from_pb(&id)))),
+        Outcome::Conflict(_) => Ok(Appended::Conflict),
+        Outcome::HigherVote(vote) => Ok(Appended::HigherVote(convert::vote_from_pb(&vote))),
     }
 }
 
@@ -140,16 +154,23 @@ fn vote_from_pb(kind: &pb::group_response::Kind) -> Rpc<VoteResponse<SpineRaft>>
 impl RaftNetworkV2<SpineRaft> for Network {
     type SnapshotData = SnapshotData;
 
-    async fn append_entries(
-        &mut self,
-        rpc: AppendEntriesRequest<SpineRaft>,
-        _option: RPCOption,
-    ) -> Rpc<AppendEntriesResponse<SpineRaft>> {
-        let request = pb::group_request::Kind::Append(append_to_pb(&rpc));
-        match self.call(request, APPEND_DEADLINE).await? {
-            pb::group_response::Kind::Append(response) => append_from_pb(response),
-            _ => Err(unexpected()),
+    async fn append_entries(&mut self, rpc: Append, _option: RPCOption) -> Rpc<Appended> {
+        if let Some(question) = self.follower.question(&rpc) {
+            match self.append(&question).await? {
+                higher @ Appended::HigherVote(_) => return Ok(higher),
+                answer => self
+                    .follower
+                    .learn(&question, matches!(answer, Appended::Success)),
+            }
         }
+        if self.follower.covers(&rpc) {
+            return Ok(Appended::Success);
+        }
+        let answer = self.append(&rpc).await?;
+        if matches!(answer, Appended::Conflict) {
+            self.follower.forget();
+        }
+        Ok(answer)
     }
 
     fn stream_append<'s, S>(

@@ -1,6 +1,8 @@
 //! `spine.calls.v1`: many calls over one stream.
 //!
-//! The calls of one stream run side by side in one task: what is ready together is answered together.
+//! The calls of one stream run side by side in one task: what is ready together is answered together. A stream is
+//! read however many of its calls are under way, for a call that is not looked at can be neither served nor refused;
+//! how many a node takes on is decided in `admission.rs`, and the others are answered at once.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +23,6 @@ use super::edge::{DEADLINE_DEFAULT, Edge};
 use super::status::to_status;
 use crate::dispatch::call::Answer;
 
-/// Calls of one stream that run at a time; more are not read yet.
-const CALLS_PER_STREAM_MAX: usize = 1_024;
 /// Bytes of answers in one batch, beyond its last answer.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Batches of answers that wait for a client which reads slowly; then its calls wait, too.
@@ -79,7 +79,7 @@ impl Exchange {
                         return;
                     }
                 }
-                next = calls.message(), if reading && running.len() < CALLS_PER_STREAM_MAX => match next {
+                next = calls.message(), if reading => match next {
                     Ok(Some(batch)) => running.extend(batch.calls.into_iter().map(|call| self.one(call))),
                     Ok(None) => reading = false,
                     // The client is gone, or sends what is no batch: nobody waits for answers any more.

@@ -1,6 +1,7 @@
 //! Beginning a cluster: once, again, interrupted, and never over other data.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use spine_node::data_dir;
 use spine_storage::disk::Disk as _;
@@ -46,6 +47,20 @@ async fn a_node_with_data_refuses_another_plan_also_after_a_restart() {
     }
     assert!(machines[1].inner().running().is_none());
     machines[1].init(&peers(&machines[1..])).await.unwrap();
+}
+
+/// A node whose disk is busy takes seconds to begin, and gives no sign of life meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_answer_is_lost_is_asked_again() {
+    let mut machines = Machine::several(3);
+    for machine in &mut machines {
+        machine.start().await.unwrap();
+    }
+    // The first connection is that of the question who it is.
+    machines[1].cut.answer_of.store(2, Ordering::Release);
+    machines[0].init(&peers(&machines)).await.unwrap();
+    until("it leads", || leader(&machines).is_some()).await;
+    assert_eq!(cluster_id(&machines[1]), cluster_id(&machines[0]));
 }
 
 /// Power goes at the n-th operation of the disk while a plan is adopted. Afterwards the node is a member of that

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use spine_consensus::net::{Listener, Net, Stream, TokioNet};
@@ -17,6 +17,9 @@ pub(crate) struct Cut {
     pub(crate) deaf: Arc<AtomicBool>,
     /// Everything that it says.
     pub(crate) mute: Arc<AtomicBool>,
+    /// The answer on the accepted connection of this number, and with it the connection; 0: none.
+    pub(crate) answer_of: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Cut {
@@ -25,11 +28,23 @@ impl Cut {
         self.mute.store(true, Ordering::Release);
     }
 
-    fn wrap(&self, stream: Box<dyn Stream>) -> Box<dyn Stream> {
+    fn wrap(&self, stream: Box<dyn Stream>, writes_left: usize) -> Box<dyn Stream> {
         Box::new(CutStream {
             inner: stream,
             cut: self.clone(),
+            writes_left,
         })
+    }
+
+    /// How often the connection that is accepted next may be written to.
+    fn writes_of_next(&self) -> usize {
+        let number = self.accepted.fetch_add(1, Ordering::AcqRel) + 1;
+        // The greeting arrives.
+        if number == self.answer_of.load(Ordering::Acquire) {
+            1
+        } else {
+            usize::MAX
+        }
     }
 }
 
@@ -40,13 +55,14 @@ struct CutListener(Box<dyn Listener>, Cut);
 struct CutStream {
     inner: Box<dyn Stream>,
     cut: Cut,
+    writes_left: usize,
 }
 
 #[async_trait::async_trait]
 impl Listener for CutListener {
     async fn accept(&self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
         let (stream, from) = self.0.accept().await?;
-        Ok((self.1.wrap(stream), from))
+        Ok((self.1.wrap(stream, self.1.writes_of_next()), from))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -65,7 +81,7 @@ impl Net for CutNet {
         if self.0.mute.load(Ordering::Acquire) {
             std::future::pending::<()>().await;
         }
-        Ok(self.0.wrap(TokioNet.connect(address).await?))
+        Ok(self.0.wrap(TokioNet.connect(address).await?, usize::MAX))
     }
 }
 
@@ -94,6 +110,10 @@ impl AsyncWrite for CutStream {
         if self.cut.mute.load(Ordering::Acquire) {
             return Poll::Ready(Ok(bytes.len()));
         }
+        let Some(writes_left) = self.writes_left.checked_sub(1) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        self.writes_left = writes_left;
         Pin::new(&mut *self.inner).poll_write(context, bytes)
     }
 

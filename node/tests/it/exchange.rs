@@ -19,6 +19,8 @@ use tonic::{Code, Streaming};
 use crate::nodes::{Machine, SOON, cluster};
 
 const DEADLINE_MS: u32 = 5_000;
+/// As many calls as a node takes on when it begins.
+const MANY: u64 = 1_024;
 
 fn call(id: u64, operation: &str, request: Bytes) -> Call {
     Call {
@@ -141,6 +143,25 @@ async fn calls_of_one_batch_have_an_answer_each_whatever_becomes_of_the_others()
         let found = GetResponse::decode(response(&stream.answers(1).await[&1])).unwrap();
         assert_eq!(found.record.unwrap().value, 7_u64.to_be_bytes().to_vec());
     }
+}
+
+/// Not read until others of its stream are answered, a call could be refused only when its caller no longer waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_call_too_many_is_refused_at_once_while_all_others_wait() {
+    let mut machines = cluster(3).await;
+    let mut stream = Stream::open(&machines[0]).await;
+    // Without a majority everything waits for its deadline.
+    for machine in &mut machines[1..] {
+        machine.stop().await;
+    }
+    let many = |from: u64| (from..from + MANY).map(|number| call(number, "records.commit", put(number)));
+    stream.send(many(1).collect()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stream.send(many(MANY + 1).collect()).await;
+    let first = stream.answers(1).await;
+    let (id, answer) = first.first_key_value().unwrap();
+    assert!(*id > MANY, "call {id} was answered first");
+    assert_eq!(reason(answer), (Code::ResourceExhausted, "BUSY".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use spine_client::{Key, SpineClient};
 use tempfile::TempDir;
 
-use super::support::{block_on, last_line, output};
+use super::support::{block_on, output};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
 pub(super) const ROW: Row = Row {
@@ -109,10 +109,9 @@ impl Scripts<'_> {
         if output.status.success() {
             return Ok(());
         }
-        Err(RowError::because(format!(
-            "{what}: {}",
-            last_line(&output.stderr)
-        )))
+        // All of it: the reason comes first, what was stopped after it.
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(RowError::because(format!("{what}: {}", said.trim())))
     }
 
     fn ports(&self) -> Vec<u16> {

@@ -16,7 +16,9 @@ use std::time::Duration;
 use spine_client::SpineClient;
 use tokio::task::JoinSet;
 
-use crate::args::{Bench, BenchCommand, Load};
+#[cfg(feature = "bench-etcd")]
+use crate::args::BenchCommand;
+use crate::args::{Bench, Load};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{emit, progress, talk};
