@@ -157,21 +157,26 @@ impl Inner {
             plan,
         });
         let until = Instant::now() + BOOTSTRAP_DEADLINE;
+        // A node that waits for a slow disk gives no sign of life, and takes no connection either; asked again it goes
+        // on where it was.
+        let mut was_there = false;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let answer = self.peers.links().call_address(address, body.clone(), left).await;
-            match answer {
+            let error = match answer {
                 Ok(Body::Bootstrapped(answer)) => return Ok(answer),
-                Ok(_) => {
-                    return Err(failed(
-                        "NODE_UNREACHABLE",
-                        format!("{address} answered something else"),
-                    ));
+                Ok(_) => "answered something else".to_owned(),
+                Err(error) => {
+                    was_there |= error == PeerError::Closed;
+                    let passing = matches!(error, PeerError::Closed | PeerError::Unreachable);
+                    if was_there && passing && Instant::now() + BOOTSTRAP_PAUSE < until {
+                        sleep(BOOTSTRAP_PAUSE).await;
+                        continue;
+                    }
+                    error.to_string()
                 }
-                // A node that waits for a slow disk gives no sign of life; asked again it goes on where it was.
-                Err(PeerError::Closed) if Instant::now() < until => sleep(BOOTSTRAP_PAUSE).await,
-                Err(error) => return Err(failed("NODE_UNREACHABLE", format!("{address}: {error}"))),
-            }
+            };
+            return Err(failed("NODE_UNREACHABLE", format!("{address}: {error}")));
         }
     }
 
