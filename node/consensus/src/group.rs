@@ -316,7 +316,8 @@ impl RaftGroup {
         }
     }
 
-    /// Waits until an entry of this leader, or of a later one, is applied; false if raft stops before.
+    /// Waits until an entry of this leader, or of a later one, is applied; false if raft stops before. Leadership is not
+    /// restored after a restart (`raft_config`), so all that was acknowledged before this term lies before that entry.
     async fn own_entry_applied(&self, term: u64) -> bool {
         let oldest = convert::raft_log_id(LogId {
             term,
