@@ -10,6 +10,10 @@ use spine_chaos_tests::report::{self, Page};
 use spine_chaos_tests::scenario::{Focus, Scenario};
 use spine_chaos_tests::sim::{SimOptions, SimReport, group, run};
 
+/// Runs are many short lives of many tasks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whole clusters in one thread: one seed is one run. Exit code 0: all passed; 1: some failed; 2: wrong use.
 #[derive(Parser)]
 struct Arguments {

@@ -41,7 +41,23 @@ pub struct Context {
     pub journal: Journal,
 }
 
+/// A figure of a quick run may miss its gate by this factor: the run is short, and whatever was built before it still
+/// keeps the disk and a processor busy. What turns in circles shows all the same; gates are for full runs.
+const QUICK_SLACK: f64 = 3.0;
+
 impl Context {
+    /// What a figure that must not be larger is compared with.
+    #[must_use]
+    pub fn at_most(&self, gate: f64) -> f64 {
+        self.rounds(gate, gate * QUICK_SLACK)
+    }
+
+    /// What a figure that must not be smaller is compared with.
+    #[must_use]
+    pub fn at_least(&self, gate: f64) -> f64 {
+        self.rounds(gate, gate / QUICK_SLACK)
+    }
+
     /// `full` rounds, or `quick` ones with `--quick`.
     #[must_use]
     pub fn rounds<T>(&self, full: T, quick: T) -> T {

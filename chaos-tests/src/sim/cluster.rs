@@ -185,7 +185,7 @@ fn view(node: usize, start: u32, group: &RaftGroup) -> Option<ReplicaView> {
         applied_index,
         purged_index: status.purged_index,
         last_log_index: status.last_log_index,
-        digest: format!("{digest:?}"),
+        digest,
         stopped: status.stopped,
     })
 }

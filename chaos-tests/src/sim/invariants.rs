@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use spine_statemachine::digest::Digest;
+
 use crate::checkers::digest::{Digests, Observation};
 
 /// One replica of one shard, as its node shows it at one tick.
@@ -17,7 +19,7 @@ pub struct ReplicaView {
     pub applied_index: u64,
     pub purged_index: u64,
     pub last_log_index: u64,
-    pub digest: String,
+    pub digest: Digest,
     /// Why it takes part no more.
     pub stopped: Option<String>,
 }
@@ -44,9 +46,10 @@ impl Invariants {
         let ReplicaView {
             node, shard, term, ..
         } = view;
-        let name = format!("n{} shard {shard} term {term}", node + 1);
+        // Called for every replica at every tick: text is made where something is wrong.
+        let name = || format!("n{} shard {shard} term {term}", node + 1);
         if let Some(reason) = &view.stopped {
-            return Err(format!("{name}: stopped: {reason}"));
+            return Err(format!("{}: stopped: {reason}", name()));
         }
         if view.leading && self.leaders.insert((shard, term, node)) {
             self.led_since_ms.push(now_ms);
@@ -58,7 +61,8 @@ impl Invariants {
                 ..
             } = view;
             return Err(format!(
-                "{name}: purged to {purged_index}, applied only {applied_index}"
+                "{}: purged to {purged_index}, applied only {applied_index}",
+                name()
             ));
         }
         if let Some(last) = self
@@ -74,12 +78,13 @@ impl Invariants {
             ];
             for (what, before, now) in pairs {
                 if now < before {
-                    return Err(format!("{name}: {what} went back from {before} to {now}"));
+                    return Err(format!("{}: {what} went back from {before} to {now}", name()));
                 }
             }
             if last.applied_index == view.applied_index && last.digest != view.digest {
                 return Err(format!(
-                    "{name}: the digest changed at index {}",
+                    "{}: the digest changed at index {}",
+                    name(),
                     view.applied_index
                 ));
             }
@@ -93,7 +98,7 @@ impl Invariants {
                 replica: format!("n{}", node + 1),
                 shard,
                 applied_index: view.applied_index,
-                digest: view.digest.clone(),
+                digest: view.digest.to_string(),
             };
             self.digests
                 .observe(&seen)
@@ -171,7 +176,7 @@ mod tests {
             applied_index,
             purged_index: 0,
             last_log_index: applied_index,
-            digest: digest.to_owned(),
+            digest: Digest::from_bytes(&[digest.as_bytes()[0]; 16]).unwrap(),
             stopped: None,
         }
     }

@@ -152,18 +152,12 @@ impl World {
             if now.is_multiple_of(NOTE_EVERY_MS) {
                 self.trace.note(now, format_args!("{view:?}"));
             }
-            let leads = view.leading.then(|| {
-                format!(
-                    "n{} leads shard {} in term {}",
-                    view.node + 1,
-                    view.shard,
-                    view.term
-                )
-            });
+            let (node, shard, term) = (view.node + 1, view.shard, view.term);
             let known = self.invariants.terms_led();
             self.invariants.look(now, view)?;
-            if let Some(leads) = leads.filter(|_| self.invariants.terms_led() > known) {
-                self.trace.note(now, format_args!("{leads}"));
+            if self.invariants.terms_led() > known {
+                self.trace
+                    .note(now, format_args!("n{node} leads shard {shard} in term {term}"));
             }
         }
         Ok(())

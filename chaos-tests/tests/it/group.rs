@@ -6,6 +6,8 @@ use spine_chaos_tests::scenario::Focus;
 use spine_chaos_tests::sim::group::run;
 use spine_chaos_tests::sim::{SimOptions, SimReport};
 
+use crate::alone::alone;
+
 fn short(seed: u64, focus: Focus) -> SimReport {
     let report = run(&SimOptions {
         fault_time: Duration::from_secs(4),
@@ -24,20 +26,26 @@ fn short(seed: u64, focus: Focus) -> SimReport {
 
 #[test]
 fn a_group_survives_all_kinds_of_faults() {
-    for seed in 1..=3 {
-        short(seed, Focus::All);
-    }
+    alone(|| {
+        for seed in 1..=3 {
+            short(seed, Focus::All);
+        }
+    });
 }
 
 #[test]
 fn a_group_survives_power_cuts() {
-    for seed in 11..=13 {
-        short(seed, Focus::PowerCuts);
-    }
+    alone(|| {
+        for seed in 11..=13 {
+            short(seed, Focus::PowerCuts);
+        }
+    });
 }
 
 #[test]
 fn one_seed_is_one_run() {
-    let (one, two) = (short(21, Focus::All), short(21, Focus::All));
-    assert_eq!(one.hash, two.hash);
+    alone(|| {
+        let (one, two) = (short(21, Focus::All), short(21, Focus::All));
+        assert_eq!(one.hash, two.hash);
+    });
 }

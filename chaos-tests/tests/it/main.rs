@@ -1,5 +1,6 @@
 //! Simulated runs that every `cargo test` makes. Thousands more: `cargo simulate --seeds A..B`.
 
+mod alone;
 mod clocks;
 mod disk_trouble;
 mod fault_effects;

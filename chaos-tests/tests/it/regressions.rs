@@ -4,6 +4,8 @@ use clap::ValueEnum;
 use spine_chaos_tests::scenario::{Focus, Scenario};
 use spine_chaos_tests::sim::{SimOptions, SimReport, group, run};
 
+use crate::alone::alone;
+
 const SEEDS: &str = include_str!("../../regressions/seeds.txt");
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");
 
@@ -25,14 +27,16 @@ fn of_line(line: &str) -> Result<(Runner, SimOptions), String> {
 
 #[test]
 fn seeds_that_once_failed_pass() {
-    for line in SEEDS
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
-    {
-        let (runner, options) = of_line(line).unwrap_or_else(|problem| panic!("{line}: {problem}"));
-        let report = runner(&options);
-        assert!(report.passed(), "{report}\n{line}");
-    }
+    alone(|| {
+        for line in SEEDS
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        {
+            let (runner, options) = of_line(line).unwrap_or_else(|problem| panic!("{line}: {problem}"));
+            let report = runner(&options);
+            assert!(report.passed(), "{report}\n{line}");
+        }
+    });
 }
 
 #[test]
@@ -55,23 +59,25 @@ fn lines_name_layer_and_focus() {
 
 #[test]
 fn scenarios_that_once_failed_pass() {
-    let mut files: Vec<_> = std::fs::read_dir(SCENARIOS)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "scenario"))
-        .collect();
-    files.sort();
-    assert!(!files.is_empty());
-    for file in files {
-        let scenario: Result<Scenario, _> = std::fs::read_to_string(&file).unwrap().parse();
-        let scenario = scenario.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let report = run(&SimOptions::of_scenario(&scenario));
-        assert!(
-            report.skipped.is_empty(),
-            "{}: {:?}",
-            file.display(),
-            report.skipped
-        );
-        assert!(report.passed(), "{}: {report}", file.display());
-    }
+    alone(|| {
+        let mut files: Vec<_> = std::fs::read_dir(SCENARIOS)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "scenario"))
+            .collect();
+        files.sort();
+        assert!(!files.is_empty());
+        for file in files {
+            let scenario: Result<Scenario, _> = std::fs::read_to_string(&file).unwrap().parse();
+            let scenario = scenario.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let report = run(&SimOptions::of_scenario(&scenario));
+            assert!(
+                report.skipped.is_empty(),
+                "{}: {:?}",
+                file.display(),
+                report.skipped
+            );
+            assert!(report.passed(), "{}: {report}", file.display());
+        }
+    });
 }

@@ -10,6 +10,8 @@ use spine_storage::Driver;
 use spine_storage::disk::{Disk, SimDisk};
 use spine_storage::wal::{Wal, WalOptions};
 
+use crate::alone::alone;
+
 const SHARDS: u32 = 3;
 const SHARD: u32 = 2;
 const NODE: usize = 1;
@@ -106,82 +108,94 @@ fn break_and_repair(
 
 #[test]
 fn lost_state_is_built_anew_from_the_log() {
-    play(1, |scene| break_and_repair(scene, false, lose));
+    alone(|| {
+        play(1, |scene| break_and_repair(scene, false, lose));
+    });
 }
 
 #[test]
 fn lost_state_is_built_anew_from_a_peer() {
-    for seed in 2..=3 {
-        play(seed, |scene| break_and_repair(scene, true, lose));
-    }
+    alone(|| {
+        for seed in 2..=3 {
+            play(seed, |scene| break_and_repair(scene, true, lose));
+        }
+    });
 }
 
 #[test]
 fn damaged_state_is_built_anew_from_a_peer() {
-    play(5, |scene| break_and_repair(scene, true, spoil));
+    alone(|| {
+        play(5, |scene| break_and_repair(scene, true, spoil));
+    });
 }
 
 #[test]
 fn a_replica_that_finds_its_own_damage_is_built_anew_without_a_restart() {
-    play(7, |scene| {
-        scene.pass(2 * SECOND)?;
-        scene.compact()?;
-        let inner = scene.node(NODE).ok_or("the node is down")?;
-        let shard = inner.host.shard(SHARD).ok_or("not hosted")?;
-        shard.group.store().halt_as_damaged("a test says so");
-        drop((inner, shard));
-        scene.until(15 * SECOND, "the replica is built anew", is_repaired)?;
-        scene.pass(2 * SECOND)
+    alone(|| {
+        play(7, |scene| {
+            scene.pass(2 * SECOND)?;
+            scene.compact()?;
+            let inner = scene.node(NODE).ok_or("the node is down")?;
+            let shard = inner.host.shard(SHARD).ok_or("not hosted")?;
+            shard.group.store().halt_as_damaged("a test says so");
+            drop((inner, shard));
+            scene.until(15 * SECOND, "the replica is built anew", is_repaired)?;
+            scene.pass(2 * SECOND)
+        });
     });
 }
 
 /// Two of three lose the same shard: the third cannot lead it, and still gives its state away.
 #[test]
 fn two_of_three_are_built_anew_from_the_third() {
-    play(8, |scene| {
-        scene.pass(2 * SECOND)?;
-        scene.compact()?;
-        for node in [0, NODE] {
-            let dir = state_dir(scene, node, SHARD)?;
-            scene.kill(node);
-            lose(&scene.disk(node), &dir)?;
-        }
-        scene.restart(0);
-        scene.restart(NODE);
-        scene.until(15 * SECOND, "the replica is built anew", is_repaired)?;
-        scene.pass(2 * SECOND)
+    alone(|| {
+        play(8, |scene| {
+            scene.pass(2 * SECOND)?;
+            scene.compact()?;
+            for node in [0, NODE] {
+                let dir = state_dir(scene, node, SHARD)?;
+                scene.kill(node);
+                lose(&scene.disk(node), &dir)?;
+            }
+            scene.restart(0);
+            scene.restart(NODE);
+            scene.until(15 * SECOND, "the replica is built anew", is_repaired)?;
+            scene.pass(2 * SECOND)
+        });
     });
 }
 
 #[test]
 fn a_replica_whose_log_is_gone_stays_stopped_and_the_others_run() {
-    let options = SimOptions {
-        shards: SHARDS,
-        ..SimOptions::of(9)
-    };
-    let report = run(&options, |scene| {
-        scene.pass(SECOND)?;
-        let inner = scene.node(NODE).ok_or("the node is down")?;
-        let shard = inner.host.shard(SHARD).ok_or("not hosted")?;
-        let replica = shard.group.identity().replica_id;
-        drop((inner, shard));
-        scene.kill(NODE);
-        io(forget_log(&scene.disk(NODE), replica))?;
-        scene.restart(NODE);
-        scene.until(5 * SECOND, "the node runs without that replica", |cluster| {
-            cluster.node(NODE).is_some_and(|inner| {
-                inner.host.absent().contains_key(&SHARD) && inner.host.shard(1).is_some()
-            })
-        })?;
-        scene.pass(5 * SECOND)?;
-        let inner = scene.node(NODE).ok_or("the node is down")?;
-        let absent = inner.host.absent();
-        let reason = absent.get(&SHARD).map(|absent| absent.reason.clone());
-        let reason = reason.ok_or("it runs again")?;
-        if !reason.contains("may not vote") {
-            return Err(reason);
-        }
-        Err("as expected".to_owned())
+    alone(|| {
+        let options = SimOptions {
+            shards: SHARDS,
+            ..SimOptions::of(9)
+        };
+        let report = run(&options, |scene| {
+            scene.pass(SECOND)?;
+            let inner = scene.node(NODE).ok_or("the node is down")?;
+            let shard = inner.host.shard(SHARD).ok_or("not hosted")?;
+            let replica = shard.group.identity().replica_id;
+            drop((inner, shard));
+            scene.kill(NODE);
+            io(forget_log(&scene.disk(NODE), replica))?;
+            scene.restart(NODE);
+            scene.until(5 * SECOND, "the node runs without that replica", |cluster| {
+                cluster.node(NODE).is_some_and(|inner| {
+                    inner.host.absent().contains_key(&SHARD) && inner.host.shard(1).is_some()
+                })
+            })?;
+            scene.pass(5 * SECOND)?;
+            let inner = scene.node(NODE).ok_or("the node is down")?;
+            let absent = inner.host.absent();
+            let reason = absent.get(&SHARD).map(|absent| absent.reason.clone());
+            let reason = reason.ok_or("it runs again")?;
+            if !reason.contains("may not vote") {
+                return Err(reason);
+            }
+            Err("as expected".to_owned())
+        });
+        assert_eq!(report.problem.as_deref(), Some("as expected"), "{report}");
     });
-    assert_eq!(report.problem.as_deref(), Some("as expected"), "{report}");
 }

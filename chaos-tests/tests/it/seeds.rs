@@ -5,6 +5,8 @@ use std::time::Duration;
 use spine_chaos_tests::scenario::Focus;
 use spine_chaos_tests::sim::{SimOptions, SimReport, run};
 
+use crate::alone::alone;
+
 /// Short runs: `cargo test` must stay short.
 fn short(seed: u64, focus: Focus) -> SimReport {
     run(&SimOptions {
@@ -16,21 +18,27 @@ fn short(seed: u64, focus: Focus) -> SimReport {
 
 #[test]
 fn all_kinds_of_faults() {
-    for seed in 1..=2 {
-        let report = short(seed, Focus::All);
-        assert!(report.passed(), "{report}");
-        assert!(report.report.is_some_and(|report| report.acknowledged > 20));
-    }
+    alone(|| {
+        for seed in 1..=2 {
+            let report = short(seed, Focus::All);
+            assert!(report.passed(), "{report}");
+            assert!(report.report.is_some_and(|report| report.acknowledged > 20));
+        }
+    });
 }
 
 #[test]
 fn power_cuts() {
-    let report = short(11, Focus::PowerCuts);
-    assert!(report.passed(), "{report}");
+    alone(|| {
+        let report = short(11, Focus::PowerCuts);
+        assert!(report.passed(), "{report}");
+    });
 }
 
 #[test]
 fn one_seed_is_one_run() {
-    let (one, two) = (short(21, Focus::All), short(21, Focus::All));
-    assert_eq!(one.hash, two.hash);
+    alone(|| {
+        let (one, two) = (short(21, Focus::All), short(21, Focus::All));
+        assert_eq!(one.hash, two.hash);
+    });
 }

@@ -24,8 +24,6 @@ const ETCD_START: Duration = Duration::from_secs(30);
 
 /// The share of a goal that is the gate of a time.
 const GATE: f64 = 1.7;
-/// A sample of a few faults on a machine that may be busy with something else is judged half as strictly.
-const GATE_QUICK: f64 = 2.0 * GATE;
 
 pub(super) const NONE: Row = Row {
     id: "gap-none",
@@ -133,7 +131,7 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
                 )));
             }
         };
-        let gate = context.rounds(GATE, GATE_QUICK);
+        let gate = context.at_most(GATE);
         Finding::of(&Measured { goal_ms, gate, gap })
     })
 }

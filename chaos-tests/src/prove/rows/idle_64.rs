@@ -25,8 +25,6 @@ const SECONDS_QUICK: u64 = 10;
 const SETTLES: Duration = Duration::from_secs(8);
 const GOAL_PERCENT: f64 = 1.0;
 const GATE_PERCENT: f64 = 1.7;
-/// Ten seconds show a node that turns in circles, and not more.
-const GATE_PERCENT_QUICK: f64 = 4.0;
 
 #[derive(Serialize)]
 struct Measured {
@@ -80,7 +78,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let (seconds, after) = (began.elapsed().as_secs_f64(), processor_seconds(&cluster)?);
         let percent = |(before, after): (&f64, f64)| ((after - before) / seconds * 10_000.0).round() / 100.0;
         Finding::of(&Measured {
-            gate: context.rounds(GATE_PERCENT, GATE_PERCENT_QUICK),
+            gate: context.at_most(GATE_PERCENT),
             seconds,
             percent_of_a_processor: before.iter().zip(after).map(percent).collect(),
             resident_mib: resident_mib(&cluster)?,

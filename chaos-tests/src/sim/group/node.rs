@@ -70,7 +70,7 @@ impl Slot {
             applied_index,
             purged_index: status.purged_index,
             last_log_index: status.last_log_index,
-            digest: format!("{digest:?}"),
+            digest,
             stopped: status.stopped,
         })
     }
