@@ -18,7 +18,7 @@ use crate::pool::Node;
 /// First pause before a connection is made again; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause while a node may be restarting. Shorter than a node waits before it leads again.
-const PAUSE_MAX: Duration = Duration::from_millis(400);
+const PAUSE_MAX: Duration = Duration::from_millis(1_600);
 /// After so many dials in vain it is no restart.
 const SOON_DIALS: u32 = 64;
 /// Pause from then on.

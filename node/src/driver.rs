@@ -13,6 +13,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::announce::Announcer;
+use crate::calm::{CALM_AFTER, Calm};
 use crate::entropy::Entropy;
 use crate::fitness::Fitness;
 use crate::leader_log::LeaderLog;
@@ -24,8 +25,6 @@ pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
 const QUIET_INTERVAL: Duration = Duration::from_millis(80);
 /// Other tasks run after so many groups.
 const GROUPS_AT_A_TIME: usize = 64;
-/// So long after the last change, action or group without a leader nothing happens.
-const QUIET_AFTER: Duration = Duration::from_secs(5);
 /// Before a change is looked at: others often come with it, and a flapping peer must not keep the driver busy.
 const CHANGE_PAUSE: Duration = Duration::from_millis(1);
 /// A group that waits for its disk must not hold up the others.
@@ -37,6 +36,8 @@ pub(crate) const CAUGHT_UP_ENTRIES_MAX: u64 = 64;
 pub trait NodesSource: Send + Sync + 'static {
     /// What is known of the other nodes now, judged by a group's voters.
     fn nodes(&self, voters: &[u64]) -> NodesView;
+    /// Whether this node should not lead now.
+    fn self_unfit(&self) -> bool;
     /// At every change of the peers' liveness.
     fn changes(&self) -> watch::Receiver<Arc<LivenessSnapshot>>;
     /// Tells the peers which shards this node leads.
@@ -52,6 +53,9 @@ pub struct Driver {
     leaders: LeaderLog,
     elections: ElectionDriver,
     announcer: Announcer,
+    calm: Calm,
+    /// As of the last turn.
+    unfit: bool,
     started: Instant,
     /// Turns are short until then.
     busy_until: Instant,
@@ -80,8 +84,10 @@ impl Driver {
             leaders,
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
+            calm: Calm::default(),
+            unfit: false,
             started: Instant::now(),
-            busy_until: Instant::now() + QUIET_AFTER,
+            busy_until: Instant::now() + CALM_AFTER,
             leading: BTreeSet::new(),
             seen: Vec::new(),
         }
@@ -115,29 +121,37 @@ impl Driver {
 
     /// Until the next turn.
     fn pause(&self) -> Duration {
-        if Instant::now() < self.busy_until {
+        if self.is_busy() {
             DRIVER_INTERVAL
         } else {
             QUIET_INTERVAL
         }
     }
 
+    /// Something happened a moment ago.
+    fn is_busy(&self) -> bool {
+        Instant::now() < self.busy_until
+    }
+
     /// Something happens: turns are short for a while.
     fn stir(&mut self) {
-        self.busy_until = Instant::now() + QUIET_AFTER;
+        self.busy_until = Instant::now() + CALM_AFTER;
     }
 
     /// One turn.
     async fn look_at_all(&mut self) {
         self.seen.clear();
+        let unfit = self.nodes.self_unfit();
+        if std::mem::replace(&mut self.unfit, unfit) != unfit {
+            self.stir();
+        }
         let shards = self.host.all();
         for (at, shard) in shards.iter().enumerate() {
             if at > 0 && at % GROUPS_AT_A_TIME == 0 {
                 yield_now().await;
             }
             let number = shard.group.identity().shard;
-            let looked = timeout(LOOK_TIME, self.look_at(shard)).await;
-            let leads = looked.unwrap_or_else(|_| shard.group.status().leading);
+            let leads = self.look_unless_calm(shard).await;
             let changed = if leads {
                 self.leading.insert(number)
             } else {
@@ -153,11 +167,22 @@ impl Driver {
             .retain(|led| shards.binary_search_by_key(led, number).is_ok());
     }
 
+    /// Returns whether a group is led here; decides and acts for it unless nothing happens to it.
+    async fn look_unless_calm(&mut self, shard: &Arc<Shard>) -> bool {
+        let status = shard.group.status();
+        let (now, number) = (Instant::now(), shard.group.identity().shard);
+        if !self.is_busy() && self.calm.passes(now, number, &status) {
+            return leads(shard, &status);
+        }
+        self.calm.looks(now, number, &status);
+        let looked = timeout(LOOK_TIME, self.look_at(shard, status)).await;
+        looked.unwrap_or_else(|_| shard.group.status().leading)
+    }
+
     /// Decides and acts for one group; returns whether it is led here.
-    async fn look_at(&mut self, shard: &Arc<Shard>) -> bool {
+    async fn look_at(&mut self, shard: &Arc<Shard>, status: GroupStatus) -> bool {
         let group = &shard.group;
         let nodes = self.nodes_for(&group.identity().members);
-        let status = group.status();
         if status.stopped.is_some() {
             return false;
         }
@@ -210,8 +235,7 @@ impl Driver {
             None => {}
         }
         self.announce(shard, &status, nodes.alive_for.len()).await;
-        // The others elect a leader in the place of one that no longer claims to be it.
-        status.leading && !group.has_abdicated()
+        leads(shard, &status)
     }
 
     /// The nodes as a group of these replicas must judge them.
@@ -241,6 +265,11 @@ impl Driver {
             shard.group.heartbeat().await;
         }
     }
+}
+
+/// The others elect a leader in the place of one that no longer claims to be it.
+fn leads(shard: &Shard, status: &GroupStatus) -> bool {
+    status.leading && !shard.group.has_abdicated()
 }
 
 fn caught_up(shard: &Shard, last: u64) -> Vec<u64> {

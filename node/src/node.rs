@@ -362,8 +362,8 @@ impl Inner {
             let state = if create {
                 opener.create(shard).await
             } else {
-                // Engines are opened one after the other, each with syncs of its own.
-                gently(self.parts.storage_driver, || opener.open(shard))
+                // One after the other, each with syncs of its own.
+                gently(self.parts.storage_driver, || opener.open_level(shard))
                     .map_err(|error| NodeError::open("a thread", error))?
             };
             match state {

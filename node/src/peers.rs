@@ -202,6 +202,10 @@ impl NodesSource for NodePeers {
         view
     }
 
+    fn self_unfit(&self) -> bool {
+        self.unfit.load(Ordering::Acquire)
+    }
+
     fn changes(&self) -> watch::Receiver<Arc<LivenessSnapshot>> {
         self.links.liveness()
     }

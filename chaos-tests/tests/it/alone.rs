@@ -15,12 +15,12 @@ pub(crate) fn alone(test: impl FnOnce()) {
     let Some(name) = name.filter(|_| env::var_os(ALONE).is_none()) else {
         return test();
     };
-    let program = env::current_exe().unwrap();
+    let program = env::current_exe().expect("the path of this program");
     let output = Command::new(program)
         .args([name, "--exact", "--nocapture"])
         .env(ALONE, "1")
         .output()
-        .unwrap();
+        .expect("this program, started again");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("test result: ok. 1 passed"),

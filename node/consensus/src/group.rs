@@ -89,7 +89,7 @@ pub enum GroupError {
 }
 
 /// What a group looks like from here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupStatus {
     /// Current term.
     pub term: u64,

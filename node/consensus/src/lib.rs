@@ -17,6 +17,9 @@ pub mod peers;
 pub mod repair;
 #[cfg(test)]
 mod repair_test;
+pub mod replay;
+#[cfg(test)]
+mod replay_test;
 mod runtime;
 mod snapshot;
 mod state_adapter;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
 use spine_consensus::repair::has_gap;
+use spine_consensus::replay::replay;
 use spine_proto::storage::v1::PlanShard;
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
@@ -143,7 +144,18 @@ impl Opener {
         Ok(store)
     }
 
-    /// The same where a snapshot is to fill the gap to the log.
+    /// Opens the state, and brings it level with what the log has committed: the long part of a start. Blocks.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub fn open_level(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+        let (store, log) = (self.open(shard)?, self.log(shard));
+        let replayed = replay(&log, &store, &self.checkpoints);
+        replayed.map_err(|error| fault_of(&log, &store, error.to_string()))?;
+        Ok(store)
+    }
+
+    /// Opens the state also where a snapshot is to fill the gap to the log.
     ///
     /// # Errors
     /// [`Fault`]

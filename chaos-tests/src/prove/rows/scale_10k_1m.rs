@@ -24,7 +24,7 @@ const GOAL_RATIO: f64 = 0.8;
 const GATE_RATIO: f64 = 0.67;
 const GATE_RATIO_QUICK: f64 = 0.5;
 const RUNS: usize = 5;
-const RUNS_QUICK: usize = 3;
+const RUNS_QUICK: usize = 2;
 
 #[derive(Serialize)]
 struct Measured {

@@ -154,7 +154,15 @@ impl Links {
     fn start_watch_lane(&self, source: mpsc::Receiver<(NodeId, Greeted)>) -> io::Result<()> {
         let inner = &self.inner;
         let stop = inner.stop.clone();
-        let lane = driver::run(inner.lane.clone(), inner.addresses.subscribe(), source, stop);
+        // Where time is simulated every start has its own beat, so that runs differ.
+        let aligned = inner.watch_driver == WatchDriver::Thread;
+        let lane = driver::run(
+            inner.lane.clone(),
+            aligned,
+            inner.addresses.subscribe(),
+            source,
+            stop,
+        );
         match inner.watch_driver {
             WatchDriver::Task => {
                 tokio::spawn(lane);

@@ -169,9 +169,11 @@ struct Dialled {
     stop: CancellationToken,
 }
 
-/// The loop of the lane. Ends when told to.
+/// The loop of the lane. Ends when told to. Its rounds begin at multiples of the interval by the clock if `aligned`:
+/// then the frames of all peers arrive together with a node's own round, and one wake of an idle processor serves all.
 pub(crate) async fn run(
     lane: Arc<WatchLane>,
+    aligned: bool,
     mut peers: watch::Receiver<Arc<PeerAddresses>>,
     mut inbound: mpsc::Receiver<(NodeId, Greeted)>,
     stop: CancellationToken,
@@ -180,6 +182,9 @@ pub(crate) async fn run(
     let mut listening: BTreeMap<NodeId, CancellationToken> = BTreeMap::new();
     let mut known_as = lane.identity.node();
     let mut due = Instant::now();
+    if aligned {
+        due += until_multiple((lane.clock)(), lane.timing.interval);
+    }
     reconcile(&lane, &peers.borrow_and_update().clone(), &mut dialled, &stop);
     loop {
         tokio::select! {
@@ -192,7 +197,7 @@ pub(crate) async fn run(
                     reconcile(&lane, &peers.borrow().clone(), &mut dialled, &stop);
                 }
                 lane.tick();
-                due = next_due(due, lane.timing.interval);
+                due = next_due(due, Instant::now(), lane.timing.interval);
             }
             Ok(()) = peers.changed() => {
                 reconcile(&lane, &peers.borrow_and_update().clone(), &mut dialled, &stop);
@@ -216,11 +221,23 @@ pub(crate) async fn run(
     }
 }
 
+/// From this time, milliseconds, to the next that is a multiple of the interval.
+fn until_multiple(clock_ms: i64, interval: Duration) -> Duration {
+    let Ok(interval_ms @ 1..) = i64::try_from(interval.as_millis()) else {
+        return Duration::ZERO;
+    };
+    let past_ms = clock_ms.rem_euclid(interval_ms);
+    Duration::from_millis(u64::try_from(interval_ms - past_ms).unwrap_or(0))
+}
+
 /// Rounds that were missed are not made up for.
-fn next_due(due: Instant, interval: Duration) -> Instant {
-    let now = Instant::now();
+fn next_due(due: Instant, now: Instant, interval: Duration) -> Instant {
     let next = due + interval;
-    if next > now { next } else { now + interval }
+    if next > now {
+        return next;
+    }
+    let missed = now.saturating_duration_since(due).as_nanos() / interval.as_nanos().max(1);
+    due + interval * u32::try_from(missed + 1).unwrap_or(u32::MAX)
 }
 
 /// One dialler per peer, none for peers that are gone or moved.
@@ -255,5 +272,28 @@ fn reconcile(
         let dialer = Dialer::new(lane.clone(), peer, addresses, task.stop.clone());
         tokio::spawn(dialer.run());
         dialled.insert(peer, task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn rounds_begin_at_multiples_of_the_interval() {
+        assert_eq!(until_multiple(1_007, 50 * MS), 43 * MS);
+        assert_eq!(until_multiple(1_050, 50 * MS), 50 * MS);
+        assert_eq!(until_multiple(-7, 50 * MS), 7 * MS);
+        assert_eq!(until_multiple(1_007, Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_late_round_keeps_the_beat() {
+        let due = Instant::now();
+        assert_eq!(next_due(due, due + 3 * MS, 50 * MS), due + 50 * MS);
+        assert_eq!(next_due(due, due + 50 * MS, 50 * MS), due + 100 * MS);
+        assert_eq!(next_due(due, due + 177 * MS, 50 * MS), due + 200 * MS);
     }
 }
