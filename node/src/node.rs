@@ -43,6 +43,8 @@ use crate::shard::host::{Absent, Host};
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
 
+/// Longest rest between the starts of two replicas.
+const START_REST_MAX: Duration = Duration::from_millis(50);
 /// Longest start of one replica: its state is open already, its log is read and what is not in the state applied.
 const REPLICA_START_TIME: Duration = Duration::from_secs(20);
 /// However many replicas share the node's memory, each keeps this much of its changes for watches, bytes.
@@ -381,6 +383,7 @@ impl Inner {
         }
         self.peers.join(node_id, plan);
         for (shard, store) in opened {
+            let began = Instant::now();
             // A replica that hangs must not keep the others from serving; the supervisor goes on with it.
             let started = tokio::time::timeout(REPLICA_START_TIME, opener.start(shard, store)).await;
             let late = || Err(Fault::Passing("it did not start in time".to_string()));
@@ -388,6 +391,10 @@ impl Inner {
                 Ok(group) => self.host.insert(group),
                 Err(fault) if create => return Err(NodeError::open(replica_of(shard), fault)),
                 Err(fault) => self.does_not_run(&opener, shard, &fault),
+            }
+            if !create {
+                // Other nodes, perhaps on this machine, serve meanwhile.
+                tokio::time::sleep(began.elapsed().min(START_REST_MAX)).await;
             }
         }
         self.host.set_map(ShardMap::of(plan));

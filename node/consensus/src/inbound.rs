@@ -9,13 +9,17 @@ use spine_proto::internal::raft::v1 as pb;
 use spine_proto::storage::v1;
 use spine_storage::replica::ReplicaStore;
 use spine_storage::snapshot::{Installed, SnapshotInstaller};
+use tokio::time::Instant;
 
-use crate::background::in_background;
+use crate::background::{in_background, rest_since};
 use crate::convert;
 use crate::group::RaftGroup;
 use crate::runtime::blocking;
 use crate::snapshot::SnapshotData;
 use crate::types::SpineRaft;
+
+/// An append of so many entries may be of a leader that helps this replica to catch up.
+const CATCH_UP_ENTRIES_MIN: usize = 32;
 
 /// Parts of a snapshot that arrives; waiting for the next one slows the sender down.
 #[async_trait]
@@ -54,6 +58,7 @@ impl RaftGroup {
 
     async fn on_append(&self, append: pb::AppendRequest) -> Result<pb::group_response::Kind, String> {
         let vote = append.vote.as_ref().ok_or("append without vote")?;
+        let began = is_catching_up(&append).then(Instant::now);
         let mut entries = Vec::with_capacity(append.entries.len());
         for entry in append.entries {
             entries.push(convert::entry_from_pb(entry).map_err(|error| error.to_string())?);
@@ -69,6 +74,9 @@ impl RaftGroup {
             .append_entries(request)
             .await
             .map_err(|error| error.to_string())?;
+        if let Some(began) = began {
+            rest_since(began).await;
+        }
         use pb::append_response::Outcome;
         let outcome = match response {
             AppendEntriesResponse::Success => Outcome::Success(true),
@@ -178,6 +186,17 @@ impl RaftGroup {
             .map_err(|fatal| fatal.to_string())?;
         Ok(convert::vote_to_pb(&response.vote))
     }
+}
+
+/// Whether a message brings so much, all of it committed by others, that this replica must be far behind: nobody waits
+/// for its answer.
+fn is_catching_up(append: &pb::AppendRequest) -> bool {
+    let last = append.entries.last().and_then(|entry| entry.log_id.as_ref());
+    let committed = append.leader_commit.as_ref();
+    append.entries.len() >= CATCH_UP_ENTRIES_MIN
+        && last
+            .zip(committed)
+            .is_some_and(|(last, committed)| last.index <= committed.index)
 }
 
 /// Takes in the parts of a snapshot beside the store's present state.

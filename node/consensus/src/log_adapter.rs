@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use crate::convert;
 use crate::types::{RaftEntry, RaftLogId, RaftVote, SpineRaft};
 
-/// Bytes of entries handed to one append to a follower.
-const REPLICATION_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of entries handed to one append to a follower: one that is far behind takes them in small bites, so that others
+/// have their turn in between.
+const REPLICATION_BATCH_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of entries read at a time for applying.
 const APPLY_READ_BYTES_MAX: usize = 1024 * 1024;
 
