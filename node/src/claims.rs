@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// A claim that the driver has not repeated for this long is not made any more. It repeats it every 20 to 80 ms; only a
+/// A claim that the driver has not repeated for this long is not made any more. It repeats it every 20 to 100 ms; only a
 /// process that does nothing at all comes near this.
 pub const CLAIM_LIFE: Duration = Duration::from_secs(2);
 

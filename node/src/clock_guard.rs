@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
+use crate::beat::beat;
 use crate::clock_agreement::{ClockVerdict, LeaderTime};
 use crate::events::EventKind;
 use crate::node::Inner;
@@ -37,6 +36,6 @@ pub async fn run(node: Arc<Inner>, time: LeaderTime) {
             }
             _ => {}
         }
-        sleep(LOOK_EVERY).await;
+        beat(node.started, LOOK_EVERY).await;
     }
 }

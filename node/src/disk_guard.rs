@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spine_storage::wal::Wal;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
+use crate::beat::beat;
 use crate::disk_health::{DiskHealth, Seen};
 use crate::events::EventKind;
 use crate::fitness::Trouble;
@@ -87,7 +88,7 @@ impl DiskGuard {
                 None => self.last_hand_over = None,
             }
             self.ask_for_checkpoints();
-            sleep(LOOK_EVERY).await;
+            beat(self.node.started, LOOK_EVERY).await;
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::announce::Announcer;
+use crate::beat;
 use crate::calm::{CALM_AFTER, Calm};
 use crate::entropy::Entropy;
 use crate::fitness::Fitness;
@@ -22,7 +23,7 @@ use crate::shard::host::{Host, Shard};
 /// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
 pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
 /// The same while nothing happens: fewer wakes of a processor that could rest.
-const QUIET_INTERVAL: Duration = Duration::from_millis(80);
+const QUIET_INTERVAL: Duration = Duration::from_millis(100);
 /// Other tasks run after so many groups.
 const GROUPS_AT_A_TIME: usize = 64;
 /// Before a change is looked at: others often come with it, and a flapping peer must not keep the driver busy.
@@ -56,6 +57,7 @@ pub struct Driver {
     calm: Calm,
     /// As of the last turn.
     unfit: bool,
+    /// When the node started.
     started: Instant,
     /// Turns are short until then.
     busy_until: Instant,
@@ -75,6 +77,7 @@ impl Driver {
         entropy: Arc<Entropy>,
         fitness: Fitness,
         leaders: LeaderLog,
+        started: Instant,
     ) -> Self {
         Self {
             host,
@@ -86,7 +89,7 @@ impl Driver {
             announcer: Announcer::default(),
             calm: Calm::default(),
             unfit: false,
-            started: Instant::now(),
+            started,
             busy_until: Instant::now() + CALM_AFTER,
             leading: BTreeSet::new(),
             seen: Vec::new(),
@@ -115,16 +118,17 @@ impl Driver {
                 self.leading.iter().copied().collect()
             };
             self.nodes.publish_leading(leading);
-            due = Instant::now() + self.pause();
+            due = self.next_turn();
         }
     }
 
-    /// Until the next turn.
-    fn pause(&self) -> Duration {
+    /// While nothing happens it comes together with whatever else looks at things now and then.
+    fn next_turn(&self) -> Instant {
+        let now = Instant::now();
         if self.is_busy() {
-            DRIVER_INTERVAL
+            now + DRIVER_INTERVAL
         } else {
-            QUIET_INTERVAL
+            beat::next(self.started, now, QUIET_INTERVAL)
         }
     }
 

@@ -10,8 +10,9 @@ use spine_proto::storage::v1::{self as pb, ClusterPlan};
 use spine_statemachine::frame;
 use spine_statemachine::key;
 use spine_statemachine::store::OrderedRead as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, timeout};
 
+use crate::beat::beat;
 use crate::clock_agreement::LeaderTime;
 use crate::cluster::rows::first_rows;
 use crate::log_purge::{self, Progress, Wish};
@@ -31,6 +32,8 @@ pub struct Housekeeper {
     host: Arc<Host>,
     plan: ClusterPlan,
     time: LeaderTime,
+    /// When the node started.
+    started: Instant,
     /// Entries kept behind a snapshot.
     keep_entries: u64,
     rows_written: BTreeMap<u32, u64>,
@@ -40,11 +43,18 @@ pub struct Housekeeper {
 impl Housekeeper {
     /// A housekeeper for this node.
     #[must_use]
-    pub fn new(host: Arc<Host>, plan: ClusterPlan, time: LeaderTime, keep_entries: u64) -> Self {
+    pub fn new(
+        host: Arc<Host>,
+        plan: ClusterPlan,
+        time: LeaderTime,
+        started: Instant,
+        keep_entries: u64,
+    ) -> Self {
         Self {
             host,
             plan,
             time,
+            started,
             keep_entries,
             rows_written: BTreeMap::new(),
             verified: BTreeMap::new(),
@@ -58,7 +68,7 @@ impl Housekeeper {
                 // A shard that has no quorum now is looked at again in the next round.
                 let _ = timeout(SHARD_DEADLINE, self.keep_house(&shard)).await;
             }
-            sleep(HOUSEKEEPING_INTERVAL).await;
+            beat(self.started, HOUSEKEEPING_INTERVAL).await;
         }
     }
 

@@ -489,10 +489,18 @@ impl Inner {
                 Arc::clone(&self.metrics),
                 Arc::clone(&self.clock) as _,
             ),
+            self.started,
         );
         self.spawn(driver.run());
         let keep_entries = self.config.raft.log_keep_entries;
-        self.spawn(Housekeeper::new(Arc::clone(&self.host), plan.clone(), time.clone(), keep_entries).run());
+        let housekeeper = Housekeeper::new(
+            Arc::clone(&self.host),
+            plan.clone(),
+            time.clone(),
+            self.started,
+            keep_entries,
+        );
+        self.spawn(housekeeper.run());
         self.spawn(clock_guard::run(Arc::clone(self), time));
         self.watch_log();
         if let Some(running) = self.running() {

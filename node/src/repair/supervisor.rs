@@ -9,9 +9,10 @@ use spine_consensus::repair::{has_gap, restore};
 use spine_proto::internal::raft::v1 as pb;
 use spine_proto::storage::v1::{ClusterPlan, PlanShard};
 use spine_storage::replica::{ReplicaStore, StoreEnd};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::open::{Fault, Opener, fault_of};
+use crate::beat::beat;
 use crate::events::EventKind;
 use crate::fitness::Trouble;
 use crate::node::Inner;
@@ -84,7 +85,7 @@ impl Supervisor {
             for shard in due {
                 self.attempt(shard).await;
             }
-            sleep(LOOK_EVERY).await;
+            beat(self.node.started, LOOK_EVERY).await;
         }
     }
 
