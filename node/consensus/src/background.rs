@@ -19,17 +19,12 @@ const REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) async fn in_background<T>(work: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = blocking(work);
-    // Where time is simulated work takes none.
-    rest_since(began).await;
-    done
-}
-
-/// Rests in proportion to work that began then.
-pub(crate) async fn rest_since(began: Instant) {
     let rest = rest_after(began.elapsed(), *PROCESSORS);
+    // Where time is simulated work takes none.
     if !rest.is_zero() {
         sleep(rest).await;
     }
+    done
 }
 
 /// Asked once: the answer costs a look at several files.

@@ -1,5 +1,7 @@
 //! Raft messages that arrive for a group of this node.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use openraft::Snapshot;
 use openraft::alias::SnapshotMetaOf;
@@ -9,9 +11,9 @@ use spine_proto::internal::raft::v1 as pb;
 use spine_proto::storage::v1;
 use spine_storage::replica::ReplicaStore;
 use spine_storage::snapshot::{Installed, SnapshotInstaller};
-use tokio::time::Instant;
+use tokio::time::sleep;
 
-use crate::background::{in_background, rest_since};
+use crate::background::in_background;
 use crate::convert;
 use crate::group::RaftGroup;
 use crate::runtime::blocking;
@@ -19,7 +21,10 @@ use crate::snapshot::SnapshotData;
 use crate::types::SpineRaft;
 
 /// An append of so many entries may be of a leader that helps this replica to catch up.
-const CATCH_UP_ENTRIES_MIN: usize = 32;
+const CATCH_UP_ENTRIES_MIN: u32 = 32;
+/// A rest after each entry that is caught up with, about as long as its work takes. Not measured: what a seed of the
+/// simulation does must not depend on the machine.
+const CATCH_UP_REST: Duration = Duration::from_micros(100);
 
 /// Parts of a snapshot that arrives; waiting for the next one slows the sender down.
 #[async_trait]
@@ -58,7 +63,7 @@ impl RaftGroup {
 
     async fn on_append(&self, append: pb::AppendRequest) -> Result<pb::group_response::Kind, String> {
         let vote = append.vote.as_ref().ok_or("append without vote")?;
-        let began = is_catching_up(&append).then(Instant::now);
+        let rest = rest_after(&append);
         let mut entries = Vec::with_capacity(append.entries.len());
         for entry in append.entries {
             entries.push(convert::entry_from_pb(entry).map_err(|error| error.to_string())?);
@@ -74,8 +79,8 @@ impl RaftGroup {
             .append_entries(request)
             .await
             .map_err(|error| error.to_string())?;
-        if let Some(began) = began {
-            rest_since(began).await;
+        if let Some(rest) = rest {
+            sleep(rest).await;
         }
         use pb::append_response::Outcome;
         let outcome = match response {
@@ -188,15 +193,14 @@ impl RaftGroup {
     }
 }
 
-/// Whether a message brings so much, all of it committed by others, that this replica must be far behind: nobody waits
-/// for its answer.
-fn is_catching_up(append: &pb::AppendRequest) -> bool {
-    let last = append.entries.last().and_then(|entry| entry.log_id.as_ref());
-    let committed = append.leader_commit.as_ref();
-    append.entries.len() >= CATCH_UP_ENTRIES_MIN
-        && last
-            .zip(committed)
-            .is_some_and(|(last, committed)| last.index <= committed.index)
+/// How long to rest after a message that brings so much, all of it committed by others, that this replica must be far
+/// behind: nobody waits for its answer, and callers of the others come first.
+fn rest_after(append: &pb::AppendRequest) -> Option<Duration> {
+    let last = append.entries.last()?.log_id.as_ref()?;
+    let committed = append.leader_commit.as_ref()?;
+    let entries = u32::try_from(append.entries.len()).unwrap_or(u32::MAX);
+    let far_behind = entries >= CATCH_UP_ENTRIES_MIN && last.index <= committed.index;
+    far_behind.then(|| CATCH_UP_REST.saturating_mul(entries))
 }
 
 /// Takes in the parts of a snapshot beside the store's present state.
@@ -221,4 +225,37 @@ pub(crate) async fn receive(
         }
     };
     blocking(|| installer.finish(&end)).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(entries: u64, committed: Option<u64>) -> pb::AppendRequest {
+        let id = |index| v1::LogId {
+            index,
+            ..v1::LogId::default()
+        };
+        pb::AppendRequest {
+            entries: (1..=entries)
+                .map(|index| v1::LogEntry {
+                    log_id: Some(id(index)),
+                    ..v1::LogEntry::default()
+                })
+                .collect(),
+            leader_commit: committed.map(id),
+            ..pb::AppendRequest::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_committed_already_may_wait() {
+        let ms = Duration::from_millis;
+        assert_eq!(rest_after(&append(40, Some(40))), Some(ms(4)));
+        assert_eq!(rest_after(&append(900, Some(5_000))), Some(ms(90)));
+        assert_eq!(rest_after(&append(40, Some(39))), None, "one may need this answer");
+        assert_eq!(rest_after(&append(40, None)), None);
+        assert_eq!(rest_after(&append(31, Some(5_000))), None, "a breath behind");
+        assert_eq!(rest_after(&append(0, Some(5_000))), None);
+    }
 }
