@@ -253,7 +253,11 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(rest_after(&append(40, Some(40))), Some(ms(4)));
         assert_eq!(rest_after(&append(900, Some(5_000))), Some(ms(90)));
-        assert_eq!(rest_after(&append(40, Some(39))), None, "one may need this answer");
+        assert_eq!(
+            rest_after(&append(40, Some(39))),
+            None,
+            "one may need this answer"
+        );
         assert_eq!(rest_after(&append(40, None)), None);
         assert_eq!(rest_after(&append(31, Some(5_000))), None, "a breath behind");
         assert_eq!(rest_after(&append(0, Some(5_000))), None);
