@@ -21,8 +21,8 @@ pub(super) const ROW: Row = Row {
 const SHARDS: u32 = 64;
 const SECONDS: u64 = 60;
 const SECONDS_QUICK: u64 = 10;
-/// First elections, first rows and first checkpoints are over by then.
-const SETTLES: Duration = Duration::from_secs(8);
+/// First elections, first rows and first checkpoints are over by then, and leaders, two a second, are where they belong.
+const SETTLES: Duration = Duration::from_secs(20);
 const GOAL_PERCENT: f64 = 1.0;
 const GATE_PERCENT: f64 = 1.7;
 
