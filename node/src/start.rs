@@ -142,7 +142,7 @@ impl Node {
     }
 
     /// A planned stop: unready, leaders handed over, calls in flight finished, everything flushed. Bounded.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         let until = Instant::now() + self.inner.config.limits.shutdown_grace();
         // Until others lead, calls go on through here: whoever was sent away would only come back by a detour.
         let left = self.inner.drain().await;

@@ -1,12 +1,8 @@
 //! Watches of a cluster of real processes: what is seen, by whom, and how a watch goes on.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod raw;
-
 use std::time::Duration;
 
-use raw::Raw;
+use crate::raw::Raw;
 use spine_client::local_cluster::{LocalCluster, Plan};
 use spine_client::{Commit, Key, ListOptions, Records, Watch, WatchEvent, WatchFrom};
 

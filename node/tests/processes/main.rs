@@ -1,0 +1,7 @@
+//! Tests of real processes: one, and clusters of them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod program;
+mod raw;
+mod watch;

@@ -1,0 +1,77 @@
+//! The program itself, as the operating system sees it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Nothing that is waited for takes longer.
+const SOON: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// An address that was free a moment ago.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// A node that waits for its cluster.
+fn spawn(dir: &Path) -> Child {
+    let [grpc, peer, admin] = [free_address(), free_address(), free_address()];
+    let settings = format!(
+        "[node]\nname = \"alone\"\ndata_dir = {:?}\n\
+         [listen]\ngrpc = \"{grpc}\"\npeer = \"{peer}\"\nadmin = \"{admin}\"\n\
+         [cluster]\nseeds = [\"{peer}\"]\n\
+         [storage]\nmin_free_bytes = 67108864\n\
+         [security]\nmode = \"development\"\n",
+        dir.join("data")
+    );
+    fs::write(dir.join("spine.toml"), settings).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_spine-node"))
+        .arg("--config")
+        .arg(dir.join("spine.toml"))
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(dir.join("log")).unwrap())
+        .spawn()
+        .unwrap()
+}
+
+/// Dropping it kills the process.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !done() {
+        assert!(Instant::now() < end, "waited for {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+#[test]
+fn a_node_has_no_huge_pages_and_ends_well_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let Running(node) = &mut Running(spawn(dir.path()));
+    let log = || fs::read_to_string(dir.path().join("log")).unwrap();
+    wait_for("a start", || log().contains("serving"));
+    let status = fs::read_to_string(format!("/proc/{}/status", node.id())).unwrap();
+    let huge_pages = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+    assert_eq!(huge_pages.map(str::trim), Some("0"));
+    kill_process(Pid::from_child(node), Signal::TERM).unwrap();
+    let mut ended = None;
+    wait_for("an end", || {
+        ended = node.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.unwrap().success(), "{}", log());
+    assert!(log().contains("stopped"), "{}", log());
+}
