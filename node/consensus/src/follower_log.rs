@@ -3,15 +3,16 @@
 //! A new leader does not know how far the logs of its followers match its own. openraft halves the retained log until
 //! it has found out: ten rounds or more, each of which waits for its turn on two busy nodes, while the group serves
 //! nobody. Mostly a follower has everything up to where the leader's own term begins, and the id of the last of these
-//! entries is proof for all before it. So the follower is asked for that one, and the rounds that openraft goes
-//! through are answered from here as far as they are about entries that the follower is known to have.
+//! entries is proof for all before it. So the follower is asked for that one, and given the first entry of the term
+//! with the same message; the rounds that openraft goes through are answered from here as far as they are about entries
+//! that the follower is known to have. They cannot be cut short: openraft lets an answer say no more than was asked.
 
 use spine_storage::ids::LogId;
 use spine_storage::wal::GroupLog;
 
 use crate::convert;
 use crate::network_adapter::Append;
-use crate::types::RaftVote;
+use crate::types::{RaftEntry, RaftVote};
 
 /// A new leader has few entries of its own yet; it does not look for older ones further back than this.
 const OWN_ENTRIES_MAX: u64 = 64;
@@ -35,7 +36,8 @@ impl FollowerLog {
         }
     }
 
-    /// What to ask before this request is sent; `None` if nothing is to be asked (any more).
+    /// What to ask before this request is sent; `None` if nothing is to be asked (any more). The leader's first entry
+    /// goes along: until it is committed, the group serves nobody.
     pub(crate) fn question(&self, rpc: &Append) -> Option<Append> {
         // Without entries it is a heartbeat or news of commits, and nobody waits for it.
         if rpc.entries.is_empty() || self.asked_under == Some(rpc.vote) {
@@ -49,7 +51,7 @@ impl FollowerLog {
         Some(Append {
             vote: rpc.vote,
             prev_log_id: Some(convert::raft_log_id(before)),
-            entries: Vec::new(),
+            entries: self.first_of(convert::vote(&rpc.vote).term, before.index + 1),
             leader_commit: None,
         })
     }
@@ -57,11 +59,9 @@ impl FollowerLog {
     /// The answer to a question.
     pub(crate) fn learn(&mut self, question: &Append, has_it: bool) {
         self.asked_under = Some(question.vote);
-        self.has = question
-            .prev_log_id
-            .as_ref()
-            .filter(|_| has_it)
-            .map(convert::log_id);
+        let given = question.entries.last().map(|entry| &entry.log_id);
+        let last = given.or(question.prev_log_id.as_ref());
+        self.has = last.filter(|_| has_it).map(convert::log_id);
     }
 
     /// A follower whose log turned out shorter than that is believed no more.
@@ -75,6 +75,15 @@ impl FollowerLog {
             return false;
         };
         self.asked_under == Some(rpc.vote) && last.log_id.index <= has.index
+    }
+
+    /// The entry at `index`, if it is of this term. One that cannot be read is left to openraft's own requests, which
+    /// report it.
+    fn first_of(&self, term: u64, index: u64) -> Vec<RaftEntry> {
+        let read = self.log.read(index..index + 1, usize::MAX).unwrap_or_default();
+        let own = read.into_iter().filter(|(id, _)| id.term == term);
+        own.filter_map(|(_, bytes)| convert::decode_entry(bytes).ok())
+            .collect()
     }
 
     /// The newest entry of the leader's log from before its term.

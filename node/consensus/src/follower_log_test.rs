@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use openraft::EntryPayload;
 use openraft::network::{RPCOption, RaftNetworkFactory as _, RaftNetworkV2 as _};
 use openraft::raft::AppendEntriesResponse;
@@ -101,10 +100,6 @@ impl Leader {
         prev: u64,
         entries: u64,
     ) -> AppendEntriesResponse<crate::types::SpineRaft> {
-        let entry = |index| RaftEntry {
-            log_id: convert::raft_log_id(id(index)),
-            payload: EntryPayload::Blank,
-        };
         let rpc = Append {
             vote: convert::raft_vote(Vote {
                 term,
@@ -112,7 +107,7 @@ impl Leader {
                 committed: true,
             }),
             prev_log_id: Some(convert::raft_log_id(id(prev))),
-            entries: (prev + 1..=prev + entries).map(entry).collect(),
+            entries: (prev + 1..=prev + entries).map(blank).collect(),
             leader_commit: None,
         };
         let option = RPCOption::new(Duration::from_secs(1));
@@ -130,6 +125,13 @@ fn id(index: u64) -> LogId {
         term: if index <= OLD { OLD_TERM } else { TERM },
         leader: 1,
         index,
+    }
+}
+
+fn blank(index: u64) -> RaftEntry {
+    RaftEntry {
+        log_id: convert::raft_log_id(id(index)),
+        payload: EntryPayload::Blank,
     }
 }
 
@@ -152,7 +154,7 @@ async fn log(dir: &std::path::Path) -> GroupLog {
     .expect("log opens");
     let log = wal.group(1);
     log.create().await.expect("replica is created");
-    let entries = (1..=OLD + 2).map(|index| (id(index), Bytes::from_static(b"entry")));
+    let entries = (1..=OLD + 2).map(|index| (id(index), convert::encode_entry(&blank(index))));
     log.append(entries.collect(), Box::new(|_| ()))
         .await
         .expect("entries are taken");
@@ -160,7 +162,7 @@ async fn log(dir: &std::path::Path) -> GroupLog {
 }
 
 #[tokio::test]
-async fn a_follower_that_has_all_before_the_term_is_asked_once_and_sent_nothing_old() {
+async fn a_follower_that_has_all_before_the_term_is_asked_once_given_the_first_entry_and_sent_nothing_old() {
     let mut leader = Leader::of(OLD).await;
     for (prev, entries) in [(50, 8), (75, 8), (92, 8)] {
         assert_eq!(
@@ -168,14 +170,13 @@ async fn a_follower_that_has_all_before_the_term_is_asked_once_and_sent_nothing_
             AppendEntriesResponse::Success
         );
     }
-    assert_eq!(leader.sent(), [(OLD, 0)]);
+    assert_eq!(leader.sent(), [(OLD, 1)]);
+    assert_eq!(leader.send(TERM, OLD, 1).await, AppendEntriesResponse::Success);
+    assert_eq!(leader.sent(), [], "given with the question");
     // What it may not have goes to it.
-    assert_eq!(
-        leader.send(TERM, OLD - 1, 2).await,
-        AppendEntriesResponse::Success
-    );
-    assert_eq!(leader.sent(), [(OLD - 1, 2)]);
-    // The next leader asks anew.
+    assert_eq!(leader.send(TERM, OLD, 2).await, AppendEntriesResponse::Success);
+    assert_eq!(leader.sent(), [(OLD, 2)]);
+    // The next leader asks anew, and has nothing of its own yet.
     leader.send(TERM + 1, 50, 8).await;
     assert_eq!(leader.sent(), [(OLD + 2, 0), (50, 8)]);
 }
@@ -185,7 +186,7 @@ async fn a_follower_that_lacks_some_is_searched() {
     let mut leader = Leader::of(60).await;
     assert_eq!(leader.send(TERM, 50, 8).await, AppendEntriesResponse::Success);
     assert_eq!(leader.send(TERM, 75, 8).await, AppendEntriesResponse::Conflict);
-    assert_eq!(leader.sent(), [(OLD, 0), (50, 8), (75, 8)]);
+    assert_eq!(leader.sent(), [(OLD, 1), (50, 8), (75, 8)]);
 }
 
 #[tokio::test]
