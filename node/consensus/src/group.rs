@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::TransferLeaderRequest;
 use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -86,6 +87,15 @@ pub enum GroupError {
     /// The replica has stopped.
     #[error("replica stopped: {0}")]
     Stopped(String),
+}
+
+/// Who leads, as far as one replica has heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// Current term.
+    pub term: u64,
+    /// The leader's node; none while nobody is known to have won.
+    pub node: Option<u64>,
 }
 
 /// What a group looks like from here.
@@ -461,17 +471,30 @@ impl RaftGroup {
         }
     }
 
-    /// Waits until this replica believes that another node than `than` leads, itself included, and names it.
-    /// Never returns where the replica has stopped.
-    pub async fn leader_other_than(&self, than: u64) -> u64 {
+    /// Who leads, as far as this replica has heard.
+    #[must_use]
+    pub fn reign(&self) -> Reign {
+        self.reign_in(&self.raft.server_metrics().borrow_watched())
+    }
+
+    /// Waits until this replica hears of a leader that `before` did not know, itself included, and names its node: the
+    /// same node in a later term is news. Never returns where the replica has stopped.
+    pub async fn leader_since(&self, before: Reign) -> u64 {
         let mut metrics = self.raft.server_metrics();
         loop {
-            let leader = metrics.borrow_watched().current_leader;
-            match leader.and_then(|replica| self.node_of(replica)) {
-                Some(node) if node != than => return node,
+            let now = self.reign_in(&metrics.borrow_watched());
+            match now.node {
+                Some(node) if now != before => return node,
                 _ if metrics.changed().await.is_err() => std::future::pending().await,
                 _ => {}
             }
+        }
+    }
+
+    fn reign_in(&self, metrics: &RaftServerMetrics<SpineRaft>) -> Reign {
+        Reign {
+            term: convert::vote(&metrics.vote).term,
+            node: metrics.current_leader.and_then(|replica| self.node_of(replica)),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use spine_consensus::group::Reign;
 use spine_mutants::mutant;
 use spine_proto::internal::shard::v1 as pb;
 use spine_proto::records::v1::OpenSessionResponse;
@@ -25,6 +26,9 @@ use crate::shard::host::Host;
 const ANSWER_TIME: Duration = Duration::from_millis(20);
 /// Leadership leaves a node whose disk is in trouble within this; after it the caller is told of the trouble.
 const UNFIT_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// A hand-over lasts longer than the first pauses of a call that is tried again: so often they are doubled at once.
+const HAND_OVER_DOUBLINGS: u32 = 2;
 
 /// Routes calls; shared by every gateway.
 pub struct Dispatcher {
@@ -250,6 +254,8 @@ pub(super) struct Attempts<'a> {
     refusal: Option<SpineError>,
     /// Since when nodes with a disk in trouble have been all that answered.
     refused: Option<(Trouble, Instant)>,
+    /// What this node's own replica knew of the leader before the last try.
+    known: Option<Reign>,
     tries: u32,
 }
 
@@ -268,12 +274,15 @@ impl<'a> Attempts<'a> {
             settles: false,
             refusal: None,
             refused: None,
+            known: None,
             tries: 0,
         }
     }
 
     /// The node to try now; `None` is this one.
     pub(super) fn target(&mut self) -> Option<u64> {
+        let shard = self.dispatcher.host.shard(self.shard);
+        self.known = shard.map(|shard| shard.group.reign());
         self.current = self
             .hint
             .take()
@@ -286,6 +295,9 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// The final error, or the deadline is too near.
     pub(super) async fn after(&mut self, error: ExecuteError) -> Result<(), SpineError> {
+        let here = self.current == self.dispatcher.node_id;
+        // A leader that hands over names who is to lead, and that one does not yet.
+        let handing_over = here && matches!(error, ExecuteError::NotLeader(Some(_)));
         match error {
             ExecuteError::Final(error) => return self.refused_by(error),
             ExecuteError::Unknown if !self.repeatable => return Err(outcome_unknown()),
@@ -301,8 +313,8 @@ impl<'a> Attempts<'a> {
             }
         }
         // A fresh hint is followed at once, the first time; after that every try has a pause.
-        if self.hint.is_none() || self.tries > 0 {
-            self.pause().await?;
+        if self.hint.is_none() || self.tries > 0 || handing_over {
+            self.pause(handing_over).await?;
         }
         if self.hint.is_none() {
             self.hint = self.dispatcher.believed_leader(self.shard);
@@ -326,10 +338,16 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Waits a little, and no longer than until this node's own replica hears of another leader.
-    async fn pause(&mut self) -> Result<(), SpineError> {
+    /// Waits a little, and no longer than until this node's own replica hears of a leader that it did not know of
+    /// before the last try.
+    async fn pause(&mut self, handing_over: bool) -> Result<(), SpineError> {
         let least = Instant::now() + forward::PAUSE_MIN;
-        let most = Instant::now() + forward::retry_pause(self.tries, self.dispatcher.entropy.fraction());
+        let doublings = if handing_over {
+            self.tries.max(HAND_OVER_DOUBLINGS)
+        } else {
+            self.tries
+        };
+        let most = Instant::now() + forward::retry_pause(doublings, self.dispatcher.entropy.fraction());
         // The reason must reach the caller while it still listens.
         let last = self.deadline.checked_sub(ANSWER_TIME).unwrap_or(self.deadline);
         if least >= last {
@@ -344,11 +362,11 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
-    /// Another leader than the node that was asked last.
+    /// A leader of whom nothing was known before the last try.
     async fn news(&self) -> u64 {
-        match self.dispatcher.host.shard(self.shard) {
-            Some(shard) => shard.group.leader_other_than(self.current).await,
-            None => std::future::pending().await,
+        match (self.dispatcher.host.shard(self.shard), self.known) {
+            (Some(shard), Some(known)) => shard.group.leader_since(known).await,
+            _ => std::future::pending().await,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use spine_client::population::Population;
+use spine_consensus::group::Reign;
 use spine_node::dispatch::call::{Answer, Dispatcher};
 use spine_node::dispatch::failure::ExecuteError;
 use spine_node::dispatch::forward;
@@ -387,4 +388,25 @@ async fn a_call_of_a_session_that_was_given_up_or_reused_never_takes_effect() {
     assert_eq!(reused.err().unwrap().reason, "REQUEST_ID_REUSED");
     let found = call(node, "records.get", get(), PATIENCE).await.unwrap();
     assert_eq!(value(&found), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_is_news_where_the_term_is_even_if_the_node_is_not() {
+    let machines = cluster(3).await;
+    let led = leader(&machines).unwrap();
+    let group = |at: usize| Arc::clone(&machines[at].inner().host.shard(1).unwrap().group);
+    let (old, new) = (group(led), group((led + 1) % 3));
+    let before = old.reign();
+    let moved = old.transfer_to(new.identity().replica_id);
+    let news = tokio::time::timeout(PATIENCE, old.leader_since(before));
+    let (moved, node) = tokio::join!(moved, news);
+    moved.unwrap();
+    let after = old.reign();
+    assert!(after.term > before.term && after.node != before.node);
+    assert_eq!(Some(node.unwrap()), after.node);
+    // A vote for this node was known, its victory not.
+    let won = Reign { node: None, ..after };
+    assert_eq!(Some(old.leader_since(won).await), after.node);
+    let nothing_new = tokio::time::timeout(Duration::from_millis(50), old.leader_since(after));
+    assert!(nothing_new.await.is_err());
 }
