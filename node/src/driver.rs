@@ -13,17 +13,13 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::announce::Announcer;
-use crate::beat;
-use crate::calm::{CALM_AFTER, Calm};
+use crate::calm::Calm;
 use crate::entropy::Entropy;
 use crate::fitness::Fitness;
 use crate::leader_log::LeaderLog;
 use crate::shard::host::{Host, Shard};
+use crate::turns::Turns;
 
-/// Pause between two looks at all groups; a change of a peer's liveness is looked at sooner.
-pub const DRIVER_INTERVAL: Duration = Duration::from_millis(20);
-/// The same while nothing happens: fewer wakes of a processor that could rest.
-const QUIET_INTERVAL: Duration = Duration::from_millis(100);
 /// Other tasks run after so many groups.
 const GROUPS_AT_A_TIME: usize = 64;
 /// Before a change is looked at: others often come with it, and a flapping peer must not keep the driver busy.
@@ -55,12 +51,9 @@ pub struct Driver {
     elections: ElectionDriver,
     announcer: Announcer,
     calm: Calm,
-    /// As of the last turn.
-    unfit: bool,
+    turns: Turns,
     /// When the node started.
     started: Instant,
-    /// Turns are short until then.
-    busy_until: Instant,
     /// Shards led here, as each was seen last.
     leading: BTreeSet<u32>,
     /// What is known of the nodes, by voters, for the groups that are looked at now: the same for most of them.
@@ -88,9 +81,8 @@ impl Driver {
             elections: ElectionDriver::new(node_id),
             announcer: Announcer::default(),
             calm: Calm::default(),
-            unfit: false,
+            turns: Turns::new(started, Instant::now()),
             started,
-            busy_until: Instant::now() + CALM_AFTER,
             leading: BTreeSet::new(),
             seen: Vec::new(),
         }
@@ -105,7 +97,7 @@ impl Driver {
                 biased;
                 () = sleep_until(due) => {}
                 Ok(()) = changes.changed() => {
-                    self.stir();
+                    self.turns.stir(Instant::now());
                     sleep(CHANGE_PAUSE).await;
                 }
             }
@@ -118,37 +110,14 @@ impl Driver {
                 self.leading.iter().copied().collect()
             };
             self.nodes.publish_leading(leading);
-            due = self.next_turn();
+            due = self.turns.next(Instant::now());
         }
-    }
-
-    /// While nothing happens it comes together with whatever else looks at things now and then.
-    fn next_turn(&self) -> Instant {
-        let now = Instant::now();
-        if self.is_busy() {
-            now + DRIVER_INTERVAL
-        } else {
-            beat::next(self.started, now, QUIET_INTERVAL)
-        }
-    }
-
-    /// Something happened a moment ago.
-    fn is_busy(&self) -> bool {
-        Instant::now() < self.busy_until
-    }
-
-    /// Something happens: turns are short for a while.
-    fn stir(&mut self) {
-        self.busy_until = Instant::now() + CALM_AFTER;
     }
 
     /// One turn.
     async fn look_at_all(&mut self) {
         self.seen.clear();
-        let unfit = self.nodes.self_unfit();
-        if std::mem::replace(&mut self.unfit, unfit) != unfit {
-            self.stir();
-        }
+        self.turns.notice(Instant::now(), self.nodes.self_unfit());
         let shards = self.host.all();
         for (at, shard) in shards.iter().enumerate() {
             if at > 0 && at % GROUPS_AT_A_TIME == 0 {
@@ -162,7 +131,7 @@ impl Driver {
                 self.leading.remove(&number)
             };
             if changed {
-                self.stir();
+                self.turns.stir(Instant::now());
             }
         }
         // A replica that is hosted no more leads nothing.
@@ -175,7 +144,7 @@ impl Driver {
     async fn look_unless_calm(&mut self, shard: &Arc<Shard>) -> bool {
         let status = shard.group.status();
         let (now, number) = (Instant::now(), shard.group.identity().shard);
-        if !self.is_busy() && self.calm.passes(now, number, &status) {
+        if !self.turns.are_busy(now) && self.calm.passes(now, number, &status) {
             return leads(shard, &status);
         }
         self.calm.looks(now, number, &status);
@@ -204,14 +173,14 @@ impl Driver {
             },
         };
         if view.leader_node.is_none() {
-            self.stir();
+            self.turns.stir(Instant::now());
         }
         let now = self.started.elapsed();
         self.leaders.sees(view.shard, &status, !nodes.self_unfit);
         let action = self.elections.decide(now, &view, &nodes, self.entropy.fraction());
         if let Some(action) = action {
             self.leaders.acts(view.shard, action);
-            self.stir();
+            self.turns.stir(Instant::now());
             // It takes a while: the groups after this one are judged by what is known then.
             self.seen.clear();
         }

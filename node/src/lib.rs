@@ -43,4 +43,5 @@ pub mod shard;
 pub mod start;
 pub mod status;
 pub mod telemetry;
+pub mod turns;
 pub mod version;

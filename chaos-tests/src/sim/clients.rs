@@ -31,7 +31,7 @@ pub(super) struct Callers<'a> {
     pub(super) recorder: &'a Recorder,
     pub(super) desk: &'a Rc<RefCell<Desk>>,
     pub(super) stop: &'a Arc<AtomicBool>,
-    /// Clients that have made their last call.
+    /// Hosts of clients that have made their last call.
     pub(super) done: &'a Rc<Cell<usize>>,
 }
 
@@ -49,11 +49,13 @@ impl Callers<'_> {
         });
     }
 
-    /// Adds a client's host; it begins to call once the cluster is made.
-    pub(super) fn client(&self, sim: &mut Sim<'_>, number: usize) -> String {
-        let name = format!("client{number}");
+    /// Adds the host of the clients; they begin to call once the cluster is made. One host for all: each costs time at
+    /// every tick, and faults do not tell clients apart.
+    pub(super) fn clients(&self, sim: &mut Sim<'_>) -> String {
+        let name = "clients".to_owned();
         let own = sim.lookup(&*name);
-        let seed = seeded(self.options.seed, &name).random();
+        let seed = |number| seeded(self.options.seed, &format!("client{number}")).random();
+        let seeds: Vec<u64> = (0..self.options.clients).map(seed).collect();
         let (addresses, wires) = (self.addresses.clone(), self.wires.clone());
         let registers = Registers {
             count: self.options.registers,
@@ -61,20 +63,26 @@ impl Callers<'_> {
         };
         let (recorder, run_seed) = (self.recorder.clone(), self.options.seed);
         let (desk, done) = (self.desk.clone(), self.done.clone());
-        let pace = Pace {
-            think: THINK,
-            stop: self.stop.clone(),
-            value_len: VALUE_LEN,
-        };
+        let stop = self.stop.clone();
         sim.client(&*name, async move {
             while !desk.borrow().initialised {
                 tokio::time::sleep(THINK).await;
             }
-            let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
-            let caller = Arc::new(LibraryCaller::new(&client));
-            Client::new(run_seed, recorder, caller, Mix::default(), registers)
-                .run(pace)
-                .await;
+            let mut calling = Vec::new();
+            for seed in seeds {
+                let pace = Pace {
+                    think: THINK,
+                    stop: stop.clone(),
+                    value_len: VALUE_LEN,
+                };
+                let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
+                let caller = Arc::new(LibraryCaller::new(&client));
+                let client = Client::new(run_seed, recorder.clone(), caller, Mix::default(), registers);
+                calling.push(tokio::spawn(client.run(pace)));
+            }
+            for client in calling {
+                client.await?;
+            }
             done.set(done.get() + 1);
             Ok(())
         });

@@ -110,9 +110,7 @@ impl Stage {
         };
         // The operator's orders must arrive whatever clients can reach, so faults do not know it.
         callers.operator(&mut sim);
-        let mut clients: Vec<String> = (0..options.clients)
-            .map(|number| callers.client(&mut sim, number))
-            .collect();
+        let mut clients = vec![callers.clients(&mut sim)];
         let storm = Rc::new(Cell::new(0));
         let scenario = options.scenario();
         // A host more would change every other run of the seed.

@@ -19,7 +19,7 @@ use spine_statemachine::Applied;
 use spine_storage::ids::LogId;
 use spine_storage::replica::{CheckpointWorker, ReplicaStore};
 use spine_storage::wal::GroupLog;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::convert;
 use crate::log_adapter::LogAdapter;
@@ -30,6 +30,8 @@ use crate::types::{Command, ReplicaNode, SpineRaft};
 
 /// A successor that has not been elected after so long did not get the order; milliseconds are usual.
 const HAND_OVER_TIME: Duration = Duration::from_millis(500);
+/// The first entry of a new leader is applied within this, or a call that waits for it asks why not.
+const OWN_ENTRY_TIME: Duration = Duration::from_millis(50);
 
 /// Timings of one group. openraft's own ticks are off: the election driver decides who stands.
 #[derive(Clone, Copy, Debug)]
@@ -303,8 +305,12 @@ impl RaftGroup {
         if self.ready_term.load(Ordering::Acquire) == term {
             return Ok(());
         }
-        // The entry is on its way by itself; a barrier takes a round more, and says so where no entry will come.
-        let barrier = pin!(self.barrier());
+        // The entry is on its way by itself. A barrier, which says so where none will come, is a round more for each
+        // call that waits, while everybody waits for this leader.
+        let barrier = pin!(async {
+            sleep(OWN_ENTRY_TIME).await;
+            self.barrier().await
+        });
         match select(pin!(self.own_entry_applied(term)), barrier).await {
             Either::Left((true, _)) => {
                 if self.leading_term()? != term {
