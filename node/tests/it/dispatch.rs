@@ -404,9 +404,12 @@ async fn a_leader_is_news_where_the_term_is_even_if_the_node_is_not() {
     let after = old.reign();
     assert!(after.term > before.term && after.node != before.node);
     assert_eq!(Some(node.unwrap()), after.node);
-    // A vote for this node was known, its victory not.
-    let won = Reign { node: None, ..after };
-    assert_eq!(Some(old.leader_since(won).await), after.node);
+    // A vote for it was known, its victory not; and it had led before.
+    let (node, term) = (None, after.term - 1);
+    for known in [Reign { node, ..after }, Reign { term, ..after }] {
+        let news = tokio::time::timeout(PATIENCE, old.leader_since(known));
+        assert_eq!(news.await.ok(), after.node, "{known:?}");
+    }
     let nothing_new = tokio::time::timeout(Duration::from_millis(50), old.leader_since(after));
     assert!(nothing_new.await.is_err());
 }
