@@ -10,7 +10,7 @@ pub fn resident_bytes() -> u64 {
 }
 
 /// Asks for memory in small pages only. The allocator would have huge ones, and of those a node that has just started
-/// holds twice what it uses; so much more is to be given back when it ends, and a virtual machine that returns it to
+/// holds up to twice what it uses; so much more is to be given back when it ends, and a virtual machine that returns it to
 /// its host serves no disk meanwhile (`docs/reliability.md`). Throughput is the same; what it costs is that a killed
 /// node's sockets close some 25 ms later.
 pub fn use_small_pages() {

@@ -12,15 +12,16 @@ use rustix::process::{Pid, Signal, kill_process};
 const SOON: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// An address that was free a moment ago.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+/// Three addresses that were free a moment ago.
+fn free_addresses() -> [String; 3] {
+    // All are held until all are known: none comes twice.
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().to_string())
 }
 
 /// A node that waits for its cluster.
 fn spawn(dir: &Path) -> Child {
-    let [grpc, peer, admin] = [free_address(), free_address(), free_address()];
+    let [grpc, peer, admin] = free_addresses();
     let settings = format!(
         "[node]\nname = \"alone\"\ndata_dir = {:?}\n\
          [listen]\ngrpc = \"{grpc}\"\npeer = \"{peer}\"\nadmin = \"{admin}\"\n\
