@@ -53,6 +53,9 @@ start_time() {
   printf '%s\n' "${words[19]}"
 }
 
+# of_status PID FIELD: a field of what the kernel tells of a process.
+of_status() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" 2>/dev/null || true; }
+
 # running PIDFILE: prints the process id if exactly the process that was noted there still runs.
 # The file holds process id, start time and program, one a line.
 running() {
@@ -61,12 +64,49 @@ running() {
   { IFS= read -r pid && IFS= read -r begun && IFS= read -r program; } <"$1" || return 1
   [[ $pid =~ ^[0-9]+$ ]] || return 1
   [[ $(start_time "$pid") == "$begun" ]] || return 1
-  found=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
-  # A program that was built anew while it ran shows as deleted.
-  [[ ${found% (deleted)} == "$program" ]] || return 1
-  # A zombie has ended.
-  [[ $(sed -n 's/^State:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null) != Z* ]] || return 1
+  # A zombie has ended once none of its threads is left: until then they hold the lock of the data directory, and the
+  # kernel no longer tells the program.
+  if [[ $(of_status "$pid" State) == Z* ]]; then
+    [[ $(of_status "$pid" Threads) =~ ^[0-9]+$ && ${BASH_REMATCH[0]} -gt 1 ]] || return 1
+  else
+    found=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
+    # A program that was built anew while it ran shows as deleted.
+    [[ ${found% (deleted)} == "$program" ]] || return 1
+  fi
   printf '%s\n' "$pid"
+}
+
+# program_of PIDFILE: the program that was started, or nothing.
+program_of() {
+  [[ -f $1 ]] || return 0
+  sed -n 3p "$1"
+}
+
+# Settings of the caller's environment would win over every node's file.
+forget_settings() {
+  local name
+  while IFS= read -r name; do
+    [[ $name == SPINE_*__* ]] && unset "$name"
+  done < <(compgen -e)
+  return 0
+}
+
+# start_node DIR I PROGRAM: starts node I of DIR on the settings that start.sh was given last.
+start_node() {
+  local dir=$1/node-$2 program=$3 pid setting tries
+  local -a settings=()
+  if [[ -f $1/settings ]]; then
+    while IFS= read -r setting; do settings+=(--set "$setting"); done <"$1/settings"
+  fi
+  setsid "$program" --config "$dir/spine.toml" "${settings[@]+"${settings[@]}"}" \
+    </dev/null >>"$dir/node.log" 2>&1 8>&- &
+  pid=$!
+  printf '%s\n%s\n%s\n' "$pid" "$(start_time "$pid" || echo 0)" "$program" >"$dir/node.pid"
+  # Until then the process is still this shell's child on its way to becoming the node.
+  for ((tries = 0; tries < 100; tries++)); do
+    if running "$dir/node.pid" >/dev/null || ! kill -0 "$pid" 2>/dev/null; then return 0; fi
+    sleep 0.02
+  done
 }
 
 # stop_nodes DIR SECONDS: SIGTERM to every node of DIR that runs, then waits; 1 if one is left.

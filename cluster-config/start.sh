@@ -47,7 +47,7 @@ while (($# > 0)); do
     --data) data=${2:?--data needs a directory}; shift 2 ;;
     --base-port) base_port=${2:?--base-port needs a port}; shift 2 ;;
     --fresh) fresh=yes; shift ;;
-    --set) settings+=(--set "${2:?--set needs key=value}"); shift 2 ;;
+    --set) settings+=("${2:?--set needs key=value}"); shift 2 ;;
     --bin-dir) bin_dir=${2:?--bin-dir needs a directory}; shift 2 ;;
     -h | --help) help; exit 0 ;;
     *) usage_error "unknown option $1" ;;
@@ -179,13 +179,13 @@ TOML
 }
 [[ $data != *[\"\\]* ]] || fail "a directory with a quote or a backslash in its name is not supported: $data"
 printf 'export SPINE_ENDPOINTS=%s\n' "$endpoints" >"$data/cluster.env"
+# For whoever restarts a node.
+: >"$data/settings"
+for setting in "${settings[@]+"${settings[@]}"}"; do printf '%s\n' "$setting" >>"$data/settings"; done
 
 # ---- Start ------------------------------------------------------------------------------------------------
 
-# Settings of the caller's environment would win over every node's file.
-while IFS= read -r name; do
-  [[ $name == SPINE_*__* ]] && unset "$name"
-done < <(compgen -e)
+forget_settings
 
 serving=''
 give_up() {
@@ -200,20 +200,6 @@ give_up() {
 trap give_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-
-start_node() {
-  local dir=$data/node-$1 pid
-  setsid "$node_program" --config "$dir/spine.toml" "${settings[@]+"${settings[@]}"}" \
-    </dev/null >>"$dir/node.log" 2>&1 8>&- &
-  pid=$!
-  printf '%s\n%s\n%s\n' "$pid" "$(start_time "$pid" || echo 0)" "$node_program" >"$dir/node.pid"
-  # Until then the process is still this shell's child on its way to becoming the node.
-  local tries
-  for ((tries = 0; tries < 100; tries++)); do
-    if running "$dir/node.pid" >/dev/null || ! kill -0 "$pid" 2>/dev/null; then return 0; fi
-    sleep 0.02
-  done
-}
 
 # answers PORT PATH: true if the admin port answers 200.
 answers() {
@@ -247,7 +233,7 @@ count() { if (($1 == 1)); then echo '1 node is'; else echo "$1 nodes are"; fi; }
 say "$(count "$nodes") starting in $data"
 for ((i = 1; i <= nodes; i++)); do
   write_settings "$i"
-  start_node "$i"
+  start_node "$data" "$i" "$node_program"
 done
 wait_for /livez "$LIVE_SECONDS" 'alive'
 

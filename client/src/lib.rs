@@ -65,6 +65,8 @@ mod records;
 mod retry;
 mod route;
 mod sessions;
+#[cfg(feature = "cli")]
+pub mod upgrade;
 mod watch;
 
 pub use address::Address;

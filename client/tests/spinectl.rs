@@ -271,3 +271,59 @@ async fn one_seed_gives_one_population() {
     let other = ["population", "generate", "--count", "1203", "--seed", "10"];
     assert_ne!(shell.says(&other).await.1, first);
 }
+
+impl Shell {
+    /// A program that says this of itself.
+    fn program(&self, name: &str, version: &str) -> String {
+        let path = self.file(name, &format!("#!/bin/sh\ncat <<'END'\n{version}\nEND\n"));
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).expect("a program");
+        path
+    }
+}
+
+const VERSION: &str = "spine-node 9.9.9\ncommit abc\nstored format 1\nwire 1 to 1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_is_planned_and_refused_before_anything_is_done() {
+    let shell = Shell::new().await;
+    let new = shell.program("new-node", VERSION);
+    // The pretended cluster has one node and says nothing of its disk.
+    let (code, text) = shell.says(&["upgrade", "plan", "--binary", &new]).await;
+    assert_eq!(code, 5, "{text}");
+    assert!(text.contains("to release 9.9.9 of commit abc"), "{text}");
+    assert!(text.contains("could not do without one"), "{text}");
+    let apply = ["upgrade", "apply", "--binary", &new, "--hook", "touch hooked"];
+    let refused = shell.run(&apply).await;
+    assert_eq!(refused.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no node was restarted"));
+    assert!(!shell.dir.path().join("hooked").exists());
+    assert_eq!(shell.says(&["upgrade", "status"]).await.0, 3, "nothing is noted");
+    assert_eq!(shell.says(&["upgrade", "rollback", "--hook", "true"]).await.0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_node_or_no_progress_is_refused() {
+    let shell = Shell::new().await;
+    let other = shell.program("other", "bash 5");
+    assert_eq!(shell.says(&["upgrade", "plan", "--binary", &other]).await.0, 2);
+    assert_eq!(shell.says(&["upgrade", "plan", "--binary", "nowhere"]).await.0, 3);
+    shell.file("spine-upgrade.json", "rubbish");
+    assert_eq!(shell.says(&["upgrade", "status"]).await.0, 1);
+    let under_way = "{\"format\":1,\"cluster_id\":\"c1\",\"from\":null,\"to\":\"/other\",\"done\":[1],\
+                     \"under_way\":null,\"phase\":\"forward\"}";
+    shell.file("spine-upgrade.json", under_way);
+    let new = shell.program("new-node", VERSION);
+    let second = ["upgrade", "apply", "--binary", &new, "--hook", "true"];
+    assert_eq!(shell.says(&second).await.0, 4, "another has not ended");
+    assert_eq!(
+        shell.says(&["upgrade", "rollback", "--hook", "true"]).await.0,
+        4,
+        "no way back"
+    );
+    let status = shell.json(&["upgrade", "status"]).await;
+    assert_eq!(
+        (&status["phase"], &status["nodes_done"][0]),
+        (&"under way".into(), &1.into())
+    );
+}

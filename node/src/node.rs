@@ -149,6 +149,8 @@ pub struct Inner {
     pub events: Arc<Events>,
     /// When the process started.
     pub started: Instant,
+    /// Another one after every start of the process.
+    pub boot_id: u64,
     /// Set while stopping.
     pub draining: AtomicBool,
     pub(crate) running: Mutex<Option<Arc<Running>>>,
@@ -169,6 +171,13 @@ impl Inner {
     /// A node without data, servers or tasks yet.
     pub(crate) fn new(config: Config, parts: Parts) -> Arc<Self> {
         let entropy = Arc::new(Entropy::seeded(parts.seed));
+        // Not the seed itself, and not drawn: what a node draws stays the same for one seed.
+        let boot_id = blake3::hash(&parts.seed.to_le_bytes());
+        let boot_id = boot_id
+            .as_bytes()
+            .first_chunk()
+            .copied()
+            .map_or(0, u64::from_le_bytes);
         let (fatal, _) = tokio::sync::watch::channel(None);
         let limits = config.limits.clone();
         let clock = Arc::new(AdvancedClock::new(Arc::clone(&parts.clock)));
@@ -195,6 +204,7 @@ impl Inner {
                 deliveries: Deliveries::default(),
                 events: Arc::default(),
                 started: Instant::now(),
+                boot_id,
                 draining: AtomicBool::new(false),
                 running: Mutex::new(None),
                 adopting: tokio::sync::Mutex::new(()),

@@ -26,6 +26,7 @@ use crate::node::{Inner, Running};
 use crate::shard::host::Shard;
 use crate::status::{absent_summary, cluster_status, hex, node_event, shard_summary};
 use crate::telemetry::process::resident_bytes;
+use crate::version;
 
 /// A node that is asked for its status answers within this or counts as unreachable.
 const STATUS_DEADLINE: Duration = Duration::from_millis(800);
@@ -234,7 +235,7 @@ impl Inner {
                 .as_ref()
                 .map(|running| hex(&running.plan.cluster_id))
                 .unwrap_or_default(),
-            release: env!("CARGO_PKG_VERSION").to_string(),
+            release: version::RELEASE.to_string(),
             state: self.state().to_string(),
             uptime_seconds: self.started.elapsed().as_secs(),
             resident_bytes: resident_bytes(),
@@ -250,6 +251,11 @@ impl Inner {
             admin_address: addresses.admin_address,
             peer_address: addresses.peer_address,
             peers: peers.collect(),
+            boot_id: self.boot_id,
+            commit: version::COMMIT.to_string(),
+            stored_format: version::STORED_FORMAT,
+            wire_min: version::WIRE_MIN,
+            wire_max: version::WIRE_MAX,
             events: self
                 .events
                 .all()

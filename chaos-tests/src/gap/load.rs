@@ -92,6 +92,12 @@ impl Load {
         }
     }
 
+    /// Calls that have ended so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.seen.iter().map(|seen| seen.lock().tally.calls).sum()
+    }
+
     /// The longest call that ended after `fault` at one of the shards that are asked for, of those calls that are not
     /// forgotten, and how long after the fault it ended.
     #[must_use]

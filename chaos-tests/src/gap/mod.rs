@@ -3,10 +3,12 @@
 
 mod etcd;
 mod load;
+mod rolls;
 mod rounds;
 mod spine;
 mod summary;
 
 pub use load::{Client, Load, Tally};
+pub use rolls::{RollError, Rolled, spine_rolls};
 pub use rounds::{Fault, Gap, Rounds, etcd_rounds, spine_rounds};
 pub use summary::Summary;

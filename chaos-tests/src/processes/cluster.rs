@@ -219,6 +219,12 @@ impl Cluster {
         &self.grpc[node]
     }
 
+    /// What a node is started as.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        self.local.program()
+    }
+
     /// All ports of a node: clients, peers, administration.
     #[must_use]
     pub fn ports(&self, node: usize) -> [&str; 3] {
@@ -279,6 +285,17 @@ impl Cluster {
     /// It cannot be started.
     pub fn restart(&mut self, node: usize) -> Result<(), ClusterError> {
         self.local.restart(node + 1)?;
+        self.set_listening(node, true);
+        self.ended(node);
+        Ok(())
+    }
+
+    /// The same as another program, from now on.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn restart_as(&mut self, node: usize, program: &Path) -> Result<(), ClusterError> {
+        self.local.restart_as(node + 1, program)?;
         self.set_listening(node, true);
         self.ended(node);
         Ok(())

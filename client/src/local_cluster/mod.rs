@@ -330,6 +330,12 @@ impl LocalCluster {
         &self.nodes
     }
 
+    /// The program that nodes began as.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.plan.node_binary
+    }
+
     /// Where data, settings and logs are.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -409,6 +415,16 @@ impl LocalCluster {
     /// Where the process cannot be started.
     pub fn restart(&mut self, number: usize) -> Result<(), LocalClusterError> {
         self.node_mut(number).spawn()
+    }
+
+    /// Starts a node again on its data, as another program from now on.
+    ///
+    /// # Errors
+    /// Where the process cannot be started.
+    pub fn restart_as(&mut self, number: usize, binary: &Path) -> Result<(), LocalClusterError> {
+        let node = self.node_mut(number);
+        node.set_binary(binary);
+        node.spawn()
     }
 
     fn node_mut(&mut self, number: usize) -> &mut LocalNode {

@@ -118,6 +118,10 @@ impl LocalNode {
             .collect();
     }
 
+    pub(super) fn set_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_path_buf();
+    }
+
     pub(super) fn spawn(&mut self) -> Result<(), LocalClusterError> {
         self.kill()?;
         let log = OpenOptions::new().create(true).append(true).open(self.log_path());

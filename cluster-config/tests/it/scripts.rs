@@ -1,4 +1,4 @@
-//! start.sh and stop.sh refuse before they build, start or delete anything. That they work on a real cluster is
+//! The scripts refuse before they build, start or delete anything. That they work on a real cluster is
 //! proved by the row `start-stop` of the acceptance program.
 
 use std::fs;
@@ -116,10 +116,69 @@ fn wrong_use_is_told_apart() {
         ("start.sh", &["--colour"]),
         ("stop.sh", &["--timeout", "long"]),
         ("stop.sh", &["--colour"]),
+        ("restart-node.sh", &["--timeout", "long"]),
+        ("restart-node.sh", &["--colour"]),
+        ("rolling-restart.sh", &["--colour"]),
     ] {
         let (code, text) = refusal(script, arguments);
         assert_eq!(code, 2, "{script} {arguments:?}: {text}");
     }
-    assert!(run("start.sh", &["--help"]).status.success());
-    assert!(run("stop.sh", &["--help"]).status.success());
+    for script in ["start.sh", "stop.sh", "restart-node.sh", "rolling-restart.sh"] {
+        assert!(run(script, &["--help"]).status.success(), "{script}");
+    }
+}
+
+/// A directory that start.sh made, with one node whose process is no more.
+fn stopped_cluster() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("node-1");
+    fs::create_dir(&node).unwrap();
+    fs::write(dir.path().join(".spine-local-cluster"), "spine local cluster 1\n").unwrap();
+    fs::write(node.join("spine.toml"), "[listen]\ngrpc = \"127.0.0.1:7401\"\n").unwrap();
+    dir
+}
+
+#[test]
+fn a_node_is_restarted_only_where_it_is_known_which_and_as_what() {
+    let dir = stopped_cluster();
+    let data = dir.path().to_str().unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    for (arguments, code, why) in [
+        (
+            &["--data", empty.path().to_str().unwrap(), "1"][..],
+            1,
+            "no local cluster",
+        ),
+        (&["--data", data], 2, "which node?"),
+        (&["--data", data, "2"], 2, "there is no node 2"),
+        (&["--data", data, "../node-1"], 2, "there is no node"),
+        (&["--data", data, "1"], 2, "which program?"),
+        (
+            &["--data", data, "--binary", "/nowhere/spine-node", "1"],
+            1,
+            "/nowhere",
+        ),
+    ] {
+        let (said, text) = refusal("restart-node.sh", arguments);
+        assert_eq!(said, code, "{arguments:?}: {text}");
+        assert!(text.contains(why), "{arguments:?}: {text}");
+    }
+    let (code, text) = refusal("rolling-restart.sh", &["--data", data]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("no node of"), "{text}");
+}
+
+#[test]
+fn a_node_that_ends_as_it_starts_is_told_with_its_log() {
+    let dir = stopped_cluster();
+    let program = dir.path().join("spine-node");
+    fs::write(&program, "#!/bin/sh\necho no such setting\nexit 2\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&program, executable).unwrap();
+    let data = dir.path().to_str().unwrap();
+    let arguments = ["--data", data, "--binary", program.to_str().unwrap(), "1"];
+    let (code, text) = refusal("restart-node.sh", &arguments);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("no such setting"), "{text}");
+    assert!(text.contains("node-1 ended while it started"), "{text}");
 }

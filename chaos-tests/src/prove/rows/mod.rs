@@ -27,6 +27,8 @@ mod powercut_fuse;
 mod powercut_sim;
 mod quiet_under_load;
 mod restart_1m;
+mod roll_20;
+mod roll_resume;
 mod scale_10k_1m;
 mod seeds;
 mod seeds_run;
@@ -76,4 +78,6 @@ pub const ROWS: &[Row] = &[
     scale_10k_1m::ROW,
     overload::ROW,
     planner_300::ROW,
+    roll_20::ROW,
+    roll_resume::ROW,
 ];

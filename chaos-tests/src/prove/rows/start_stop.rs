@@ -68,18 +68,27 @@ impl Measurement for Measured {
 }
 
 /// A cluster that the scripts run; stopped whatever happens.
-struct Scripts<'a> {
+pub(super) struct Scripts<'a> {
     context: &'a Context,
     directory: TempDir,
     base_port: u16,
 }
 
-impl Scripts<'_> {
-    fn data(&self) -> PathBuf {
+impl<'a> Scripts<'a> {
+    /// In a directory of its own; nothing is started yet.
+    pub(super) fn new(context: &'a Context) -> Result<Self, RowError> {
+        Ok(Self {
+            context,
+            directory: tempfile::tempdir()?,
+            base_port: free_base().ok_or_else(|| RowError::because("no free block of ports"))?,
+        })
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    fn script(&self, name: &str, arguments: &[&str]) -> Result<Output, RowError> {
+    pub(super) fn script(&self, name: &str, arguments: &[&str]) -> Result<Output, RowError> {
         let data = self.data().display().to_string();
         let arguments = [&["--data", &data], arguments].concat();
         output(
@@ -89,7 +98,7 @@ impl Scripts<'_> {
         )
     }
 
-    fn start(&self, patients: u64) -> Result<Output, RowError> {
+    pub(super) fn start(&self, patients: u64) -> Result<Output, RowError> {
         let programs = self.context.programs.display().to_string();
         let (port, patients) = (self.base_port.to_string(), patients.to_string());
         self.script(
@@ -105,7 +114,7 @@ impl Scripts<'_> {
         )
     }
 
-    fn must(&self, output: &Output, what: &str) -> Result<(), RowError> {
+    pub(super) fn must(&self, output: &Output, what: &str) -> Result<(), RowError> {
         if output.status.success() {
             return Ok(());
         }
@@ -120,7 +129,7 @@ impl Scripts<'_> {
             .collect()
     }
 
-    fn client(&self) -> Result<SpineClient, RowError> {
+    pub(super) fn client(&self) -> Result<SpineClient, RowError> {
         let endpoints = (1..=NODES).map(|node| format!("127.0.0.1:{}", self.base_port + node));
         Ok(SpineClient::builder()
             .endpoints(endpoints)
@@ -154,13 +163,8 @@ impl Drop for Scripts<'_> {
 }
 
 fn run(context: &Context) -> Result<Finding, RowError> {
-    let directory = tempfile::tempdir()?;
-    let base_port = free_base().ok_or_else(|| RowError::because("no free block of ports"))?;
-    let scripts = Scripts {
-        context,
-        directory,
-        base_port,
-    };
+    let scripts = Scripts::new(context)?;
+    let base_port = scripts.base_port;
     let patients = context.rounds(PATIENTS, PATIENTS_QUICK);
     let mut measured = Measured {
         patients,

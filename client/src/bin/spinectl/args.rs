@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Single nodes.
     #[command(subcommand)]
     Node(Node),
+    /// Restarts a running cluster, node by node, on another program.
+    #[command(subcommand)]
+    Upgrade(Upgrade),
     /// Shards and their replicas.
     #[command(subcommand)]
     Shard(Shard),
@@ -133,6 +136,54 @@ pub(crate) enum Node {
         undo: bool,
     },
 }
+
+#[derive(Subcommand)]
+pub(crate) enum Upgrade {
+    /// What an upgrade would do, and what keeps it from beginning; exits 5 if something does.
+    Plan {
+        /// The spine-node program that nodes are to get.
+        #[arg(long, value_name = "PATH")]
+        binary: PathBuf,
+    },
+    /// Restarts one node after the other on another program. Where a check fails, those that were done go back. Begun
+    /// again with the same --state it goes on where it was.
+    Apply {
+        /// The spine-node program that nodes get; the same one for a restart without an upgrade.
+        #[arg(long, value_name = "PATH")]
+        binary: PathBuf,
+        /// The program that they run now: the way back. Without it a check that fails ends the upgrade where it is.
+        #[arg(long, value_name = "PATH")]
+        from: Option<PathBuf>,
+        #[command(flatten)]
+        carried: Carried,
+    },
+    /// Takes every node that an upgrade has restarted back to the program that it had.
+    Rollback {
+        #[command(flatten)]
+        carried: Carried,
+    },
+    /// How far an upgrade has come.
+    Status {
+        /// Its file.
+        #[arg(long, value_name = "FILE", default_value = UPGRADE_STATE)]
+        state: PathBuf,
+    },
+}
+
+/// How an upgrade acts, and what it remembers.
+#[derive(clap::Args)]
+pub(crate) struct Carried {
+    /// Shell command that stops a node and starts it on a program; it is told which by SPINE_NODE_ID, SPINE_NODE_GRPC,
+    /// SPINE_NODE_ADMIN and SPINE_BINARY, and exits with 0 once the node was started.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) hook: String,
+    /// Where it notes how far it has come.
+    #[arg(long, value_name = "FILE", default_value = UPGRADE_STATE)]
+    pub(crate) state: PathBuf,
+}
+
+/// In the directory in which the upgrade is begun.
+const UPGRADE_STATE: &str = "spine-upgrade.json";
 
 #[derive(Subcommand)]
 pub(crate) enum Shard {

@@ -52,14 +52,19 @@ impl Context {
 
     /// A client of the cluster.
     pub(crate) fn client(&self) -> Result<SpineClient, Failure> {
+        Ok(self.client_of(&self.endpoints)?)
+    }
+
+    /// A client that knows these nodes at first.
+    pub(crate) fn client_of(&self, endpoints: &[String]) -> spine_client::Result<SpineClient> {
         let mut builder = SpineClient::builder()
-            .endpoints(self.endpoints.iter().cloned())
+            .endpoints(endpoints.iter().cloned())
             .principal(&*self.principal)
             .deadline(self.timeout);
         if let Some(token) = &self.token {
             builder = builder.token(token);
         }
-        Ok(builder.connect()?)
+        builder.connect()
     }
 
     /// Asks every node of the list at once; answers in the order of the list.

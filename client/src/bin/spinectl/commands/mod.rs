@@ -11,6 +11,7 @@ mod population;
 mod proto;
 mod records;
 mod shard;
+mod upgrade;
 
 use clap::CommandFactory as _;
 
@@ -23,6 +24,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
     match command {
         Command::Cluster(command) => cluster::run(context, command).await,
         Command::Node(command) => node::run(context, &command).await,
+        Command::Upgrade(command) => upgrade::run(context, command).await,
         Command::Shard(command) => shard::run(context, command).await,
         Command::Patient(command) => patient::run(context, command).await,
         Command::Records(command) => records::run(context, command).await,

@@ -1,0 +1,100 @@
+//! A cluster that runs, seen through its administration.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, NodeSummary};
+
+use super::roll::Fleet;
+use crate::admin::Admin;
+use crate::client::SpineClient;
+use crate::commit::Commit;
+use crate::error::{Error, Result};
+use crate::records::Key;
+
+/// One look at a node: one that is down must not hold up the rest.
+const LOOK_DEADLINE: Duration = Duration::from_secs(3);
+/// A drain takes as long as the slowest of the node's shards.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
+/// One call of a canary.
+const CANARY_DEADLINE: Duration = Duration::from_secs(10);
+/// Keys of a canary: of some shards it takes several, and few are missed.
+const CANARY_KEYS: usize = 16;
+
+/// Stops and starts processes.
+pub trait Restart {
+    /// Stops a node and starts it again with this program; need not wait until it serves.
+    fn restart(
+        &mut self,
+        node: &NodeSummary,
+        program: &Path,
+    ) -> impl Future<Output = std::result::Result<(), String>>;
+}
+
+/// The nodes that a client knows, and a way to restart them.
+pub struct LiveFleet<R, C> {
+    client: SpineClient,
+    /// A client that begins at this one node.
+    client_of: C,
+    restart: R,
+}
+
+impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> LiveFleet<R, C> {
+    /// A fleet; `client_of` makes a client that knows one node only.
+    #[must_use]
+    pub fn new(client: SpineClient, client_of: C, restart: R) -> Self {
+        Self {
+            client,
+            client_of,
+            restart,
+        }
+    }
+
+    fn admin(&self, address: &str, deadline: Duration) -> Result<Admin> {
+        Ok(self.client.admin(address)?.with_deadline(deadline))
+    }
+}
+
+impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> Fleet for LiveFleet<R, C> {
+    async fn cluster(&mut self) -> Result<GetClusterStatusResponse> {
+        let mut last = None;
+        for address in self.client.endpoints().to_vec() {
+            let admin = self.admin(address.as_str(), LOOK_DEADLINE)?;
+            match admin.cluster_status().await {
+                Ok(status) => return Ok(status),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::malformed_answer("an endpoint")))
+    }
+
+    async fn node(&mut self, address: &str) -> Result<GetNodeStatusResponse> {
+        self.admin(address, LOOK_DEADLINE)?.node_status().await
+    }
+
+    async fn drain(&mut self, address: &str, undo: bool) -> Result<u32> {
+        self.admin(address, DRAIN_DEADLINE)?.drain_node(undo).await
+    }
+
+    async fn restart(&mut self, node: &NodeSummary, program: &Path) -> std::result::Result<(), String> {
+        self.restart.restart(node, program).await
+    }
+
+    async fn canary(&mut self, address: &str) -> Result<()> {
+        let client = (self.client_of)(address)?;
+        let records = client.records().with_deadline(CANARY_DEADLINE);
+        for number in 0..CANARY_KEYS {
+            let key = Key::new(format!("canary-{number}"), "");
+            let value = Bytes::from(address.to_owned());
+            let written = records.put(&key, value.clone()).await?;
+            let found = records.get(&key).await?.record;
+            if found.is_none_or(|record| record.revision < written.revision) {
+                return Err(Error::malformed_answer("what was just written"));
+            }
+            let gone = Commit::new(&*key.routing_key).delete("");
+            records.commit(gone).await?;
+        }
+        Ok(())
+    }
+}
