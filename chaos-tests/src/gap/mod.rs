@@ -3,12 +3,14 @@
 
 mod etcd;
 mod load;
+mod roll_faults;
 mod rolls;
 mod rounds;
 mod spine;
 mod summary;
 
 pub use load::{Client, Load, Tally};
-pub use rolls::{RollError, Rolled, spine_rolls};
+pub use roll_faults::{ROLL_FAULTS, RollFault, RolledThrough, rolls_with_faults};
+pub use rolls::{RollError, Rolled, Shared, spine_rolls};
 pub use rounds::{Fault, Gap, Rounds, etcd_rounds, spine_rounds};
 pub use summary::Summary;

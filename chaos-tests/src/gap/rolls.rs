@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use spine_client::SpineClient;
 use spine_client::upgrade::{Failure, LiveFleet, Phase, Program, Progress, Restart, Roll, Step, Timings};
 use spine_proto::admin::v1::NodeSummary;
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::load::Load;
+use super::rounds::ms;
 use super::spine;
 use super::summary::Summary;
 use crate::processes::{Cluster, ClusterError, signals};
@@ -25,6 +28,9 @@ const QUIET: Duration = Duration::from_secs(6);
 const SECOND: Duration = Duration::from_secs(1);
 /// The tool's own looks, closer together than an operator needs them.
 const POLL: Duration = Duration::from_millis(100);
+
+/// A cluster that is rolled and hurt at the same time.
+pub type Shared = Arc<Mutex<Cluster>>;
 
 /// What clients noticed of the rolls.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +50,8 @@ pub struct Rolled {
     pub slowest_second_calls: u64,
     /// Seconds that one roll takes, on average.
     pub roll_seconds: f64,
+    /// The longest call of each restart, and how long after the drain it ended.
+    pub gaps_ms: Vec<(u64, u64)>,
 }
 
 impl Rolled {
@@ -104,22 +112,30 @@ pub enum RollError {
 ///
 /// # Errors
 /// A roll that does not end as it should.
-pub async fn spine_rolls(cluster: &mut Cluster, clients: usize, times: u32) -> Result<Rolled, RollError> {
-    let old = cluster.program().to_path_buf();
-    let new = cluster.directory().join("spine-node-next");
-    std::fs::copy(&old, &new)?;
-    let load = Load::start(spine::clients(cluster, clients, CALL_DEADLINE)?);
+pub async fn spine_rolls(shared: &Shared, clients: usize, times: u32) -> Result<Rolled, RollError> {
+    let [old, new] = two_programs(shared).await?;
+    let clients = spine::clients(&*shared.lock().await, clients, CALL_DEADLINE)?;
+    let load = Load::start(clients);
     let quiet = quiet(&load).await;
     let mut gaps = Vec::new();
     let mut seconds = Vec::new();
     let began = Instant::now();
     for turn in 1..=times {
-        let mut progress = Progress::new(cluster_id(cluster).await?, Some(old.clone()), new.clone());
+        let mut progress = Progress::new(cluster_id(shared).await?, Some(old.clone()), new.clone());
         for back in [false, true] {
             if back {
                 progress.turn_back("asked for");
             }
-            let rolling = roll(cluster, &load, &mut progress, &mut gaps);
+            let mut drained = Instant::now();
+            let mut tell = |step| match step {
+                Step::Drain => {
+                    load.forget();
+                    drained = Instant::now();
+                }
+                Step::Moved => gaps.push(load.longest_since(drained, |_| true)),
+                _ => {}
+            };
+            let rolling = roll(shared, &mut progress, &mut tell);
             let ended = tokio::select! {
                 ended = rolling => ended?,
                 () = count(&load, &mut seconds) => Ok(()),
@@ -136,7 +152,7 @@ pub async fn spine_rolls(cluster: &mut Cluster, clients: usize, times: u32) -> R
     let tally = load.stop().await;
     Ok(Rolled {
         rolls: times * 2,
-        summary: Summary::of(&gaps),
+        summary: Summary::of(&gaps.iter().map(|(gap, _)| *gap).collect::<Vec<_>>()),
         calls: tally.calls,
         failed: tally.failed,
         first_failure: tally.first_failure,
@@ -144,11 +160,23 @@ pub async fn spine_rolls(cluster: &mut Cluster, clients: usize, times: u32) -> R
         quiet_calls_per_second: quiet,
         slowest_second_calls: seconds.into_iter().min().unwrap_or(0),
         roll_seconds: elapsed.as_secs_f64() / f64::from(times.max(1) * 2),
+        gaps_ms: gaps.iter().map(|(gap, ended)| (ms(*gap), ms(*ended))).collect(),
     })
 }
 
-async fn cluster_id(cluster: &Cluster) -> Result<String, ClusterError> {
-    Ok(cluster.status(0).await?.cluster_id)
+/// The cluster's program, and a copy of it: what is tried is the way from one to the other.
+pub(super) async fn two_programs(shared: &Shared) -> Result<[PathBuf; 2], RollError> {
+    let cluster = shared.lock().await;
+    let old = cluster.program().to_path_buf();
+    let new = cluster.directory().join("spine-node-next");
+    std::fs::copy(&old, &new)?;
+    // A hundred megabytes that reach the disk later keep the nodes' syncs waiting for 250 ms.
+    std::fs::File::open(&new)?.sync_all()?;
+    Ok([old, new])
+}
+
+pub(super) async fn cluster_id(shared: &Shared) -> Result<String, ClusterError> {
+    Ok(shared.lock().await.status(0).await?.cluster_id)
 }
 
 /// Calls in a second, the median of some.
@@ -170,23 +198,26 @@ async fn count(load: &Load, seconds: &mut Vec<u64>) {
     }
 }
 
-async fn roll(
-    cluster: &mut Cluster,
-    load: &Load,
+/// Carries an upgrade on, as the tool does.
+pub(super) async fn roll(
+    shared: &Shared,
     progress: &mut Progress,
-    gaps: &mut Vec<Duration>,
+    tell: &mut dyn FnMut(Step),
 ) -> Result<Result<(), Failure>, RollError> {
     let program = program(&progress.to)?;
+    let cluster = shared.lock().await;
+    // Never through a proxy: the tool stands beside the nodes.
     let endpoints: Vec<String> = (0..cluster.nodes())
-        .map(|node| cluster.grpc(node).to_owned())
+        .map(|node| cluster.ports(node)[0].to_owned())
         .collect();
+    drop(cluster);
     let client_of = |address: &str| {
         let builder = SpineClient::builder().endpoints([address]);
         builder.principal("chaos").connect()
     };
     let client = SpineClient::builder().endpoints(endpoints).principal("chaos");
-    let mut fleet = LiveFleet::new(client.connect()?, client_of, Processes { cluster });
-    let mut drained = Instant::now();
+    let processes = Processes(Arc::clone(shared));
+    let mut fleet = LiveFleet::new(client.connect()?, client_of, processes);
     let mut roll = Roll {
         fleet: &mut fleet,
         // Both programs say the same of themselves.
@@ -197,14 +228,7 @@ async fn roll(
             ..Timings::default()
         },
         note: &mut |_| Ok(()),
-        tell: &mut |_, step| match step {
-            Step::Drain => {
-                load.forget();
-                drained = Instant::now();
-            }
-            Step::Moved => gaps.push(load.longest_since(drained, |_| true).0),
-            _ => {}
-        },
+        tell: &mut |_, step| tell(step),
     };
     Ok(roll.run(progress).await)
 }
@@ -216,29 +240,37 @@ fn program(path: &Path) -> Result<Program, RollError> {
 }
 
 /// Restarts what an operator's supervisor would.
-struct Processes<'a> {
-    cluster: &'a mut Cluster,
-}
+struct Processes(Shared);
 
-impl Restart for Processes<'_> {
+impl Restart for Processes {
     async fn restart(&mut self, node: &NodeSummary, program: &Path) -> Result<(), String> {
-        self.switch(node, program.to_path_buf())
+        self.switch(node, program)
             .await
             .map_err(|error| error.to_string())
     }
 }
 
-impl Processes<'_> {
-    async fn switch(&mut self, node: &NodeSummary, program: PathBuf) -> Result<(), ClusterError> {
-        let cluster = &mut *self.cluster;
+impl Processes {
+    async fn switch(&self, node: &NodeSummary, program: &Path) -> Result<(), ClusterError> {
+        let cluster = self.0.lock().await;
         let mut nodes = 0..cluster.nodes();
-        let Some(number) = nodes.find(|number| cluster.grpc(*number) == node.grpc_address) else {
+        let Some(number) = nodes.find(|number| cluster.ports(*number)[0] == node.grpc_address) else {
             return Err(std::io::Error::other("not a node of this cluster").into());
         };
         if let Some(pid) = cluster.pid(number) {
-            signals::terminate(pid)?;
-            cluster.wait_ended(number, END).await?;
+            // One that is already gone was killed by somebody else.
+            let _ = signals::terminate(pid);
         }
-        cluster.restart_as(number, &program)
+        drop(cluster);
+        let end = Instant::now() + END;
+        loop {
+            let mut cluster = self.0.lock().await;
+            let runs = cluster.pid(number).is_some_and(signals::is_running);
+            if !runs || Instant::now() >= end {
+                return cluster.restart_as(number, program);
+            }
+            drop(cluster);
+            sleep(POLL).await;
+        }
     }
 }

@@ -205,12 +205,16 @@ impl<F: Fleet> Roll<'_, F> {
                 Err(why) if progress.done.is_empty() => return Err(Stop::Refused(why)),
                 Err(why) => return Err(Stop::Failed(list(&why))),
             }
-            // Once before anything is done, so that it can be.
-            (self.note)(progress)?;
-            // What fails here has left the node on the program that it has.
-            let node = self.empty(id).await?;
             progress.under_way = Some(id);
             (self.note)(progress)?;
+            let node = match self.empty(id).await {
+                Ok(node) => node,
+                Err(why) => {
+                    // It was not restarted: there is nothing to take back.
+                    progress.under_way = None;
+                    return Err(why);
+                }
+            };
             self.switch(&node, &to, program.as_ref()).await?;
             self.moved(progress, id)?;
         }
@@ -293,13 +297,24 @@ impl<F: Fleet> Roll<'_, F> {
             match self.fleet.drain(&node.grpc_address, false).await {
                 Ok(0) => return Ok(Some(said.boot_id)),
                 Ok(left) => {
-                    // It goes on as it was; should that fail, its next start takes it back.
-                    let _ = self.fleet.drain(&node.grpc_address, true).await;
+                    self.undrain(node).await;
                     return Err(format!("nobody takes over {left} of its shards"));
                 }
-                Err(error) if Instant::now() >= until => return Err(format!("drain: {error}")),
+                Err(error) if Instant::now() >= until => {
+                    // The order may have been carried out all the same.
+                    self.undrain(node).await;
+                    return Err(format!("drain: {error}"));
+                }
                 Err(_) => sleep(self.timings.poll).await,
             }
+        }
+    }
+
+    /// It goes on as it was. Where it cannot be told, its next start takes it back.
+    async fn undrain(&mut self, node: &NodeSummary) {
+        let until = Instant::now() + self.timings.drain;
+        while self.fleet.drain(&node.grpc_address, true).await.is_err() && Instant::now() < until {
+            sleep(self.timings.poll).await;
         }
     }
 

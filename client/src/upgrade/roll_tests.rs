@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 
-use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, NodeSummary};
+use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, Health, NodeSummary};
 use tokio::time::timeout;
 
 use super::check::tests::sound;
@@ -17,6 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 enum Fault {
     /// The node's shards stay where they are.
     NobodyTakesOver,
+    /// It is drained, and nobody hears of it.
+    DrainUnheard,
     /// The hook says no.
     NotRestarted,
     /// The hook says yes, and nothing happens.
@@ -33,8 +35,9 @@ enum Fault {
     Canary,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::NobodyTakesOver,
+    Fault::DrainUnheard,
     Fault::NotRestarted,
     Fault::SameProcess,
     Fault::Silent,
@@ -134,6 +137,10 @@ impl Fleet for Nodes {
             if self.strikes(node, Fault::Behind) {
                 cluster.shards[0].replicas[at].applied_index = 0;
             }
+            if self.drained.contains(&node) {
+                cluster.health = Health::Degraded.into();
+                cluster.reasons.push(format!("node {node}: draining"));
+            }
             if self.drained.contains(&node) || self.strikes(node, Fault::LeadsNothing) {
                 cluster.shards[at].leader_node_id = node % 3 + 1;
             }
@@ -160,6 +167,9 @@ impl Fleet for Nodes {
         self.drained.retain(|drained| *drained != node);
         if !undo {
             self.drained.push(node);
+        }
+        if !undo && self.fault == Some((node, Fault::DrainUnheard)) && self.runs[&node] == Path::new(OLD) {
+            return Err(down());
         }
         let stays = self.fault == Some((node, Fault::NobodyTakesOver)) && self.runs[&node] == Path::new(OLD);
         Ok(u32::from(stays && !undo))
@@ -263,7 +273,7 @@ async fn each_fault_at_each_node_takes_all_back() {
             let restarted = nodes.restarts.contains(&node);
             let untouched = matches!(
                 fault,
-                Fault::NobodyTakesOver | Fault::NotRestarted | Fault::SameProcess
+                Fault::NobodyTakesOver | Fault::DrainUnheard | Fault::NotRestarted | Fault::SameProcess
             );
             assert!(restarted || untouched, "{fault:?}");
             assert!(nodes.drained.is_empty(), "{fault:?}: it goes on as it was");

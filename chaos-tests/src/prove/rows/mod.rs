@@ -28,6 +28,7 @@ mod powercut_sim;
 mod quiet_under_load;
 mod restart_1m;
 mod roll_20;
+mod roll_faults;
 mod roll_resume;
 mod scale_10k_1m;
 mod seeds;
@@ -79,5 +80,6 @@ pub const ROWS: &[Row] = &[
     overload::ROW,
     planner_300::ROW,
     roll_20::ROW,
+    roll_faults::ROW,
     roll_resume::ROW,
 ];

@@ -1,8 +1,10 @@
 //! Rolling upgrades, and the way back, while callers go on.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use super::support::{SHARDS, block_on};
 use crate::gap::{Rolled, spine_rolls};
@@ -58,15 +60,16 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             shards: SHARDS,
             programs: context.programs.clone(),
         };
-        let mut cluster = Cluster::start_with_defaults(&options).await?;
+        let shared = Arc::new(Mutex::new(Cluster::start_with_defaults(&options).await?));
         let times = context.rounds(TIMES, TIMES_QUICK);
-        match spine_rolls(&mut cluster, CLIENTS, times).await {
+        match spine_rolls(&shared, CLIENTS, times).await {
             Ok(rolled) => Finding::of(&Measured {
                 rolled,
                 longest_ms: context.at_most(LONGEST_MS),
                 slowest_part: context.at_least(SLOWEST_PART),
             }),
             Err(error) => {
+                let mut cluster = shared.lock().await;
                 cluster.keep_files();
                 let kept = cluster.directory().display();
                 Err(RowError::because(format!(

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use spine_client::{Key, SpineClient};
 use tokio::task::JoinSet;
@@ -26,10 +27,13 @@ pub(super) const ROW: Row = Row {
     run,
 };
 
-const KILLS: u32 = 20;
-const KILLS_QUICK: u32 = 3;
-/// A tool lives for so long before it is killed; a node takes some 6 s.
-const LIVES_MS: std::ops::Range<u64> = 200..5_000;
+/// There and back.
+const ROUNDS: u32 = 8;
+const ROUNDS_QUICK: u32 = 1;
+/// Of one way; the tool that comes after them is left alone.
+const KILLS_MAX: u32 = 6;
+/// A tool lives for so long before it is killed; a node takes some 2 s.
+const LIVES_MS: std::ops::Range<u64> = 50..2_500;
 /// One that is left alone ends within this.
 const END: Duration = Duration::from_secs(180);
 const NODES: usize = 3;
@@ -73,20 +77,27 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     let old = context.programs.join("spine-node");
     let new = scripts.data().join("spine-node-next");
     fs::copy(&old, &new)?;
-    let kills = context.rounds(KILLS, KILLS_QUICK);
+    let rounds = context.rounds(ROUNDS, ROUNDS_QUICK);
     let rolled = block_on(async {
         let callers = Callers::start(&scripts.client()?);
-        let mut measured = Measured::default();
+        let mut measured = Measured {
+            forward: true,
+            back: true,
+            ..Measured::default()
+        };
+        let mut random = seeded(5, "roll-resume");
         let tool = Tool {
             context,
             data: scripts.data(),
         };
-        let apply = || tool.apply(&new);
-        measured.kills = tool.kill_again_and_again(apply, kills, 1).await?;
-        measured.forward = tool.all_run(&new)?;
-        let back = || tool.rollback();
-        measured.kills_on_the_way_back = tool.kill_again_and_again(back, kills, 2).await?;
-        measured.back = tool.all_run(&old)?;
+        for _ in 0..rounds {
+            let apply = || tool.apply(&new);
+            measured.kills += tool.kill_again_and_again(apply, &mut random).await?;
+            measured.forward &= tool.all_run(&new)?;
+            let back = || tool.rollback();
+            measured.kills_on_the_way_back += tool.kill_again_and_again(back, &mut random).await?;
+            measured.back &= tool.all_run(&old)?;
+        }
         (measured.calls, measured.failed, measured.first_failure) = callers.stop().await;
         Finding::of(&measured)
     });
@@ -149,20 +160,16 @@ impl Tool<'_> {
     async fn kill_again_and_again(
         &self,
         tool: impl Fn() -> Command,
-        kills: u32,
-        seed: u64,
+        random: &mut ChaCha8Rng,
     ) -> Result<u32, RowError> {
-        let mut random = seeded(seed, "roll-resume");
-        let mut killed = 0;
-        for _ in 0..kills {
+        for killed in 0..KILLS_MAX {
             let life = Duration::from_millis(random.random_range(LIVES_MS));
             if let Some(ended) = self.live_for(&mut tool(), life).await? {
                 return self.success(ended).map(|()| killed);
             }
-            killed += 1;
         }
         match self.live_for(&mut tool(), END).await? {
-            Some(ended) => self.success(ended).map(|()| killed),
+            Some(ended) => self.success(ended).map(|()| KILLS_MAX),
             None => Err(RowError::because(format!(
                 "the tool did not end within {} s",
                 END.as_secs()
