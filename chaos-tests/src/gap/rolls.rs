@@ -254,7 +254,8 @@ impl Processes {
     async fn switch(&self, node: &NodeSummary, program: &Path) -> Result<(), ClusterError> {
         let cluster = self.0.lock().await;
         let mut nodes = 0..cluster.nodes();
-        let Some(number) = nodes.find(|number| cluster.ports(*number)[0] == node.grpc_address) else {
+        // Nodes tell callers the address of a proxy, where there is one.
+        let Some(number) = nodes.find(|number| cluster.grpc(*number) == node.grpc_address) else {
             return Err(std::io::Error::other("not a node of this cluster").into());
         };
         if let Some(pid) = cluster.pid(number) {

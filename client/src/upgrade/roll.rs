@@ -270,7 +270,11 @@ impl<F: Fleet> Roll<'_, F> {
         let id = node.node_id;
         let failed = |why: String| Stop::Failed(format!("node {id}: {why}"));
         (self.tell)(id, Step::Restart);
-        self.fleet.restart(node, path).await.map_err(failed)?;
+        if let Err(why) = self.fleet.restart(node, path).await {
+            // Where it still runs, it leads again; its state is what it was.
+            self.undrain(node).await;
+            return Err(failed(why));
+        }
         (self.tell)(id, Step::Answer);
         self.wait_answer(node, *boot, to).await.map_err(failed)?;
         (self.tell)(id, Step::CatchUp);

@@ -21,6 +21,8 @@ enum Fault {
     DrainUnheard,
     /// The hook says no.
     NotRestarted,
+    /// It says no whatever the program.
+    NeverRestarted,
     /// The hook says yes, and nothing happens.
     SameProcess,
     /// It does not answer on this program.
@@ -181,7 +183,7 @@ impl Fleet for Nodes {
         let others = self.drained.iter().filter(|drained| **drained != id);
         assert_eq!(others.count(), 0, "one node at a time");
         let strikes = |fault| self.fault == Some((id, fault)) && program == Path::new(NEW);
-        if strikes(Fault::NotRestarted) {
+        if strikes(Fault::NotRestarted) || self.fault == Some((id, Fault::NeverRestarted)) {
             return Err("no such unit".to_owned());
         }
         if strikes(Fault::SameProcess) {
@@ -282,6 +284,19 @@ async fn each_fault_at_each_node_takes_all_back() {
             assert!(noted.0.done.is_empty() && noted.0.under_way.is_none());
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_never_works_leaves_a_cluster_that_does() {
+    let (mut nodes, mut noted) = (Nodes::new(), Noted::new(Some(OLD)));
+    nodes.fault = Some((2, Fault::NeverRestarted));
+    let ended = noted.go_on(&mut nodes).await.expect("it ends");
+    assert!(matches!(ended, Err(Failure::Stopped(_))), "{ended:?}");
+    assert!(nodes.drained.is_empty(), "it goes on as it was");
+    nodes.fault = None;
+    let ended = noted.go_on(&mut nodes).await.expect("it ends");
+    assert!(matches!(ended, Err(Failure::RolledBack(_))), "{ended:?}");
+    assert!(nodes.all_run(OLD));
 }
 
 #[tokio::test(start_paused = true)]
