@@ -78,6 +78,7 @@ pub async fn rolls_with_faults(
     shared: &Shared,
     clients: usize,
     rounds: u32,
+    faults: &[RollFault],
     seed: u64,
 ) -> Result<RolledThrough, RollError> {
     let mut random = seeded(seed, "roll-faults");
@@ -86,7 +87,7 @@ pub async fn rolls_with_faults(
     let load = Load::start(clients);
     let mut seen = RolledThrough::default();
     for _ in 0..rounds {
-        for fault in ROLL_FAULTS {
+        for fault in faults.iter().copied() {
             seen.rolls += 1;
             // What it cost no one is asked for here: 0 failed is.
             load.forget();

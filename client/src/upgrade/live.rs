@@ -62,11 +62,13 @@ impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> Fleet for LiveFleet<R, C> {
         for address in self.client.endpoints().to_vec() {
             let admin = self.admin(address.as_str(), LOOK_DEADLINE)?;
             match admin.cluster_status().await {
+                // One that has just started does not know yet that it is part of a cluster.
+                Ok(status) if status.cluster_id.is_empty() => {}
                 Ok(status) => return Ok(status),
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| Error::malformed_answer("an endpoint")))
+        Err(last.unwrap_or_else(|| Error::malformed_answer("a cluster")))
     }
 
     async fn node(&mut self, address: &str) -> Result<GetNodeStatusResponse> {

@@ -40,6 +40,7 @@ impl AdminService for Seat {
             ..Default::default()
         };
         Ok(Response::new(GetClusterStatusResponse {
+            cluster_id: "c1".into(),
             health,
             shards,
             nodes: vec![node],

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::support::{SHARDS, block_on};
-use crate::gap::{RolledThrough, rolls_with_faults};
+use crate::gap::{ROLL_FAULTS, RollFault, RolledThrough, rolls_with_faults};
 use crate::processes::{Cluster, Options};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
@@ -53,7 +53,8 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let cluster = Cluster::start_linked_with_defaults(&options, SEED).await?;
         let shared = Arc::new(Mutex::new(cluster));
         let rounds = context.rounds(ROUNDS, ROUNDS_QUICK);
-        match rolls_with_faults(&shared, CLIENTS, rounds, SEED).await {
+        let faults = context.rounds(&ROLL_FAULTS[..], &[RollFault::Kill]);
+        match rolls_with_faults(&shared, CLIENTS, rounds, faults, SEED).await {
             Ok(rolled) => Finding::of(&Measured { rolled }),
             Err(error) => {
                 let mut cluster = shared.lock().await;

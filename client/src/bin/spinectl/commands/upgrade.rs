@@ -8,10 +8,11 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
+use spine_client::SpineClient;
 use spine_client::upgrade::{
     Failure as Ended, LiveFleet, Phase, Program, Progress, Refusal, Restart, Roll, Timings, refusals,
 };
-use spine_proto::admin::v1::NodeSummary;
+use spine_proto::admin::v1::{GetClusterStatusResponse, NodeSummary};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -41,9 +42,7 @@ pub(crate) async fn run(context: &Context, command: Upgrade) -> Result<Exit, Fai
 async fn plan(context: &Context, binary: &Path) -> Result<Exit, Failure> {
     let program = program(&absolute(binary)?).await?;
     let client = context.client()?;
-    let cluster = context
-        .ask_any(&client, |admin| async move { admin.cluster_status().await })
-        .await?;
+    let cluster = cluster(context, &client).await?;
     let mut nodes = BTreeMap::new();
     for node in &cluster.nodes {
         let admin = client.admin(&node.grpc_address)?.with_deadline(context.timeout());
@@ -82,6 +81,29 @@ async fn plan(context: &Context, binary: &Path) -> Result<Exit, Failure> {
     })
 }
 
+/// As a node sees it that knows its cluster; one that has just started does not yet.
+async fn cluster(context: &Context, client: &SpineClient) -> Result<GetClusterStatusResponse, Failure> {
+    let asked = context
+        .ask_each(client, |admin| async move { admin.cluster_status().await })
+        .await?;
+    let mut failed = None;
+    for (_, answer) in asked {
+        match answer {
+            Ok(status) if !status.cluster_id.is_empty() => return Ok(status),
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.map_or_else(|| unavailable("no cluster was found".to_owned()), Failure::from))
+}
+
+fn unavailable(message: String) -> Failure {
+    Failure {
+        exit: Exit::Unavailable,
+        message,
+    }
+}
+
 fn why_not(refusals: &[Refusal]) -> String {
     if refusals.is_empty() {
         return "nothing keeps it from beginning".to_owned();
@@ -99,9 +121,7 @@ async fn apply(
     let binary = absolute(&binary)?;
     let from = from.as_deref().map(absolute).transpose()?;
     let client = context.client()?;
-    let cluster = context
-        .ask_any(&client, |admin| async move { admin.cluster_status().await })
-        .await?;
+    let cluster = cluster(context, &client).await?;
     let mut progress = match read_state(&carried.state)? {
         Some(before) if !before.has_ended() => {
             // The way back stays the one that it was begun with: the first nodes run another program by now.
@@ -164,12 +184,7 @@ async fn carry_out(context: &Context, carried: &Carried, progress: &mut Progress
             Exit::Generic,
             format!("all nodes run again what they ran before: {why}"),
         ),
-        Err(ended @ Ended::Refused(_)) => {
-            return Err(Failure {
-                exit: Exit::Unavailable,
-                message: ended.to_string(),
-            });
-        }
+        Err(ended @ Ended::Refused(_)) => return Err(unavailable(ended.to_string())),
         Err(ended) => return Err(Failure::generic(ended.to_string())),
     };
     emit(context.format, &to_json(progress), || text)?;
