@@ -68,9 +68,8 @@ running() {
   # kernel no longer tells the program.
   if [[ $(of_status "$pid" State) == Z* ]]; then
     [[ $(of_status "$pid" Threads) =~ ^[0-9]+$ && ${BASH_REMATCH[0]} -gt 1 ]] || return 1
-  else
-    found=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
-    # A program that was built anew while it ran shows as deleted.
+  elif found=$(readlink "/proc/$pid/exe" 2>/dev/null); then
+    # A program that was built anew while it ran shows as deleted. One that is ending shows none, and still holds its lock.
     [[ ${found% (deleted)} == "$program" ]] || return 1
   fi
   printf '%s\n' "$pid"
