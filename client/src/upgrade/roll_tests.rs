@@ -170,6 +170,8 @@ impl Fleet for Nodes {
         if !undo {
             self.drained.push(node);
         }
+        // Or the tool ends when it is done, before it hears of it.
+        self.call().await;
         if !undo && self.fault == Some((node, Fault::DrainUnheard)) && self.runs[&node] == Path::new(OLD) {
             return Err(down());
         }
@@ -195,6 +197,7 @@ impl Fleet for Nodes {
         let said = self.said.get_mut(&id).expect("a node");
         said.boot_id += 1;
         said.release = program.display().to_string();
+        self.call().await;
         Ok(())
     }
 
