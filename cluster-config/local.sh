@@ -90,6 +90,32 @@ forget_settings() {
   return 0
 }
 
+# write_node_settings DIR I BASE_PORT SEEDS TOKEN: the settings file of node I; SEEDS as in TOML, between the brackets.
+write_node_settings() {
+  local dir=$1/node-$2
+  mkdir -p "$dir"
+  cat >"$dir/spine.toml" <<TOML
+# Written by start.sh at every start; further settings go through start.sh --set.
+[node]
+name = "node-$2"
+data_dir = "$dir/data"
+
+[listen]
+grpc = "127.0.0.1:$(($3 + $2))"
+peer = "127.0.0.1:$(($3 + 100 + $2))"
+admin = "127.0.0.1:$(($3 + 200 + $2))"
+
+[cluster]
+seeds = [$4]
+join_token = "$5"
+
+[security]
+# Plain text, and every caller is this principal: synthetic data only.
+mode = "development"
+development_principal = "developer"
+TOML
+}
+
 # start_node DIR I PROGRAM: starts node I of DIR on the settings that start.sh was given last.
 start_node() {
   local dir=$1/node-$2 program=$3 pid setting tries

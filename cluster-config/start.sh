@@ -154,29 +154,7 @@ for ((i = 1; i <= nodes; i++)); do
   peers+="${peers:+,}127.0.0.1:$(peer_port "$i")"
 done
 
-write_settings() {
-  local i=$1 dir=$data/node-$1
-  mkdir -p "$dir"
-  cat >"$dir/spine.toml" <<TOML
-# Written by start.sh at every start; further settings go through start.sh --set.
-[node]
-name = "node-$i"
-data_dir = "$dir/data"
-
-[listen]
-grpc = "127.0.0.1:$(grpc_port "$i")"
-peer = "127.0.0.1:$(peer_port "$i")"
-admin = "127.0.0.1:$(admin_port "$i")"
-
-[cluster]
-seeds = ["${peers//,/\", \"}"]
-
-[security]
-# Plain text, and every caller is this principal: synthetic data only.
-mode = "development"
-development_principal = "developer"
-TOML
-}
+write_settings() { write_node_settings "$data" "$1" "$base_port" "\"${peers//,/\", \"}\"" ''; }
 [[ $data != *[\"\\]* ]] || fail "a directory with a quote or a backslash in its name is not supported: $data"
 printf 'export SPINE_ENDPOINTS=%s\n' "$endpoints" >"$data/cluster.env"
 # For whoever restarts a node.

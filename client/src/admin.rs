@@ -224,6 +224,62 @@ impl Admin {
         .await
     }
 
+    /// A secret that lets one node without data into the cluster, for so long: at most 7 days.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn create_join_token(&self, lifetime: Duration) -> Result<wire::CreateJoinTokenResponse> {
+        let request = wire::CreateJoinTokenRequest {
+            lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.call(&request, |link, r| async move {
+            client(link).create_join_token(r).await
+        })
+        .await
+    }
+
+    /// Empties a node ([`wire::NodeState::Leaving`]), gives it up for good ([`wire::NodeState::Removed`]), or lets it
+    /// take replicas again ([`wire::NodeState::Serving`]). Returns the epoch of the cluster's plan.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`]; `Conflict` where a shard would be left with too few replicas.
+    pub async fn set_node_state(&self, node_id: u64, state: wire::NodeState) -> Result<u64> {
+        let request = wire::SetNodeStateRequest {
+            node_id,
+            state: state.into(),
+        };
+        self.call(
+            &request,
+            |link, r| async move { client(link).set_node_state(r).await },
+        )
+        .await
+        .map(|answer| answer.plan_epoch)
+    }
+
+    /// Begins to move replicas until nodes and zones carry as much as each other.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn balance(&self) -> Result<u64> {
+        let request = wire::BalanceRequest {};
+        self.call(&request, |link, r| async move { client(link).balance(r).await })
+            .await
+            .map(|answer| answer.plan_epoch)
+    }
+
+    /// Which replicas move now, and which would move next; with `balance` as if the load were to be made even.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn plan_cluster(&self, balance: bool) -> Result<wire::PlanClusterResponse> {
+        let request = wire::PlanClusterRequest { balance };
+        self.call(
+            &request,
+            |link, r| async move { client(link).plan_cluster(r).await },
+        )
+        .await
+    }
+
     async fn call<Q, A, F, Fut>(&self, request: &Q, rpc: F) -> Result<A>
     where
         Q: Clone,

@@ -13,6 +13,8 @@ const WORKERS_DEFAULT_MAX: usize = 4;
 pub struct Node {
     /// Shown in logs; identity comes from the data directory, never from here.
     pub name: String,
+    /// What fails together with it: a rack, a hall, a site. Replicas of a shard live in different zones where they can.
+    pub zone: String,
     /// Everything this node stores; one process at a time.
     pub data_dir: PathBuf,
     /// Threads that run tasks; 0 = half the processors, 1 to 4. The log, checkpoints and the watch lane have their own.
@@ -34,6 +36,7 @@ impl Default for Node {
     fn default() -> Self {
         Self {
             name: "node".to_owned(),
+            zone: String::new(),
             data_dir: PathBuf::from("data/node"),
             worker_threads: 0,
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -105,20 +106,29 @@ impl PeerClocks {
 pub struct LeaderTime {
     clock: Arc<AdvancedClock>,
     peers: Arc<PeerClocks>,
-    nodes: usize,
+    nodes: Arc<AtomicUsize>,
 }
 
 impl LeaderTime {
     /// For a node of a cluster of `nodes` nodes.
     #[must_use]
     pub fn new(clock: Arc<AdvancedClock>, peers: Arc<PeerClocks>, nodes: usize) -> Self {
+        let nodes = Arc::new(AtomicUsize::new(nodes));
         Self { clock, peers, nodes }
+    }
+
+    /// From now on the cluster has so many nodes.
+    pub fn set_nodes(&self, nodes: usize) {
+        self.nodes.store(nodes, Ordering::Relaxed);
     }
 
     /// What is known of the own clock now.
     #[must_use]
     pub fn verdict(&self) -> ClockVerdict {
-        judge(&self.peers.ahead_ms(self.clock.now_ms()), self.nodes)
+        judge(
+            &self.peers.ahead_ms(self.clock.now_ms()),
+            self.nodes.load(Ordering::Relaxed),
+        )
     }
 
     /// Log time of an entry that this node proposes to a shard now, milliseconds since 1970 UTC.

@@ -39,7 +39,7 @@ impl Inner {
     async fn hand_over(&self) -> usize {
         let until = Instant::now() + HAND_OVER_GRACE;
         let mut left: Vec<Arc<Shard>> = self.host.all();
-        left.retain(|shard| shard.group.status().leading && shard.group.identity().members.len() > 1);
+        left.retain(|shard| shard.group.status().leading && shard.group.voters().len() > 1);
         let mut again = Instant::now();
         while !left.is_empty() && Instant::now() < until {
             if Instant::now() >= again {
@@ -65,7 +65,7 @@ impl Inner {
     /// Of the followers that are heard and nearly level, the one that is preferred among those left: any other would
     /// hand the shard on again. Where none is level, the furthest.
     pub(crate) fn best_successor(&self, shard: &Shard) -> Option<u64> {
-        let identity = shard.group.identity();
+        let (identity, voters) = (shard.group.identity(), shard.group.voters());
         let last = shard.group.status().last_log_index;
         let liveness = self.peers.links().liveness().borrow().clone();
         let is_up = |node: u64| {
@@ -74,9 +74,9 @@ impl Inner {
             })
         };
         let matched = shard.group.matched();
-        let order = preference(identity.shard, &identity.members);
+        let order = preference(identity.shard, &voters);
         let candidates = order.iter().filter(|node| is_up(**node)).filter_map(|node| {
-            let (replica, _) = identity.members.iter().find(|(_, at)| at == node)?;
+            let (replica, _) = voters.iter().find(|(_, at)| at == node)?;
             let (_, index) = matched.iter().find(|(id, _)| id == replica)?;
             (*replica != identity.replica_id).then_some((*replica, *index))
         });

@@ -155,13 +155,14 @@ impl Driver {
     /// Decides and acts for one group; returns whether it is led here.
     async fn look_at(&mut self, shard: &Arc<Shard>, status: GroupStatus) -> bool {
         let group = &shard.group;
-        let nodes = self.nodes_for(&group.identity().members);
+        let voters = group.voters();
+        let nodes = self.nodes_for(&voters);
         if status.stopped.is_some() {
             return false;
         }
         let view = GroupView {
             shard: group.identity().shard,
-            members: group.identity().members.clone(),
+            members: voters,
             leader_node: status.leader.map(|(_, node)| node),
             leading: status.leading,
             initialized: status.last_log_index > 0 || status.term > 0,
@@ -246,7 +247,7 @@ fn leads(shard: &Shard, status: &GroupStatus) -> bool {
 }
 
 fn caught_up(shard: &Shard, last: u64) -> Vec<u64> {
-    let members = &shard.group.identity().members;
+    let members = shard.group.voters();
     shard
         .group
         .matched()

@@ -30,6 +30,10 @@ pub enum EventKind {
     ReplicaReopened,
     /// A replica's state was built anew.
     ReplicaRepaired,
+    /// A replica is to live here from now on.
+    ReplicaCame,
+    /// A replica has moved to another node.
+    ReplicaLeft,
 }
 
 impl EventKind {
@@ -47,6 +51,8 @@ impl EventKind {
             Self::ReplicaStopped => "replica-stopped",
             Self::ReplicaReopened => "replica-reopened",
             Self::ReplicaRepaired => "replica-repaired",
+            Self::ReplicaCame => "replica-came",
+            Self::ReplicaLeft => "replica-left",
         }
     }
 }

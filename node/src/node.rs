@@ -1,10 +1,12 @@
 //! One node: builds every component, starts and stops them in order. The only place that knows them all.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use spine_cluster_config::Config;
 use spine_consensus::group::GroupTimings;
@@ -24,6 +26,10 @@ use crate::clock::{AdvancedClock, Clock};
 use crate::clock_agreement::{LeaderTime, PeerClocks};
 use crate::clock_guard;
 use crate::cluster::bootstrap::{BootstrapError, PlanFiles, node_id_in};
+use crate::cluster::change::replica_on;
+use crate::cluster::follow::{self, PlanNews};
+use crate::cluster::join;
+use crate::cluster::mover::Mover;
 use crate::data_dir::{self, DataDirError, Membership};
 use crate::dial_map::dialled_at;
 use crate::disk_guard::DiskGuard;
@@ -99,7 +105,7 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    fn open(what: impl Into<String>, error: impl std::fmt::Display) -> Self {
+    pub(crate) fn open(what: impl Into<String>, error: impl std::fmt::Display) -> Self {
         Self::Open {
             what: what.into(),
             error: error.to_string(),
@@ -109,8 +115,7 @@ impl NodeError {
 
 /// What exists once the node belongs to a cluster.
 pub struct Running {
-    /// The cluster's shape.
-    pub plan: ClusterPlan,
+    plan: ArcSwap<ClusterPlan>,
     /// This node in it.
     pub node_id: u64,
     /// What log time is here.
@@ -121,6 +126,21 @@ pub struct Running {
     pub wal: Wal,
     /// Writes checkpoints.
     pub checkpoints: CheckpointWorker,
+    /// Opens and begins replicas.
+    pub opener: Arc<Opener>,
+}
+
+impl Running {
+    /// The cluster's shape, as far as this node has heard of it.
+    #[must_use]
+    pub fn plan(&self) -> Arc<ClusterPlan> {
+        self.plan.load_full()
+    }
+
+    /// From now on this is the cluster's shape.
+    pub(crate) fn set_plan(&self, plan: Arc<ClusterPlan>) {
+        self.plan.store(plan);
+    }
 }
 
 /// The parts of a node that its services share.
@@ -145,6 +165,8 @@ pub struct Inner {
     pub fitness: Fitness,
     /// Replicas that wait for their state from a peer.
     pub deliveries: Deliveries,
+    /// Newer plans of the cluster, heard from others.
+    pub plan_news: PlanNews,
     /// What happened here of late.
     pub events: Arc<Events>,
     /// When the process started.
@@ -155,6 +177,8 @@ pub struct Inner {
     pub draining: AtomicBool,
     pub(crate) running: Mutex<Option<Arc<Running>>>,
     pub(crate) adopting: tokio::sync::Mutex<()>,
+    /// One change of the plan at a time.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     /// Set when the process must end.
     pub(crate) fatal: tokio::sync::watch::Sender<Option<String>>,
     tasks: TaskTracker,
@@ -202,6 +226,8 @@ impl Inner {
                 metrics: Arc::new(Metrics::new()),
                 fitness: Fitness::default(),
                 deliveries: Deliveries::default(),
+                plan_news: PlanNews::default(),
+                changing: tokio::sync::Mutex::new(()),
                 events: Arc::default(),
                 started: Instant::now(),
                 boot_id,
@@ -252,6 +278,8 @@ impl Inner {
             peer_address: self.config.listen.advertised_peer().to_string(),
             grpc_address: self.config.listen.advertised_grpc().to_string(),
             admin_address: self.config.listen.advertised_admin().to_string(),
+            zone: self.config.node.zone.clone(),
+            ..PlanNode::default()
         }
     }
 
@@ -265,9 +293,21 @@ impl Inner {
     /// # Errors
     /// [`NodeError`], and [`BootstrapError::AnotherCluster`] where this node has data already.
     pub async fn adopt(self: &Arc<Self>, plan: ClusterPlan) -> Result<(), NodeError> {
+        self.adopt_plan(plan, None).await
+    }
+
+    /// [`Inner::adopt`] as the node of this id, where the cluster gave it one.
+    ///
+    /// # Errors
+    /// As [`Inner::adopt`].
+    pub async fn adopt_as(self: &Arc<Self>, plan: ClusterPlan, node_id: u64) -> Result<(), NodeError> {
+        self.adopt_plan(plan, Some(node_id)).await
+    }
+
+    async fn adopt_plan(self: &Arc<Self>, plan: ClusterPlan, node_id: Option<u64>) -> Result<(), NodeError> {
         let _one_at_a_time = self.adopting.lock().await;
         if let Some(running) = self.running() {
-            let same = running.plan.cluster_id == plan.cluster_id || mutant!("another-plan-accepted");
+            let same = running.plan().cluster_id == plan.cluster_id || mutant!("another-plan-accepted");
             return if same {
                 Ok(())
             } else {
@@ -278,7 +318,10 @@ impl Inner {
         if identity.member.is_some() {
             return Err(BootstrapError::AnotherCluster.into());
         }
-        let node_id = node_id_in(&plan, self.config.listen.advertised_peer())?;
+        let node_id = match node_id {
+            Some(node_id) => node_id,
+            None => node_id_in(&plan, self.config.listen.advertised_peer())?,
+        };
         // A plan without membership was never finished: nothing has voted, so it begins anew.
         for leftover in ["wal", "replicas"] {
             let dir = self.dir(leftover);
@@ -307,6 +350,15 @@ impl Inner {
         self.open(&plan, member.node_id, identity.store_uuid, false)
             .await?;
         Ok(true)
+    }
+
+    /// Whose data the directory holds, as it was made.
+    ///
+    /// # Errors
+    /// [`NodeError::DataDir`]
+    pub fn own_identity(&self) -> Result<data_dir::Identity, NodeError> {
+        let identity = data_dir::read(self.parts.disk.as_ref(), &self.config.node.data_dir)?;
+        identity.ok_or_else(|| NodeError::open("the identity", "it is not there"))
     }
 
     fn identity(&self) -> Result<data_dir::Identity, NodeError> {
@@ -349,10 +401,10 @@ impl Inner {
         let mine: Vec<&PlanShard> = plan
             .shards
             .iter()
-            .filter(|shard| shard.members.iter().any(|m| m.node_id == node_id))
+            .filter(|shard| replica_on(shard, node_id).is_some())
             .collect();
         let options = self.replica_options(mine.len());
-        let opener = Opener {
+        let opener = Arc::new(Opener {
             disk: Arc::clone(&self.parts.disk),
             engine: Arc::clone(&self.parts.engine),
             dir: self.dir("replicas"),
@@ -368,7 +420,7 @@ impl Inner {
             wal: wal.clone(),
             checkpoints: checkpoints.clone(),
             peers: Arc::clone(&self.peers),
-        };
+        });
         let mut opened = Vec::with_capacity(mine.len());
         for shard in mine {
             let state = if create {
@@ -408,9 +460,12 @@ impl Inner {
             }
         }
         self.host.set_map(ShardMap::of(plan));
-        self.start_running(plan, node_id, wal, checkpoints)?;
+        self.start_running(plan, node_id, wal, checkpoints, Arc::clone(&opener))?;
         self.peers.set_unfit(self.is_draining());
-        self.spawn(Supervisor::new(Arc::clone(self), opener, plan.clone()).run());
+        self.spawn(Supervisor::new(Arc::clone(self), opener).run());
+        self.spawn(follow::run(Arc::clone(self)));
+        self.spawn(Mover::new(Arc::clone(self)).run());
+        self.spawn(join::tell_addresses(Arc::clone(self)));
         Ok(())
     }
 
@@ -449,6 +504,7 @@ impl Inner {
         node_id: u64,
         wal: Wal,
         checkpoints: CheckpointWorker,
+        opener: Arc<Opener>,
     ) -> Result<(), NodeError> {
         let subject_key: [u8; 16] = plan
             .subject_key
@@ -474,18 +530,16 @@ impl Inner {
             executor,
             Forwarder::new(Arc::clone(&self.peers)),
             Arc::clone(&self.entropy),
-            plan.nodes
-                .iter()
-                .map(|node| (node.node_id, node.grpc_address.clone()))
-                .collect(),
+            grpc_addresses(plan),
         ));
         let running = Running {
-            plan: plan.clone(),
+            plan: ArcSwap::from_pointee(plan.clone()),
             node_id,
             time: time.clone(),
             dispatcher,
             wal,
             checkpoints,
+            opener,
         };
         *self.running.lock() = Some(Arc::new(running));
         let driver = Driver::new(
@@ -565,6 +619,12 @@ impl Inner {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
+}
+
+/// Where callers reach each node.
+pub(crate) fn grpc_addresses(plan: &ClusterPlan) -> BTreeMap<u64, String> {
+    let address = |node: &PlanNode| (node.node_id, node.grpc_address.clone());
+    plan.nodes.iter().map(address).collect()
 }
 
 fn replica_of(shard: &PlanShard) -> String {

@@ -11,7 +11,7 @@ use spine_proto::admin::v1 as pb;
 use spine_proto::ids::{NodeId, RoutingKey};
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{self as raft, Lane};
-use spine_proto::storage::v1::{ClusterPlan, PlanNode};
+use spine_proto::storage::v1::{ClusterPlan, NodeState, PlanNode};
 use spine_services::{ErrorKind, SpineError};
 use spine_statemachine::frame;
 use spine_statemachine::key::{self, Family, SubjectKey};
@@ -69,7 +69,7 @@ impl Inner {
         }
         let already = self.running().is_some();
         let known = match self.running() {
-            Some(running) => Some(running.plan.clone()),
+            Some(running) => Some(ClusterPlan::clone(&running.plan())),
             None => self
                 .plan_files()
                 .proposal()
@@ -185,7 +185,7 @@ impl Inner {
     pub async fn bootstrapped(self: &Arc<Self>, request: raft::BootstrapRequest) -> raft::BootstrapResponse {
         let cluster_id = self
             .running()
-            .map(|running| running.plan.cluster_id.clone())
+            .map(|running| running.plan().cluster_id.clone())
             .unwrap_or_default();
         let mut answer = raft::BootstrapResponse {
             node: Some(self.addresses()),
@@ -233,7 +233,7 @@ impl Inner {
             node_id: addresses.node_id,
             cluster_id: running
                 .as_ref()
-                .map(|running| hex(&running.plan.cluster_id))
+                .map(|running| hex(&running.plan().cluster_id))
                 .unwrap_or_default(),
             release: version::RELEASE.to_string(),
             state: self.state().to_string(),
@@ -267,7 +267,9 @@ impl Inner {
 
     fn summary(&self, shard: &Shard, running: Option<&Running>) -> pb::ShardSummary {
         let number = shard.group.identity().shard;
-        let planned = running.and_then(|running| running.plan.shards.iter().find(|s| s.shard == number));
+        let plan = running.map(Running::plan);
+        let mut shards = plan.iter().flat_map(|plan| &plan.shards);
+        let planned = shards.find(|planned| planned.shard == number);
         let slots = planned.map_or((0, 0), |planned| (planned.slot_first, planned.slot_last));
         shard_summary(shard, running.map_or(0, |running| running.node_id), slots)
     }
@@ -336,11 +338,11 @@ impl Inner {
                 ..Default::default()
             };
         };
-        let others = running
-            .plan
+        let plan = running.plan();
+        let others = plan
             .nodes
             .iter()
-            .filter(|node| node.node_id != running.node_id);
+            .filter(|node| node.node_id != running.node_id && node.state() != NodeState::Removed);
         let asked = others.map(|node| async {
             let body = Body::Status(raft::StatusRequest {});
             let answer = self
@@ -362,7 +364,7 @@ impl Inner {
             .flatten()
             .collect();
         heard.insert(running.node_id, self.node_status());
-        cluster_status(&running.plan, &heard)
+        cluster_status(&plan, &heard)
     }
 
     /// Log time as this node stamps it, and how far a test has moved it.
@@ -404,8 +406,8 @@ impl Inner {
     /// Not led here, or no replica there.
     pub async fn transfer_leader(&self, shard: u32, to: u64) -> Result<(), SpineError> {
         let shard = self.shard_here(shard)?;
-        let members = &shard.group.identity().members;
-        let replica = members
+        let voters = shard.group.voters();
+        let replica = voters
             .iter()
             .find(|(_, node)| *node == to)
             .map(|(replica, _)| *replica)
@@ -446,7 +448,7 @@ impl Inner {
             return Ok(pb::ReadReplicaResponse::default());
         };
         let mut subject_key = [0; 16];
-        subject_key.copy_from_slice(running.plan.subject_key.get(..16).ok_or_else(not_initialised)?);
+        subject_key.copy_from_slice(running.plan().subject_key.get(..16).ok_or_else(not_initialised)?);
         let key = key::encode(
             Family::Records,
             &SubjectKey::new(subject_key),

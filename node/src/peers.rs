@@ -1,7 +1,7 @@
 //! The links to other nodes, in the words of the layers that use them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1 as pb;
 use spine_proto::internal::raft::v1::Lane;
 use spine_proto::internal::raft::v1::peer_frame::Body;
-use spine_proto::storage::v1::ClusterPlan;
+use spine_proto::storage::v1::{ClusterPlan, NodeState, PlanNode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -42,6 +42,7 @@ pub struct NodePeers {
     identity: Arc<IdentityCell>,
     leading: Arc<Claims>,
     unfit: Arc<AtomicBool>,
+    plan_epoch: Arc<AtomicU64>,
     watched: Mutex<NodesWatch>,
 }
 
@@ -70,12 +71,14 @@ impl NodePeers {
         let led = Arc::clone(&leading);
         config.leading = Arc::new(move || led.get());
         config.clock = Arc::new(move || clock.now_ms());
+        let plan_epoch = Arc::clone(&config.plan_epoch);
         let links = Links::new(config, net, Arc::new(Inbound(node)));
         Self {
             links,
             identity,
             leading,
             unfit,
+            plan_epoch,
             watched: Mutex::default(),
         }
     }
@@ -88,16 +91,20 @@ impl NodePeers {
 
     /// From now on this node is part of a cluster.
     pub fn join(&self, node_id: u64, plan: &ClusterPlan) {
-        self.links.set_peers(
-            plan.nodes
-                .iter()
-                .map(|node| (NodeId(node.node_id), vec![node.peer_address.clone()]))
-                .collect(),
-        );
+        self.set_plan(plan);
         self.identity.set(Identity {
             node: NodeId(node_id),
             cluster_id: plan.cluster_id.clone(),
         });
+    }
+
+    /// From now on these are the nodes of the cluster; those that were given up are talked to no more.
+    pub fn set_plan(&self, plan: &ClusterPlan) {
+        let stays = |node: &&PlanNode| node.state() != NodeState::Removed;
+        let nodes = plan.nodes.iter().filter(stays);
+        let address = |node: &PlanNode| (NodeId(node.node_id), vec![node.peer_address.clone()]);
+        self.links.set_peers(nodes.map(address).collect());
+        self.plan_epoch.store(plan.epoch, Ordering::Release);
     }
 
     /// True while a node is silent or deaf to us, or its process is known to be gone.
@@ -233,6 +240,11 @@ impl PeerHandler for Inbound {
     fn on_watch(&self, from: NodeId, watch: &pb::Watch) {
         if let Some(node) = self.0.upgrade() {
             node.peer_clocks.heard(from.0, watch.clock_ms);
+            if let Some(running) = node.running()
+                && watch.plan_epoch > running.plan().epoch
+            {
+                node.plan_news.heard(from.0, watch.plan_epoch);
+            }
         }
     }
 
@@ -262,6 +274,11 @@ impl PeerHandler for Inbound {
             Body::Status(_) => Body::StatusIs(pb::StatusResponse {
                 node_status: node.node_status().encode_to_vec().into(),
             }),
+            Body::Plan(_) => Body::PlanIs(pb::PlanResponse {
+                plan: node.running().map(|running| ClusterPlan::clone(&running.plan())),
+            }),
+            Body::Cluster(request) => Body::ClusterDone(node.change_cluster(request).await),
+            Body::Change(request) => Body::Changed(node.change_step(request).await),
             _ => Body::Response(unavailable("message of an unknown kind")),
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminLimits, AdminSource, Check};
+use crate::cluster::join;
 use crate::gateway::admin::{ADMIN_PERMISSION, Admin};
 use crate::gateway::admission::Admission;
 use crate::gateway::edge::{DispatcherSource, Edge};
@@ -74,7 +75,8 @@ impl Node {
         if node.inner.resume().await? {
             tracing::info!(node = node.inner.addresses().node_id, "resumed");
         } else {
-            tracing::info!("no data yet; waiting for cluster init");
+            tracing::info!("no data yet; waiting for cluster init, or to be let in");
+            node.inner.spawn(join::ask_to_join(Arc::clone(&node.inner)));
         }
         Ok(node)
     }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use spine_proto::admin::v1 as pb;
-use spine_proto::storage::v1::ClusterPlan;
+use spine_proto::storage::v1::{ClusterPlan, NodeState};
 
+use crate::cluster::ask::shown;
+use crate::cluster::change::replica_on;
 use crate::events::Event;
 use crate::shard::host::{Absent, Shard};
 use crate::shard::map::META_SHARD;
@@ -151,6 +153,7 @@ pub fn cluster_status(
         shards,
         // No release raises the level yet, so every shard still follows the first rules.
         level: 0,
+        plan_epoch: plan.epoch,
         events: last_events(heard),
     }
 }
@@ -173,7 +176,7 @@ fn reasons(
     let mut reasons: Vec<String> = plan
         .nodes
         .iter()
-        .filter(|node| !heard.contains_key(&node.node_id))
+        .filter(|node| node.state() != NodeState::Removed && !heard.contains_key(&node.node_id))
         .map(|node| format!("node {} at {} does not answer", node.node_id, node.peer_address))
         .collect();
     for (node_id, node) in heard {
@@ -228,6 +231,7 @@ fn nodes(
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     plan.nodes
         .iter()
+        .filter(|node| node.state() != NodeState::Removed)
         .map(|node| {
             let status = heard.get(&node.node_id);
             pb::NodeSummary {
@@ -240,7 +244,7 @@ fn nodes(
                 replicas: count(
                     plan.shards
                         .iter()
-                        .filter(|s| s.members.iter().any(|m| m.node_id == node.node_id))
+                        .filter(|s| replica_on(s, node.node_id).is_some())
                         .count(),
                 ),
                 leaders: count(
@@ -249,6 +253,8 @@ fn nodes(
                         .filter(|shard| shard.leader_node_id == node.node_id)
                         .count(),
                 ),
+                state: shown(node.state()).into(),
+                zone: node.zone.clone(),
             }
         })
         .collect()

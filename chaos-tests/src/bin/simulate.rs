@@ -50,6 +50,8 @@ struct Arguments {
 enum Layer {
     /// Whole nodes, asked by the client library.
     Cluster,
+    /// Five whole nodes, and an operator who moves replicas all the time.
+    Members,
     /// One Raft group: log, state, links and elections, asked where the replicas are.
     Group,
 }
@@ -91,7 +93,7 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
     let (mut failed, mut virtual_ms, mut skipped) = (Vec::new(), 0, 0);
     for options in &runs {
         let report = match arguments.layer {
-            Layer::Cluster => run(options),
+            Layer::Cluster | Layer::Members => run(options),
             Layer::Group => group::run(options),
         };
         virtual_ms += report.virtual_ms;
@@ -147,7 +149,10 @@ fn runs(arguments: &Arguments) -> io::Result<Vec<SimOptions>> {
         fault_time: Duration::from_secs(arguments.fault_seconds),
         focus: arguments.focus,
         keep_trace: arguments.trace,
-        ..SimOptions::of(seed)
+        ..match arguments.layer {
+            Layer::Members => SimOptions::restless(seed),
+            Layer::Cluster | Layer::Group => SimOptions::of(seed),
+        }
     };
     let Some(path) = &arguments.script else {
         let one = arguments.seed.map(|seed| (seed, seed + 1));

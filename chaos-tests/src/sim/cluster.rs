@@ -132,6 +132,11 @@ impl Nodes {
         self.slots[node].borrow().inner.upgrade()
     }
 
+    /// All nodes that run.
+    pub(super) fn running(&self) -> impl Iterator<Item = Arc<Inner>> + '_ {
+        (0..self.slots.len()).filter_map(|node| self.inner(node))
+    }
+
     /// The disks of all nodes.
     pub(super) fn disks(&self) -> Vec<SimDisk> {
         self.disks.clone()
@@ -177,6 +182,7 @@ fn view(node: usize, start: u32, group: &RaftGroup) -> Option<ReplicaView> {
     let (applied_index, digest) = read.ok()?;
     Some(ReplicaView {
         node,
+        replica: group.identity().replica_id,
         start,
         shard: group.identity().shard,
         term: status.term,

@@ -14,6 +14,7 @@ use spine_storage::disk::SimDisk;
 use turmoil::Sim;
 
 use super::cluster::ClockErrors;
+use super::members::MembersOrder;
 use super::net::Wires;
 use crate::scenario::{Fault, Node, Step};
 
@@ -22,10 +23,12 @@ pub(super) const LATENCY_MIN: Duration = Duration::from_millis(1);
 pub(super) const LATENCY_MAX: Duration = Duration::from_millis(4);
 
 /// What the operator's host must do for a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// Checkpoint and purge every shard on this node.
     Compact(Node),
+    /// Change the cluster.
+    Members(MembersOrder),
 }
 
 /// Nodes that ended by themselves, and why; their hosts put it here.

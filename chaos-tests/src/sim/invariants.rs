@@ -10,6 +10,8 @@ use crate::checkers::digest::{Digests, Observation};
 #[derive(Clone, Debug)]
 pub struct ReplicaView {
     pub node: usize,
+    /// Its id: another one after it has moved away and come back.
+    pub replica: u64,
     /// How often its node had started before.
     pub start: u32,
     pub shard: u32,
@@ -33,7 +35,7 @@ pub struct Invariants {
     /// When each of them was first seen, ms since the run began.
     led_since_ms: Vec<u64>,
     /// The newest view of each replica since its node's last start.
-    last: BTreeMap<(usize, u32), ReplicaView>,
+    last: BTreeMap<(usize, u32, u64), (u64, ReplicaView)>,
     digests: Digests,
 }
 
@@ -44,7 +46,11 @@ impl Invariants {
     /// What does not hold, for people.
     pub fn look(&mut self, now_ms: u64, view: ReplicaView) -> Result<(), String> {
         let ReplicaView {
-            node, shard, term, ..
+            node,
+            replica,
+            shard,
+            term,
+            ..
         } = view;
         // Called for every replica at every tick: text is made where something is wrong.
         let name = || format!("n{} shard {shard} term {term}", node + 1);
@@ -65,11 +71,9 @@ impl Invariants {
                 name()
             ));
         }
-        if let Some(last) = self
-            .last
-            .get(&(node, shard))
-            .filter(|last| last.start == view.start)
-        {
+        let key = (node, shard, replica);
+        let last = self.last.get(&key).map(|(_, last)| last);
+        if let Some(last) = last.filter(|last| last.start == view.start) {
             let pairs = [
                 ("term", last.term, term),
                 ("committed index", last.committed_index, view.committed_index),
@@ -89,10 +93,8 @@ impl Invariants {
                 ));
             }
         }
-        let is_news = self
-            .last
-            .get(&(node, shard))
-            .is_none_or(|last| last.start != view.start || last.applied_index != view.applied_index);
+        let is_news =
+            last.is_none_or(|last| last.start != view.start || last.applied_index != view.applied_index);
         if is_news {
             let seen = Observation {
                 replica: format!("n{}", node + 1),
@@ -104,7 +106,7 @@ impl Invariants {
                 .observe(&seen)
                 .map_err(|violation| violation.to_string())?;
         }
-        self.last.insert((node, shard), view);
+        self.last.insert(key, (now_ms, view));
         Ok(())
     }
 
@@ -130,7 +132,7 @@ impl Invariants {
     #[must_use]
     pub fn all_equal(&self, nodes: usize) -> bool {
         let mut shards: BTreeMap<u32, Vec<&ReplicaView>> = BTreeMap::new();
-        for view in self.last.values() {
+        for view in self.present() {
             shards.entry(view.shard).or_default().push(view);
         }
         !shards.is_empty()
@@ -142,10 +144,18 @@ impl Invariants {
             })
     }
 
+    /// The replicas of the last look: one that moved away is seen no more.
+    fn present(&self) -> impl Iterator<Item = &ReplicaView> {
+        let newest = self.last.values().map(|(at, _)| *at).max();
+        let all = self.last.values();
+        all.filter(move |(at, _)| Some(*at) == newest)
+            .map(|(_, view)| view)
+    }
+
     /// One line for each replica, for whoever reads a failure.
     #[must_use]
     pub fn describe(&self) -> String {
-        let lines = self.last.values().map(|view| {
+        let lines = self.present().map(|view| {
             format!(
                 "n{} s{} t{}{} {}/{}/{}",
                 view.node + 1,
@@ -168,6 +178,7 @@ mod tests {
     fn view(node: usize, term: u64, applied_index: u64, digest: &str) -> ReplicaView {
         ReplicaView {
             node,
+            replica: 1,
             start: 0,
             shard: 1,
             term,

@@ -84,10 +84,17 @@ pub(super) async fn run(
     desk.borrow_mut().initialised = true;
     loop {
         let order = desk.borrow_mut().orders.pop_front();
-        if let Some(Order::Compact(node)) = order {
-            let done = compact(&admin(&client, &addresses, node)?, shards).await;
-            desk.borrow_mut().compacted += done;
-            continue;
+        match order {
+            Some(Order::Compact(node)) => {
+                let done = compact(&admin(&client, &addresses, node)?, shards).await;
+                desk.borrow_mut().compacted += done;
+                continue;
+            }
+            Some(Order::Members(order)) => {
+                order.carry_out(&client, &addresses).await?;
+                continue;
+            }
+            None => {}
         }
         let (probe, read) = {
             let desk = desk.borrow();
@@ -108,7 +115,11 @@ pub(super) async fn run(
     }
 }
 
-fn admin(client: &SpineClient, addresses: &Addresses, node: usize) -> Result<Admin, spine_client::Error> {
+pub(super) fn admin(
+    client: &SpineClient,
+    addresses: &Addresses,
+    node: usize,
+) -> Result<Admin, spine_client::Error> {
     Ok(client.admin(&addresses.grpc[node])?.with_deadline(ADMIN_DEADLINE))
 }
 

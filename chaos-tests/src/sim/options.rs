@@ -17,6 +17,8 @@ pub struct SimOptions {
     pub focus: Focus,
     /// What goes wrong instead of what the seed draws.
     pub script: Option<Vec<Step>>,
+    /// An operator empties, gives up and takes back nodes, and lets the load be made even, all the time.
+    pub restless: bool,
     /// Keep the lines of the trace.
     pub keep_trace: bool,
 }
@@ -34,9 +36,21 @@ impl SimOptions {
             fault_time: Duration::from_secs(8),
             focus: Focus::All,
             script: None,
+            restless: false,
             keep_trace: false,
         }
     }
+
+    /// A run in which replicas move all the time.
+    #[must_use]
+    pub fn restless(seed: u64) -> Self {
+        Self {
+            nodes: 5,
+            restless: true,
+            ..Self::of(seed)
+        }
+    }
+
     /// The run of a scenario that somebody wrote down.
     #[must_use]
     pub fn of_scenario(scenario: &Scenario) -> Self {

@@ -11,6 +11,7 @@ use turmoil::Sim;
 use super::clients::Callers;
 use super::cluster::{Nodes, Settings};
 use super::faults::{Faults, Targets};
+use super::members;
 use super::net::Wires;
 use super::operator::{Addresses, Desk};
 use super::options::SimOptions;
@@ -33,6 +34,8 @@ const ADMIN_PORT: u16 = 7601;
 const START_TIME: Duration = Duration::from_secs(20);
 /// After the last fault the cluster must serve every shard within this.
 const HEAL_TIME: Duration = Duration::from_secs(30);
+/// Every replica must be where it is to be within this.
+const SETTLE_TIME: Duration = Duration::from_secs(60);
 /// Then all replicas must be equal within this.
 const EQUAL_TIME: Duration = Duration::from_secs(20);
 /// Calls made before the first fault.
@@ -51,6 +54,10 @@ fn run_here(options: &SimOptions) -> SimReport {
     let mut stage = Stage::new(options, trace.clone());
     let ended = stage.play(|stage| {
         let desk = stage.desk.clone();
+        if options.restless {
+            let orders = members::draw(options.seed, options.nodes, options.fault_time);
+            desk.borrow_mut().orders.extend(orders);
+        }
         stage.world.go_wrong(&plan.scenario.steps, |order| {
             desk.borrow_mut().orders.push_back(order);
         })
@@ -134,7 +141,11 @@ impl Stage {
         });
         let machines = Rc::new(nodes);
         let seen = Rc::clone(&machines);
-        let views = Box::new(move |faults: &Faults| seen.views(|node| faults.is_up(node)));
+        let restless = options.restless;
+        let views = Box::new(move |faults: &Faults| {
+            let is_out = |node| restless && members::is_removed(&seen, node);
+            seen.views(|node| faults.is_up(node) && !is_out(node))
+        });
         let world = World::new(sim, faults, views, clock_ms, trace);
         Self {
             world,
@@ -168,6 +179,10 @@ impl Stage {
                 self.world.invariants.describe()
             ));
         }
+        let machines = Rc::clone(&self.machines);
+        self.world.until(SETTLE_TIME, "no replica moves any more", |_| {
+            desk.borrow().orders.is_empty() && members::is_settled(&machines)
+        })?;
         self.stop.store(true, Ordering::Relaxed);
         let (done, clients, nodes) = (self.done.clone(), self.clients, self.nodes);
         self.world

@@ -2,11 +2,13 @@
 
 use spine_proto::admin::v1::admin_service_server::AdminService;
 use spine_proto::admin::v1::{
-    AdvanceTimeRequest, AdvanceTimeResponse, CompactReplicaRequest, CompactReplicaResponse, DrainNodeRequest,
+    AdvanceTimeRequest, AdvanceTimeResponse, BalanceRequest, BalanceResponse, CompactReplicaRequest,
+    CompactReplicaResponse, CreateJoinTokenRequest, CreateJoinTokenResponse, DrainNodeRequest,
     DrainNodeResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetNodeStatusRequest,
     GetNodeStatusResponse, GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse,
-    ListShardsRequest, ListShardsResponse, NodeSummary, ReadReplicaRequest, ReadReplicaResponse,
-    ReplicaSummary, ShardSummary, TransferLeaderRequest, TransferLeaderResponse,
+    ListShardsRequest, ListShardsResponse, NodeSummary, PlanClusterRequest, PlanClusterResponse,
+    ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary, SetNodeStateRequest, SetNodeStateResponse,
+    ShardSummary, TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -135,6 +137,31 @@ impl AdminService for Seat {
             checkpoint_index: 7,
             purged_index: 7,
         }))
+    }
+
+    async fn create_join_token(
+        &self,
+        _: Request<CreateJoinTokenRequest>,
+    ) -> Result<Response<CreateJoinTokenResponse>, Status> {
+        Ok(Response::new(CreateJoinTokenResponse::default()))
+    }
+
+    async fn set_node_state(
+        &self,
+        _: Request<SetNodeStateRequest>,
+    ) -> Result<Response<SetNodeStateResponse>, Status> {
+        Ok(Response::new(SetNodeStateResponse { plan_epoch: 3 }))
+    }
+
+    async fn balance(&self, _: Request<BalanceRequest>) -> Result<Response<BalanceResponse>, Status> {
+        Ok(Response::new(BalanceResponse { plan_epoch: 3 }))
+    }
+
+    async fn plan_cluster(
+        &self,
+        _: Request<PlanClusterRequest>,
+    ) -> Result<Response<PlanClusterResponse>, Status> {
+        Ok(Response::new(PlanClusterResponse::default()))
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::convert;
 use crate::log_adapter::LogAdapter;
+use crate::membership::Roster;
 use crate::network_adapter::NetworkFactory;
 use crate::peers::Peers;
 use crate::state_adapter::StateAdapter;
@@ -59,8 +60,8 @@ pub struct GroupIdentity {
     pub shard: u32,
     /// This replica; never reused.
     pub replica_id: u64,
-    /// All first voters: (replica id, node id), in node order.
-    pub members: Vec<(u64, u64)>,
+    /// All first voters: (replica id, node id), in node order. Who they are now is told by [`RaftGroup::voters`].
+    pub first_voters: Vec<(u64, u64)>,
 }
 
 /// A proposal that was applied.
@@ -208,7 +209,7 @@ impl RaftGroup {
     pub async fn initialize(&self) -> Result<(), GroupError> {
         let members: std::collections::BTreeMap<u64, ReplicaNode> = self
             .identity
-            .members
+            .first_voters
             .iter()
             .map(|(id, node_id)| (*id, ReplicaNode { node_id: *node_id }))
             .collect();
@@ -252,7 +253,7 @@ impl RaftGroup {
         })
     }
 
-    fn not_leader(&self, forward: &ForwardToLeader<SpineRaft>) -> GroupError {
+    pub(crate) fn not_leader(&self, forward: &ForwardToLeader<SpineRaft>) -> GroupError {
         let leader = forward.leader_id.filter(|id| *id != self.identity.replica_id);
         match leader {
             Some(replica) => GroupError::NotLeader {
@@ -261,14 +262,6 @@ impl RaftGroup {
             None if self.raft.is_leader() => GroupError::NoQuorum,
             None => GroupError::NotLeader { leader_node: None },
         }
-    }
-
-    fn node_of(&self, replica: u64) -> Option<u64> {
-        self.identity
-            .members
-            .iter()
-            .find(|(id, _)| *id == replica)
-            .map(|(_, node)| *node)
     }
 
     /// Proves that this replica led after the call began and that everything committed before it is applied here.
@@ -400,13 +393,12 @@ impl RaftGroup {
 
     /// Lets replication try a peer again at once.
     pub async fn reset_backoff(&self, node_id: u64) {
-        let replicas: Vec<u64> = self
-            .identity
-            .members
+        let Roster { voters, learners, .. } = self.roster();
+        let there = voters
             .iter()
-            .filter(|(_, node)| *node == node_id)
-            .map(|(id, _)| *id)
-            .collect();
+            .chain(&learners)
+            .filter(|(_, node)| *node == node_id);
+        let replicas: Vec<u64> = there.map(|(id, _)| *id).collect();
         let _ = self.raft.trigger().reset_backoff(replicas).await;
     }
 
@@ -460,9 +452,10 @@ impl RaftGroup {
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        let known = &metrics.membership_config;
         let leader = metrics
             .current_leader
-            .and_then(|replica| self.node_of(replica).map(|node| (replica, node)));
+            .and_then(|replica| self.node_in(known, replica).map(|node| (replica, node)));
         GroupStatus {
             term: metrics.current_term,
             leader,
@@ -500,7 +493,9 @@ impl RaftGroup {
     fn reign_in(&self, metrics: &RaftServerMetrics<SpineRaft>) -> Reign {
         Reign {
             term: convert::vote(&metrics.vote).term,
-            node: metrics.current_leader.and_then(|replica| self.node_of(replica)),
+            node: metrics
+                .current_leader
+                .and_then(|replica| self.node_in(&metrics.membership_config, replica)),
         }
     }
 

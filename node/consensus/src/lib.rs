@@ -10,6 +10,7 @@ mod follower_log_test;
 pub mod group;
 pub mod inbound;
 mod log_adapter;
+pub mod membership;
 pub mod net;
 mod network_adapter;
 pub mod nodes_view;

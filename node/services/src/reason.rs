@@ -55,6 +55,7 @@ reasons! {
         INVALID_GENDER: "The gender is male, female, other or unknown.",
         LOAD_TOO_LARGE: "One message of a load has too many lines.",
         MALFORMED_PLAN: "The cluster asked for cannot be; the message says why.",
+        TOKEN_TOO_LONG: "A join token is good for at most 7 days.",
         TIME_OUT_OF_RANGE: "Log time moves at most 400 days in one call.",
         INVALID_DECEASED: "The time of death is no time, in the future, or before birth.",
     }
@@ -65,6 +66,7 @@ reasons! {
         FORBIDDEN: "The caller lacks the permission that the message names.",
     }
     NotFound {
+        NO_SUCH_NODE: "The cluster has no node of this number.",
         NO_SUCH_REPLICA: "The node hosts no replica of this shard.",
         PATIENT_NOT_FOUND: "There is no patient with this NHS Number.",
     }
@@ -73,6 +75,9 @@ reasons! {
         PATIENT_EXISTS: "There is a patient with this NHS Number.",
     }
     Conflict {
+        NODE_REMOVED: "The node was given up for good; it joins anew with an empty data directory.",
+        QUORUM_AT_RISK: "A shard would be left with too few replicas; the message says which.",
+        NO_ROOM: "No other node can take a replica of a shard that the message names.",
         NOT_EXECUTED: "The caller asked what became of a change: it did not take effect, and no try of it under its id ever will.",
         GUARD_FAILED: "A guard of the commit does not hold; the message says which.",
         COMPACTED: "Changes from this index on are no longer kept by any replica asked; list, then watch from there.",
@@ -92,6 +97,7 @@ reasons! {
     }
     Unavailable {
         CLOCK_NOT_AGREED: "The clock of this node does not agree with those of its peers, so it opens no sessions.",
+        META_UNAVAILABLE: "Nobody who leads the meta group was found in time; the change may have been made, and may be asked for again.",
         NO_LEADER: "No leader of the shard answers.",
         NOT_INITIALISED: "The cluster has no shape yet.",
         NODE_UNREACHABLE: "A node of the cluster to be does not answer.",

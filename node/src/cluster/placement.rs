@@ -11,7 +11,8 @@
 //! A shard of which a replica is lost is mended before anything is balanced, and only where all others serve is a
 //! living replica moved.
 //!
-//! Nothing carries the steps out yet: a cluster still has the shape that `cluster init` gave it.
+//! A shard with fewer replicas than it should have gets one more at a time. Rules 2 and 3 move living replicas, so they
+//! hold only where an operator asked for them. `mover.rs` carries the steps out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,38 +47,54 @@ pub struct PlacedShard {
     pub shard: u32,
     /// Nodes of its voters.
     pub voters: Vec<u64>,
-    /// A step of it is under way.
-    pub changing: bool,
+    /// The step of it that is under way.
+    pub change: Option<Move>,
 }
 
-/// One replica to replace.
+/// From a node, or from nowhere where the shard gets one replica more, to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Step {
-    /// Of this shard.
-    pub shard: u32,
+pub struct Move {
     /// The node that loses its replica.
-    pub from: u64,
+    pub from: Option<u64>,
     /// The node that gets one.
     pub to: u64,
 }
 
+/// One replica to replace or to add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step {
+    /// Of this shard.
+    pub shard: u32,
+    /// Which way.
+    pub places: Move,
+}
+
+/// What the steps lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Goal {
+    /// Voters of every shard.
+    pub replicas: usize,
+    /// Whether living replicas move for the sake of zones and even load.
+    pub balance: bool,
+}
+
 /// The steps that may begin now, at most one for each shard.
 #[must_use]
-pub fn next_steps(nodes: &[PlacedNode], shards: &[PlacedShard]) -> Vec<Step> {
-    let mut board = Board::new(nodes, shards);
+pub fn next_steps(nodes: &[PlacedNode], shards: &[PlacedShard], goal: Goal) -> Vec<Step> {
+    let mut board = Board::new(nodes, shards, goal);
     let mut steps: Vec<Step> = Vec::new();
-    for choose in [Board::mend, Board::widen, Board::level] {
+    let all = [Board::mend, Board::grow, Board::widen, Board::level];
+    for choose in if goal.balance { &all[..] } else { &all[..2] } {
         for shard in shards {
-            if shard.changing || board.stepped.contains(&shard.shard) {
+            if shard.change.is_some() || board.stepped.contains(&shard.shard) {
                 continue;
             }
-            if let Some((from, to)) = choose(&board, shard) {
-                board.move_one(from, to);
+            if let Some(places) = choose(&board, shard) {
+                board.carry(places);
                 board.stepped.insert(shard.shard);
                 steps.push(Step {
                     shard: shard.shard,
-                    from,
-                    to,
+                    places,
                 });
             }
         }
@@ -92,10 +109,11 @@ struct Board<'a> {
     /// Serving nodes by zone, the least loaded first.
     room: BTreeMap<&'a str, BTreeSet<(usize, u64)>>,
     stepped: BTreeSet<u32>,
+    goal: Goal,
 }
 
 impl<'a> Board<'a> {
-    fn new(nodes: &'a [PlacedNode], shards: &[PlacedShard]) -> Self {
+    fn new(nodes: &'a [PlacedNode], shards: &[PlacedShard], goal: Goal) -> Self {
         let mut load: BTreeMap<u64, usize> = nodes.iter().map(|node| (node.node, 0)).collect();
         for node in shards.iter().flat_map(|shard| &shard.voters) {
             *load.entry(*node).or_default() += 1;
@@ -106,12 +124,17 @@ impl<'a> Board<'a> {
                 .or_default()
                 .insert((load[&node.node], node.node));
         }
-        Self {
+        let mut board = Self {
             nodes: nodes.iter().map(|node| (node.node, node)).collect(),
             load,
             room,
             stepped: BTreeSet::new(),
+            goal,
+        };
+        for places in shards.iter().filter_map(|shard| shard.change) {
+            board.carry(places);
         }
+        board
     }
 
     /// A node that nobody knows is gone.
@@ -124,7 +147,7 @@ impl<'a> Board<'a> {
     }
 
     /// Replaces a replica that is lost, else one that is to leave.
-    fn mend(&self, shard: &PlacedShard) -> Option<(u64, u64)> {
+    fn mend(&self, shard: &PlacedShard) -> Option<Move> {
         let in_state = |state| {
             shard
                 .voters
@@ -140,11 +163,23 @@ impl<'a> Board<'a> {
         let to = self
             .place(shard, from, false)
             .or_else(|| self.place(shard, from, true))?;
-        Some((from, to))
+        Some(Move { from: Some(from), to })
+    }
+
+    /// Gives a shard one more replica where it has too few.
+    fn grow(&self, shard: &PlacedShard) -> Option<Move> {
+        if shard.voters.len() >= self.goal.replicas || !self.is_whole(shard, NodeState::Serving) {
+            return None;
+        }
+        let nobody = 0;
+        let to = self
+            .place(shard, nobody, false)
+            .or_else(|| self.place(shard, nobody, true))?;
+        Some(Move { from: None, to })
     }
 
     /// Takes one of two replicas in one zone to a zone that has none.
-    fn widen(&self, shard: &PlacedShard) -> Option<(u64, u64)> {
+    fn widen(&self, shard: &PlacedShard) -> Option<Move> {
         if !self.is_whole(shard, NodeState::Serving) {
             return None;
         }
@@ -153,11 +188,12 @@ impl<'a> Board<'a> {
             others.any(|other| self.zone(*other) == self.zone(*node))
         });
         let from = twice.max_by_key(|node| (self.load(*node), *node))?;
-        Some((from, self.place(shard, from, false)?))
+        let to = self.place(shard, from, false)?;
+        Some(Move { from: Some(from), to })
     }
 
     /// Takes a replica from a node that has at least two more than the one it goes to.
-    fn level(&self, shard: &PlacedShard) -> Option<(u64, u64)> {
+    fn level(&self, shard: &PlacedShard) -> Option<Move> {
         if !self.is_whole(shard, NodeState::Serving) {
             return None;
         }
@@ -169,7 +205,8 @@ impl<'a> Board<'a> {
             let less = self.load(*from).checked_sub(self.load(to) + 2)?;
             Some((less, *from, to))
         });
-        moves.max().map(|(_, from, to)| (from, to))
+        let (_, from, to) = moves.max()?;
+        Some(Move { from: Some(from), to })
     }
 
     /// Whether every replica is on a node that serves or is in this state.
@@ -198,17 +235,22 @@ impl<'a> Board<'a> {
         best.min().map(|(_, node)| *node)
     }
 
-    fn move_one(&mut self, from: u64, to: u64) {
-        for (node, more) in [(from, false), (to, true)] {
-            let before = self.load(node);
-            let after = if more { before + 1 } else { before - 1 };
-            self.load.insert(node, after);
-            let Some(zone) = self.zone(node) else { continue };
-            if let Some(room) = self.room.get_mut(zone)
-                && room.remove(&(before, node))
-            {
-                room.insert((after, node));
-            }
+    fn carry(&mut self, places: Move) {
+        if let Some(from) = places.from {
+            self.reload(from, |load| load.saturating_sub(1));
+        }
+        self.reload(places.to, |load| load + 1);
+    }
+
+    fn reload(&mut self, node: u64, change: impl Fn(usize) -> usize) {
+        let before = self.load(node);
+        let after = change(before);
+        self.load.insert(node, after);
+        let Some(zone) = self.zone(node) else { return };
+        if let Some(room) = self.room.get_mut(zone)
+            && room.remove(&(before, node))
+        {
+            room.insert((after, node));
         }
     }
 }
@@ -232,15 +274,25 @@ mod tests {
         PlacedShard {
             shard,
             voters: voters.to_vec(),
-            changing: false,
+            change: None,
         }
+    }
+
+    const EVEN: Goal = Goal {
+        replicas: 3,
+        balance: true,
+    };
+
+    fn step(shard: u32, from: u64, to: u64) -> Step {
+        let places = Move { from: Some(from), to };
+        Step { shard, places }
     }
 
     /// All steps until there is none, as rounds; `None` where they do not end.
     fn settle(nodes: &[PlacedNode], shards: &mut [PlacedShard]) -> Option<Vec<Vec<Step>>> {
         let mut rounds = Vec::new();
         for _ in 0..1_000 {
-            let steps = next_steps(nodes, shards);
+            let steps = next_steps(nodes, shards, EVEN);
             if steps.is_empty() {
                 return Some(rounds);
             }
@@ -249,12 +301,11 @@ mod tests {
                     .iter_mut()
                     .find(|shard| shard.shard == step.shard)
                     .expect("its shard");
-                let at = shard
-                    .voters
-                    .iter()
-                    .position(|node| *node == step.from)
-                    .expect("its replica");
-                shard.voters[at] = step.to;
+                if let Some(from) = step.places.from {
+                    let at = shard.voters.iter().position(|node| *node == from);
+                    shard.voters.remove(at.expect("its replica"));
+                }
+                shard.voters.push(step.places.to);
             }
             rounds.push(steps);
         }
@@ -266,22 +317,32 @@ mod tests {
         let mut nodes: Vec<_> = (1..=4).map(|id| node(id, 0, NodeState::Serving)).collect();
         nodes[0].state = NodeState::Gone;
         let shards = [shard(1, &[1, 2, 3]), shard(2, &[2, 3, 4]), shard(3, &[1, 2, 4])];
-        let steps = next_steps(&nodes, &shards);
-        assert_eq!(
-            steps,
-            [
-                Step {
-                    shard: 1,
-                    from: 1,
-                    to: 4
-                },
-                Step {
-                    shard: 3,
-                    from: 1,
-                    to: 3
-                }
-            ]
-        );
+        let goal = Goal {
+            balance: false,
+            ..EVEN
+        };
+        let steps = next_steps(&nodes, &shards, goal);
+        assert_eq!(steps, [step(1, 1, 4), step(3, 1, 3)]);
+    }
+
+    #[test]
+    fn a_shard_of_one_replica_grows_to_three_one_at_a_time() {
+        let nodes: Vec<_> = (1..=3).map(|id| node(id, 0, NodeState::Serving)).collect();
+        let mut shards = [shard(1, &[2])];
+        let rounds = settle(&nodes, &mut shards).expect("it ends");
+        let added: Vec<_> = rounds.concat().iter().map(|step| step.places).collect();
+        let one = |to| Move { from: None, to };
+        assert_eq!(added, [one(1), one(3)]);
+    }
+
+    #[test]
+    fn a_step_under_way_counts_as_done_and_is_left_alone() {
+        let nodes: Vec<_> = (1..=5).map(|id| node(id, 0, NodeState::Serving)).collect();
+        let mut shards = [shard(1, &[1, 2, 3]), shard(2, &[1, 2, 3])];
+        let under_way = Move { from: Some(1), to: 4 };
+        shards[0].change = Some(under_way);
+        let steps = next_steps(&nodes, &shards, EVEN);
+        assert_eq!(steps, [step(2, 3, 5)]);
     }
 
     #[test]
@@ -289,14 +350,14 @@ mod tests {
         let mut nodes: Vec<_> = (1..=5).map(|id| node(id, 0, NodeState::Serving)).collect();
         nodes[0].state = NodeState::Silent;
         let shards: Vec<_> = (1..=6).map(|number| shard(number, &[1, 2, 3])).collect();
-        assert_eq!(next_steps(&nodes, &shards), []);
+        assert_eq!(next_steps(&nodes, &shards, EVEN), []);
     }
 
     #[test]
     fn nowhere_to_go_is_no_step() {
         let mut nodes: Vec<_> = (1..=3).map(|id| node(id, 0, NodeState::Serving)).collect();
         nodes[0].state = NodeState::Gone;
-        assert_eq!(next_steps(&nodes, &[shard(1, &[1, 2, 3])]), []);
+        assert_eq!(next_steps(&nodes, &[shard(1, &[1, 2, 3])], EVEN), []);
     }
 
     #[test]
@@ -338,8 +399,9 @@ mod tests {
                 let of: BTreeSet<u32> = steps.iter().map(|step| step.shard).collect();
                 prop_assert_eq!(of.len(), steps.len(), "one step of a shard at once");
                 for step in steps {
-                    prop_assert_eq!(state(step.to), NodeState::Serving);
-                    prop_assert!(state(step.from) != NodeState::Silent, "what may come back is not given up");
+                    prop_assert_eq!(state(step.places.to), NodeState::Serving);
+                    let from = step.places.from.expect("every shard has three");
+                    prop_assert!(state(from) != NodeState::Silent, "what may come back is not given up");
                 }
             }
             let serving: Vec<u64> = nodes.iter().map(|node| node.node).filter(|id| state(*id) == NodeState::Serving).collect();

@@ -84,6 +84,7 @@ pub fn decide(
         slot_first: 0,
         slot_last: 0,
         members: members_of(0),
+        change: None,
     }];
     for (shard, (slot_first, slot_last)) in (1..).zip(slot_ranges(shards)) {
         all.push(PlanShard {
@@ -91,6 +92,7 @@ pub fn decide(
             slot_first,
             slot_last,
             members: members_of(shard),
+            change: None,
         });
     }
     Ok(ClusterPlan {
@@ -100,6 +102,8 @@ pub fn decide(
         nodes,
         shards: all,
         subject_key,
+        replicas,
+        ..ClusterPlan::default()
     })
 }
 

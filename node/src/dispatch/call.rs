@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use spine_consensus::group::Reign;
 use spine_mutants::mutant;
@@ -38,7 +39,7 @@ pub struct Dispatcher {
     pub(super) forwarder: Forwarder,
     pub(super) entropy: Arc<Entropy>,
     /// Where clients reach each node.
-    pub(super) grpc_addresses: BTreeMap<u64, String>,
+    pub(super) grpc_addresses: ArcSwap<BTreeMap<u64, String>>,
 }
 
 /// What a call gave.
@@ -66,8 +67,13 @@ impl Dispatcher {
             executor,
             forwarder,
             entropy,
-            grpc_addresses,
+            grpc_addresses: ArcSwap::from_pointee(grpc_addresses),
         }
+    }
+
+    /// From now on clients reach the nodes there.
+    pub fn set_grpc_addresses(&self, addresses: BTreeMap<u64, String>) {
+        self.grpc_addresses.store(Arc::new(addresses));
     }
 
     /// Opens a session for changes of this principal.
@@ -170,7 +176,7 @@ impl Dispatcher {
             };
             match result {
                 Ok(body) => {
-                    let leader_address = self.grpc_addresses.get(&attempts.current).cloned();
+                    let leader_address = self.grpc_addresses.load().get(&attempts.current).cloned();
                     return Ok(Answer { body, leader_address });
                 }
                 Err(error) => attempts.after(error).await?,

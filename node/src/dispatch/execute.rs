@@ -128,7 +128,7 @@ impl Executor {
         otherwise: ExecuteError,
         work: impl Future<Output = Result<T, ExecuteError>>,
     ) -> Result<T, ExecuteError> {
-        if shard.group.identity().members.len() < 2 {
+        if shard.group.is_alone() {
             return work.await;
         }
         tokio::select! {

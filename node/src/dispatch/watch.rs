@@ -100,7 +100,7 @@ impl Dispatcher {
     }
 
     fn sent_to(&self, shard: u32, node: u64) -> SpineError {
-        let address = self.grpc_addresses.get(&node).cloned().unwrap_or_default();
+        let address = self.grpc_addresses.load().get(&node).cloned().unwrap_or_default();
         let error = SpineError::new(
             ErrorKind::NotLeader,
             "WATCH_ELSEWHERE",
@@ -113,9 +113,10 @@ impl Dispatcher {
     #[must_use]
     pub fn in_touch(&self, shard: &Shard) -> bool {
         let status = shard.group.status();
-        let voters: Vec<u64> = shard.group.identity().members.iter().map(|m| m.1).collect();
+        let voters: Vec<u64> = shard.group.voters().iter().map(|m| m.1).collect();
         let alive = self.forwarder.alive(&voters);
-        let heard = voters.iter().filter(|node| alive.contains(node)).count() + 1;
+        let is_heard = |node: &&u64| **node == self.node_id || alive.contains(*node);
+        let heard = voters.iter().filter(is_heard).count();
         let leader = status.leader.map(|(_, node)| node);
         status.stopped.is_none()
             && heard > voters.len() / 2

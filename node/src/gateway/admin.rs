@@ -140,4 +140,30 @@ impl pb::admin_service_server::AdminService for Admin {
         self.admin(&request)?;
         reply(self.node.compact_replica(request.get_ref().shard).await)
     }
+
+    async fn create_join_token(
+        &self,
+        request: Request<pb::CreateJoinTokenRequest>,
+    ) -> Reply<pb::CreateJoinTokenResponse> {
+        self.admin(&request)?;
+        reply(self.node.create_join_token(request.into_inner()).await)
+    }
+
+    async fn set_node_state(
+        &self,
+        request: Request<pb::SetNodeStateRequest>,
+    ) -> Reply<pb::SetNodeStateResponse> {
+        self.admin(&request)?;
+        reply(self.node.set_node_state(request.into_inner()).await)
+    }
+
+    async fn balance(&self, request: Request<pb::BalanceRequest>) -> Reply<pb::BalanceResponse> {
+        self.admin(&request)?;
+        reply(self.node.balance().await)
+    }
+
+    async fn plan_cluster(&self, request: Request<pb::PlanClusterRequest>) -> Reply<pb::PlanClusterResponse> {
+        self.admin(&request)?;
+        reply(self.node.plan_cluster(request.get_ref()))
+    }
 }

@@ -75,8 +75,9 @@ pub async fn offered(
     let (Some(running), Some(shard)) = (node.running(), node.host.shard(shard)) else {
         return unavailable("no replica of this shard here");
     };
-    let members = &shard.group.identity().members;
-    if !members.contains(&(request.for_replica, from.0)) {
+    let roster = shard.group.roster();
+    let asks = (request.for_replica, from.0);
+    if !roster.voters.contains(&asks) && !roster.learners.contains(&asks) {
         return unavailable("not a replica of this shard");
     }
     match offer(&shard.group, &running.checkpoints, &request).await {

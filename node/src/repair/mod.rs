@@ -3,7 +3,9 @@
 //! may have lost votes.
 
 mod delivery;
+mod lost;
 mod open;
+mod residence;
 mod supervisor;
 
 pub use delivery::{Deliveries, offered};

@@ -12,6 +12,7 @@ use spine_storage::engine::EngineFactory;
 use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore};
 use spine_storage::wal::{GroupLog, Wal};
 
+use crate::cluster::change::replica_on;
 use crate::peers::NodePeers;
 
 /// Why a replica does not run, by what can be done.
@@ -96,7 +97,7 @@ impl Opener {
     /// The replica of a shard that lives on this node.
     #[must_use]
     pub fn replica_id(&self, shard: &PlanShard) -> u64 {
-        let mine = shard.members.iter().find(|m| m.node_id == self.node_id);
+        let mine = replica_on(shard, self.node_id);
         mine.map(|m| m.replica_id).unwrap_or_default()
     }
 
@@ -124,6 +125,36 @@ impl Opener {
         let created = self.log(shard).create().await;
         created.map_err(|error| Fault::Passing(error.to_string()))?;
         self.create_state(shard)
+    }
+
+    /// Sees to it that a replica which is to join has log and state; an earlier try may have come half-way.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn create_new(&self, shard: &PlanShard) -> Result<(), Fault> {
+        if self.log(shard).exists() {
+            self.begin_anew(shard).map(drop)
+        } else {
+            let destroyed = ReplicaStore::destroy(self.disk.as_ref(), &self.dir_of(shard));
+            destroyed.map_err(|error| Fault::Passing(error.to_string()))?;
+            self.create(shard).await.map(drop)
+        }
+    }
+
+    /// The replicas whose state is here, by id.
+    pub(super) fn states(&self) -> Vec<u64> {
+        let names = self.disk.list(&self.dir).unwrap_or_default();
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// Forgets a replica for good: its state, then its log. Nothing may have it open.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn forget(&self, replica_id: u64) -> std::io::Result<()> {
+        let dir = self.dir.join(replica_id.to_string());
+        ReplicaStore::destroy(self.disk.as_ref(), &dir)?;
+        self.wal.group(replica_id).remove().await
     }
 
     fn create_state(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
@@ -191,7 +222,7 @@ impl Opener {
         let identity = GroupIdentity {
             shard: shard.shard,
             replica_id: self.replica_id(shard),
-            members: shard.members.iter().map(|m| (m.replica_id, m.node_id)).collect(),
+            first_voters: shard.members.iter().map(|m| (m.replica_id, m.node_id)).collect(),
         };
         let log = self.log(shard);
         let peers = Arc::clone(&self.peers) as _;

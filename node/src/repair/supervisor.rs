@@ -7,7 +7,7 @@ use std::time::Duration;
 use spine_consensus::peers::Peers as _;
 use spine_consensus::repair::{has_gap, restore};
 use spine_proto::internal::raft::v1 as pb;
-use spine_proto::storage::v1::{ClusterPlan, PlanShard};
+use spine_proto::storage::v1::PlanShard;
 use spine_storage::replica::{ReplicaStore, StoreEnd};
 use tokio::time::{Instant, timeout};
 
@@ -29,41 +29,45 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// A replica that has run for this long begins with the short pause again.
 const CALM_AFTER: Duration = Duration::from_secs(60);
 /// The tasks of a stopped group end within this, usually at once.
-const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 /// A peer that is asked for its state makes a checkpoint first.
 const OFFER_DEADLINE: Duration = Duration::from_secs(20);
 /// After it agreed, the first part comes within this.
 const DELIVERY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What is remembered of a replica that does not run.
-struct Patient {
-    fault: Fault,
+pub(super) struct Patient {
+    pub(super) fault: Fault,
     /// Set while somebody may still use its state.
-    in_use: Option<StoreEnd>,
-    tries: u32,
-    next: Instant,
+    pub(super) in_use: Option<StoreEnd>,
+    pub(super) tries: u32,
+    pub(super) next: Instant,
 }
 
 /// See the module.
 pub struct Supervisor {
-    node: Arc<Inner>,
-    opener: Opener,
-    plan: ClusterPlan,
-    patients: BTreeMap<u32, Patient>,
+    pub(super) node: Arc<Inner>,
+    pub(super) opener: Arc<Opener>,
+    pub(super) patients: BTreeMap<u32, Patient>,
     /// When a replica began to run again, and after how many tries.
-    recovered: BTreeMap<u32, (Instant, u32)>,
+    pub(super) recovered: BTreeMap<u32, (Instant, u32)>,
+    /// Replicas, by id, that the plan no longer gives to this node: forgotten once nobody uses their state.
+    pub(super) leaving: BTreeMap<u64, Option<StoreEnd>>,
+    /// Epoch of the plan that the replicas were last compared with.
+    pub(super) followed: Option<u64>,
 }
 
 impl Supervisor {
     /// A supervisor of all replicas that the plan gives this node.
     #[must_use]
-    pub fn new(node: Arc<Inner>, opener: Opener, plan: ClusterPlan) -> Self {
+    pub fn new(node: Arc<Inner>, opener: Arc<Opener>) -> Self {
         Self {
             node,
             opener,
-            plan,
             patients: BTreeMap::new(),
             recovered: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            followed: None,
         }
     }
 
@@ -71,6 +75,8 @@ impl Supervisor {
     pub async fn run(mut self) {
         self.admit_absent();
         loop {
+            self.follow_plan().await;
+            self.tell_of_lost();
             for shard in self.node.host.all() {
                 if let Some(fault) = self.fault_of(&shard) {
                     self.close(shard, fault).await;
@@ -151,8 +157,8 @@ impl Supervisor {
     }
 
     async fn attempt(&mut self, number: u32) {
-        let planned = self.plan.shards.iter().find(|planned| planned.shard == number);
-        let (Some(planned), Some(patient)) = (planned.cloned(), self.patients.get_mut(&number)) else {
+        let (Some(planned), Some(patient)) = (self.node.planned(number), self.patients.get_mut(&number))
+        else {
             return;
         };
         if patient.in_use.as_ref().is_some_and(|state| !state.is_reached()) {

@@ -86,6 +86,12 @@ impl Host {
         self.shards.write().remove(&shard)
     }
 
+    /// No replica of this shard is to be here.
+    pub fn withdraw(&self, shard: u32) {
+        self.absent.write().remove(&shard);
+        self.shards.write().remove(&shard);
+    }
+
     /// The replicas that should run and do not, by shard.
     #[must_use]
     pub fn absent(&self) -> BTreeMap<u32, Absent> {

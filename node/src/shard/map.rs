@@ -68,6 +68,7 @@ mod tests {
             slot_first: 0,
             slot_last: 0,
             members: vec![],
+            change: None,
         }];
         for (i, (slot_first, slot_last)) in slot_ranges(count).into_iter().enumerate() {
             shards.push(PlanShard {
@@ -75,6 +76,7 @@ mod tests {
                 slot_first,
                 slot_last,
                 members: vec![],
+                change: None,
             });
         }
         ShardMap { shards }

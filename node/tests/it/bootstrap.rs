@@ -9,7 +9,7 @@ use spine_storage::disk::Disk as _;
 use crate::nodes::{Machine, cluster, leader, peers, until};
 
 fn cluster_id(machine: &Machine) -> Vec<u8> {
-    machine.inner().running().unwrap().plan.cluster_id.to_vec()
+    machine.inner().running().unwrap().plan().cluster_id.to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn a_node_with_data_refuses_another_plan_also_after_a_restart() {
     for _ in 0..2 {
         let error = machines[1].init(&other).await.err().unwrap();
         assert_eq!(error.reason, "NODE_REFUSED");
-        let mut plan = machines[0].inner().running().unwrap().plan.clone();
+        let mut plan = machines[0].inner().running().unwrap().plan().as_ref().clone();
         plan.cluster_id = vec![9; 16].into();
         assert!(machines[0].inner().adopt(plan).await.is_err());
         assert_eq!(cluster_id(&machines[0]), before);

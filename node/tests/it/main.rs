@@ -10,6 +10,7 @@ mod dispatch;
 mod exchange;
 mod health;
 mod logging;
+mod members;
 mod metrics;
 mod nodes;
 mod plain_disk;

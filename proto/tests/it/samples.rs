@@ -459,12 +459,14 @@ fn cluster() -> Vec<Sample> {
         peer_address: "127.0.0.1:1".to_string(),
         grpc_address: "127.0.0.1:2".to_string(),
         admin_address: "127.0.0.1:3".to_string(),
+        ..pb::PlanNode::default()
     };
     let shard = pb::PlanShard {
         shard: 8,
         slot_first: 14_336,
         slot_last: 16_383,
         members: vec![member(1)],
+        change: None,
     };
     let plan = pb::ClusterPlan {
         format: 1,
@@ -473,8 +475,43 @@ fn cluster() -> Vec<Sample> {
         nodes: vec![node.clone()],
         shards: vec![pb::PlanShard::default(), shard.clone()],
         subject_key: bytes("subject key 16 B"),
+        ..pb::ClusterPlan::default()
+    };
+    let change = pb::ReplicaChange {
+        joining: Some(member(7)),
+        leaving: 1,
+        created: true,
+    };
+    let joined = pb::PlanNode {
+        zone: "hall 2".to_string(),
+        state: pb::NodeState::Leaving.into(),
+        store_uuid: bytes("store uuid 16 B."),
+        ..node.clone()
+    };
+    let moving = pb::PlanShard {
+        change: Some(change),
+        ..shard.clone()
+    };
+    let changed = pb::ClusterPlan {
+        nodes: vec![joined.clone()],
+        shards: vec![moving.clone()],
+        epoch: 41,
+        replicas: 3,
+        last_replica_id: 0x1_0000_0000_0007,
+        balancing: true,
+        ..plan.clone()
+    };
+    let token = pb::JoinTokenRow {
+        expires_at_ms: 1_774_000_000_000,
+        node_id: 4,
+        store_uuid: bytes("store uuid 16 B."),
     };
     vec![
+        sample("PlanNode", "joined", joined),
+        sample("PlanShard", "moving", moving),
+        sample("ClusterPlan", "changed", changed),
+        sample("ReplicaChange", "", change),
+        sample("JoinTokenRow", "", token),
         sample("NodeIdentity", "", identity),
         sample("PlanNode", "", node),
         sample("PlanShard", "", shard),

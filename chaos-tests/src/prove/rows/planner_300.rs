@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::Serialize;
 use spine_consensus::transport::WATCH_INTERVAL;
-use spine_node::cluster::placement::{NodeState, PlacedNode, PlacedShard, next_steps};
+use spine_node::cluster::placement::{Goal, NodeState, PlacedNode, PlacedShard, next_steps};
 use spine_node::cluster::plan::decide;
 use spine_proto::storage::v1::PlanNode;
 
@@ -133,6 +133,11 @@ fn lose_one(nodes: u64, shards: u32) -> Result<Case, RowError> {
     })
 }
 
+const EVEN: Goal = Goal {
+    replicas: 3,
+    balance: true,
+};
+
 fn begin(nodes: u64, shards: u32) -> Result<(Vec<PlacedNode>, Vec<PlacedShard>), RowError> {
     let named = (1..=nodes).map(|node| PlanNode {
         peer_address: format!("node-{node:03}:7402"),
@@ -148,7 +153,7 @@ fn begin(nodes: u64, shards: u32) -> Result<(Vec<PlacedNode>, Vec<PlacedShard>),
     let all = plan.shards.iter().map(|shard| PlacedShard {
         shard: shard.shard,
         voters: shard.members.iter().map(|member| member.node_id).collect(),
-        changing: false,
+        change: None,
     });
     Ok((placed.collect(), all.collect()))
 }
@@ -161,7 +166,7 @@ fn zone_name(zone: u64) -> String {
 fn settle(nodes: &[PlacedNode], shards: &mut [PlacedShard]) -> usize {
     let mut made = 0;
     for _ in 0..ROUNDS_MAX {
-        let steps = next_steps(nodes, shards);
+        let steps = next_steps(nodes, shards, EVEN);
         if steps.is_empty() {
             break;
         }
@@ -171,8 +176,8 @@ fn settle(nodes: &[PlacedNode], shards: &mut [PlacedShard]) -> usize {
             let voters = &mut shards[step.shard as usize].voters;
             voters
                 .iter_mut()
-                .filter(|node| **node == step.from)
-                .for_each(|node| *node = step.to);
+                .filter(|node| Some(**node) == step.places.from)
+                .for_each(|node| *node = step.places.to);
         }
     }
     made

@@ -62,6 +62,7 @@ impl Slot {
         let (applied_index, digest) = read.ok()?;
         Some(ReplicaView {
             node,
+            replica: group.identity().replica_id,
             start: self.starts,
             shard: 0,
             term: status.term,
@@ -194,7 +195,7 @@ impl GroupNode {
         let identity = GroupIdentity {
             shard: 0,
             replica_id: self.node_id(),
-            members,
+            first_voters: members,
         };
         let timings = GroupTimings {
             log_entries_kept: 32,
@@ -216,7 +217,7 @@ impl GroupNode {
             *leading.write() = status.leading && !group.has_abdicated();
             let view = GroupView {
                 shard: 0,
-                members: group.identity().members.clone(),
+                members: group.voters(),
                 leader_node: status.leader.map(|(_, node)| node),
                 leading: status.leading,
                 initialized: status.last_log_index > 0 || status.term > 0,

@@ -112,6 +112,15 @@ pub(crate) enum Cluster {
         #[arg(long, value_parser = duration)]
         wait: Option<Duration>,
     },
+    /// Which replicas move now, and which `cluster apply` would move.
+    Plan,
+    /// Moves replicas until nodes and zones carry as much as each other. Waits; interrupted, it goes on by itself.
+    #[command(visible_alias = "balance")]
+    Apply {
+        /// Wait at most so long.
+        #[arg(long, value_parser = duration, default_value = "1h")]
+        wait: Duration,
+    },
     /// The cluster's log time.
     Time {
         /// Move it forward; development mode only: 15m, 2h.
@@ -134,6 +143,31 @@ pub(crate) enum Node {
         /// Let it lead again.
         #[arg(long)]
         undo: bool,
+    },
+    /// Prints a token with which one new node can join, and how to start that node.
+    Add {
+        /// How long the token is good: 10m, 1h; at most 168h.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration, default_value = "1h")]
+        lifetime: Duration,
+    },
+    /// Empties a living node and lets go of it. Waits until that is done; interrupted, it goes on by itself.
+    Decommission {
+        /// Number of the node, as `cluster status` shows it.
+        node_id: u64,
+        /// Let it take replicas again instead.
+        #[arg(long)]
+        undo: bool,
+        /// Wait at most so long.
+        #[arg(long, value_parser = duration, default_value = "1h")]
+        wait: Duration,
+    },
+    /// Gives up a dead node for good and makes what it had anew on others. Waits until that is done.
+    Replace {
+        /// Number of the node, as `cluster status` shows it. It never comes back under this number.
+        node_id: u64,
+        /// Wait at most so long.
+        #[arg(long, value_parser = duration, default_value = "1h")]
+        wait: Duration,
     },
 }
 

@@ -249,6 +249,9 @@ fn is_answer(frame: &PeerFrame) -> bool {
             | Body::Executed(_)
             | Body::Bootstrapped(_)
             | Body::StatusIs(_)
+            | Body::PlanIs(_)
+            | Body::ClusterDone(_)
+            | Body::Changed(_)
             | Body::Refusal(_),
         ) => frame.call_id != 0,
         Some(_) => false,

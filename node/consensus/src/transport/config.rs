@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -107,6 +107,8 @@ pub struct LinksConfig {
     pub progress: ProgressSource,
     pub leading: LeadingSource,
     pub clock: ClockSource,
+    /// The newest cluster plan that this node follows; told in every watch frame.
+    pub plan_epoch: Arc<AtomicU64>,
     /// True while this node is stopping or cannot write.
     pub unfit: Arc<AtomicBool>,
     /// Jitter comes from here.
@@ -128,6 +130,7 @@ impl LinksConfig {
             progress: Arc::new(Vec::new),
             leading: Arc::new(Vec::new),
             clock: Arc::new(|| 0),
+            plan_epoch: Arc::default(),
             unfit: Arc::default(),
             seed,
         }

@@ -83,6 +83,7 @@ impl Links {
                 progress: config.progress,
                 leading: config.leading,
                 clock: config.clock,
+                plan_epoch: config.plan_epoch,
                 unfit: config.unfit,
                 on_back: Box::new(move |peer| {
                     if let Some(links) = links.upgrade() {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use spine_proto::ids::NodeId;
-use spine_proto::internal::raft::v1::group_response;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{GroupResponse, Lane, PeerFrame, SnapshotStart, snapshot_part};
+use spine_proto::internal::raft::v1::{cluster_request, group_response};
 use tokio::io::{AsyncRead, split};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -121,6 +121,15 @@ impl Line {
     }
 }
 
+/// What a node may ask that belongs to no cluster yet: to begin one, or to be let in.
+fn is_for_anybody(body: &Body) -> bool {
+    match body {
+        Body::Bootstrap(_) => true,
+        Body::Cluster(request) => matches!(request.kind, Some(cluster_request::Kind::Join(_))),
+        _ => false,
+    }
+}
+
 /// One request under way.
 struct Handling(Arc<Line>);
 
@@ -209,7 +218,7 @@ impl Server {
             return false;
         }
         match (self.admission, frame.body) {
-            (Admission::Bootstrap, Some(body @ Body::Bootstrap(_))) => {
+            (Admission::Bootstrap, Some(body)) if is_for_anybody(&body) => {
                 self.handle(NO_NODE, call_id, body, bytes, line).await;
             }
             (Admission::Bootstrap, _) => {
@@ -219,7 +228,15 @@ impl Server {
             }
             (
                 Admission::Peer { node, .. },
-                Some(body @ (Body::Request(_) | Body::Execute(_) | Body::Status(_) | Body::Bootstrap(_))),
+                Some(
+                    body @ (Body::Request(_)
+                    | Body::Execute(_)
+                    | Body::Status(_)
+                    | Body::Bootstrap(_)
+                    | Body::Plan(_)
+                    | Body::Cluster(_)
+                    | Body::Change(_)),
+                ),
             ) => self.handle(node, call_id, body, bytes, line).await,
             (
                 Admission::Peer {

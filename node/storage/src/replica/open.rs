@@ -96,9 +96,10 @@ impl ReplicaStore {
             disk.remove_file(&current)?;
             disk.sync_dir(dir)?;
         }
-        if disk.exists(dir)? {
-            disk.remove_dir_all(dir)?;
+        if !disk.exists(dir)? {
+            return Ok(());
         }
+        disk.remove_dir_all(dir)?;
         dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))
     }
 

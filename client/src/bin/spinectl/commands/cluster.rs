@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spine_client::SpineClient;
-use spine_proto::admin::v1::{GetClusterStatusResponse, Health};
+use spine_proto::admin::v1::{GetClusterStatusResponse, Health, NodeState};
 use tokio::time::{Instant, sleep};
 
 use crate::args::Cluster;
@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{emit, table, talk};
 
-use super::events;
 use super::shard::{replicas_json, state_of_replicas};
+use super::{events, moves};
 
 /// Between two looks while waiting for health.
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
@@ -27,6 +27,8 @@ pub(crate) async fn run(context: &Context, command: Cluster) -> Result<Exit, Fai
             replicas,
         } => init(context, &client, peers, shards, replicas).await,
         Cluster::Status { wait } => status(context, &client, wait).await,
+        Cluster::Plan => moves::show(context).await,
+        Cluster::Apply { wait } => moves::balance(context, wait).await,
         Cluster::Time {
             advance: Some(by),
             node,
@@ -151,6 +153,8 @@ fn to_json(status: &GetClusterStatusResponse, word: &str) -> Value {
                 "release": node.release,
                 "replicas": node.replicas,
                 "leaders": node.leaders,
+                "state": moves::word(node.state()),
+                "zone": node.zone,
             })
         })
         .collect();
@@ -159,6 +163,7 @@ fn to_json(status: &GetClusterStatusResponse, word: &str) -> Value {
         "health": word,
         "cluster_id": status.cluster_id,
         "level": status.level,
+        "plan_epoch": status.plan_epoch,
         "reasons": status.reasons,
         "nodes": nodes,
         "shards": shards,
@@ -169,12 +174,16 @@ fn to_json(status: &GetClusterStatusResponse, word: &str) -> Value {
 fn to_table(status: &GetClusterStatusResponse, word: &str) -> String {
     let header = ["NODE", "GRPC", "ADMIN", "STATE", "RELEASE", "REPLICAS", "LEADERS"];
     let nodes = status.nodes.iter().map(|node| {
-        let state = if node.reachable { "up" } else { "DOWN" };
+        let up = if node.reachable { "up" } else { "DOWN" };
+        let state = match node.state() {
+            NodeState::Serving | NodeState::Unspecified => up.to_owned(),
+            state => format!("{up}, {}", moves::word(state)),
+        };
         [
             node.node_id.to_string(),
             node.grpc_address.clone(),
             node.admin_address.clone(),
-            state.to_owned(),
+            state,
             node.release.clone(),
             node.replicas.to_string(),
             node.leaders.to_string(),

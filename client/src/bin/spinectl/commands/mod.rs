@@ -4,6 +4,8 @@ mod bench;
 mod cluster;
 mod demo;
 mod events;
+mod members;
+mod moves;
 mod node;
 mod patient;
 mod patient_load;

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{emit, table};
 
-use super::events;
+use super::{events, members};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -17,6 +17,11 @@ pub(crate) async fn run(context: &Context, command: &Node) -> Result<Exit, Failu
     match command {
         Node::Status => status(context).await,
         Node::Drain { address, undo } => drain(context, address, *undo).await,
+        Node::Add { lifetime } => members::add(context, *lifetime).await,
+        Node::Decommission { node_id, undo, wait } => {
+            members::decommission(context, *node_id, *undo, *wait).await
+        }
+        Node::Replace { node_id, wait } => members::replace(context, *node_id, *wait).await,
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) struct WatchLane {
     pub(crate) progress: ProgressSource,
     pub(crate) leading: LeadingSource,
     pub(crate) clock: ClockSource,
+    pub(crate) plan_epoch: Arc<AtomicU64>,
     pub(crate) unfit: Arc<AtomicBool>,
     /// Told when a peer is heard again.
     pub(crate) on_back: Box<dyn Fn(NodeId) + Send + Sync>,
@@ -118,6 +119,7 @@ impl WatchLane {
                 Vec::new()
             },
             clock_ms: (self.clock)(),
+            plan_epoch: self.plan_epoch.load(Ordering::Acquire),
         };
         self.frame.send_replace(encode(0, Some(Body::Watch(watch))));
     }

@@ -1,0 +1,162 @@
+//! `spinectl node add|decommission|replace`.
+
+use std::time::Duration;
+
+use serde_json::json;
+use spine_client::SpineClient;
+use spine_proto::admin::v1::{GetClusterStatusResponse, NodeState};
+use tokio::time::{Instant, sleep};
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::{emit, talk};
+
+/// Between two looks at a node that is to go.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) async fn add(context: &Context, lifetime: Duration) -> Result<Exit, Failure> {
+    let client = &context.client()?;
+    let given = context
+        .ask_any(
+            client,
+            |admin| async move { admin.create_join_token(lifetime).await },
+        )
+        .await?;
+    let json = json!({
+        "token": given.token,
+        "expires_at_ms": given.expires_at_ms,
+        "seeds": given.seeds,
+    });
+    emit(context.format, &json, || {
+        format!(
+            "One new node, with an empty data directory, can join with:\n\n  \
+             SPINE_CLUSTER__JOIN_TOKEN={}\n  SPINE_CLUSTER__SEEDS={}\n\n\
+             Then give it its share: spinectl cluster apply",
+            given.token,
+            given.seeds.join(",")
+        )
+    })?;
+    Ok(Exit::Ok)
+}
+
+async fn set(context: &Context, client: &SpineClient, node_id: u64, state: NodeState) -> Result<(), Failure> {
+    context
+        .ask_any(client, |admin| async move {
+            admin.set_node_state(node_id, state).await
+        })
+        .await
+        .map(drop)
+}
+
+pub(crate) async fn decommission(
+    context: &Context,
+    node_id: u64,
+    undo: bool,
+    wait: Duration,
+) -> Result<Exit, Failure> {
+    let client = &context.client()?;
+    let until = Instant::now() + wait;
+    if undo {
+        set(context, client, node_id, NodeState::Serving).await?;
+        emit(
+            context.format,
+            &json!({"node_id": node_id, "state": "serving"}),
+            || format!("node {node_id} takes replicas again"),
+        )?;
+        return Ok(Exit::Ok);
+    }
+    if replicas_of(&look(context, client).await?, node_id).is_some() {
+        set(context, client, node_id, NodeState::Leaving).await?;
+    }
+    // It is empty once the cluster has let go of it.
+    if !gone(context, client, node_id, until, |status| {
+        replicas_of(status, node_id).is_none()
+    })
+    .await
+    {
+        return still(context, node_id);
+    }
+    emit(
+        context.format,
+        &json!({"node_id": node_id, "state": "removed"}),
+        || format!("node {node_id} has nothing any more and belongs to the cluster no longer; stop it"),
+    )?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) async fn replace(context: &Context, node_id: u64, wait: Duration) -> Result<Exit, Failure> {
+    let client = &context.client()?;
+    let until = Instant::now() + wait;
+    set(context, client, node_id, NodeState::Removed).await?;
+    let plan = context
+        .ask_any(client, |admin| async move { admin.plan_cluster(false).await })
+        .await?;
+    if plan.moving.is_empty() && plan.next.is_empty() && has_replicas(&look(context, client).await?, node_id)
+    {
+        talk(format_args!(
+            "no node has room for what node {node_id} had; `spinectl node add` lets one in"
+        ));
+    }
+    if !gone(context, client, node_id, until, |status| {
+        !has_replicas(status, node_id)
+    })
+    .await
+    {
+        return still(context, node_id);
+    }
+    emit(
+        context.format,
+        &json!({"node_id": node_id, "state": "removed"}),
+        || format!("node {node_id} is given up; what it had is made anew on others"),
+    )?;
+    Ok(Exit::Ok)
+}
+
+/// Waits until the cluster's status says so; false where time is over.
+async fn gone(
+    context: &Context,
+    client: &SpineClient,
+    node_id: u64,
+    until: Instant,
+    is_gone: impl Fn(&GetClusterStatusResponse) -> bool,
+) -> bool {
+    loop {
+        match look(context, client).await {
+            Ok(status) if is_gone(&status) => return true,
+            Ok(_) => {}
+            Err(failure) => talk(format_args!("node {node_id}: {}", failure.message)),
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn still(context: &Context, node_id: u64) -> Result<Exit, Failure> {
+    emit(
+        context.format,
+        &json!({"node_id": node_id, "state": "leaving"}),
+        || format!("replicas of node {node_id} still move; `spinectl cluster plan` shows which"),
+    )?;
+    Ok(Exit::Timeout)
+}
+
+async fn look(context: &Context, client: &SpineClient) -> Result<GetClusterStatusResponse, Failure> {
+    context
+        .ask_any(client, |admin| async move { admin.cluster_status().await })
+        .await
+}
+
+/// How many replicas a node has; `None` where it does not belong to the cluster.
+fn replicas_of(status: &GetClusterStatusResponse, node_id: u64) -> Option<u32> {
+    let mut nodes = status.nodes.iter();
+    nodes
+        .find(|node| node.node_id == node_id)
+        .map(|node| node.replicas)
+}
+
+fn has_replicas(status: &GetClusterStatusResponse, node_id: u64) -> bool {
+    let mut replicas = status.shards.iter().flat_map(|shard| &shard.replicas);
+    replicas.any(|replica| replica.node_id == node_id)
+}
