@@ -75,12 +75,15 @@ impl Inner {
         };
         let matched = shard.group.matched();
         let order = preference(identity.shard, &voters);
-        let candidates = order.iter().filter(|node| is_up(**node)).filter_map(|node| {
-            let (replica, _) = voters.iter().find(|(_, at)| at == node)?;
-            let (_, index) = matched.iter().find(|(id, _)| id == replica)?;
-            (*replica != identity.replica_id).then_some((*replica, *index))
-        });
-        let candidates: Vec<(u64, u64)> = candidates.collect();
+        let mut candidates: Vec<(u64, u64)> = Vec::new();
+        for node in order.iter().filter(|node| is_up(**node)) {
+            // While voters change a node may have two of them, one of which is gone.
+            let here = voters.iter().filter(|(_, at)| at == node);
+            candidates.extend(here.filter_map(|(replica, _)| {
+                let (_, index) = matched.iter().find(|(id, _)| id == replica)?;
+                (*replica != identity.replica_id).then_some((*replica, *index))
+            }));
+        }
         let level = candidates
             .iter()
             .find(|(_, index)| index.saturating_add(CAUGHT_UP_ENTRIES_MAX) >= last);

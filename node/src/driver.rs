@@ -155,7 +155,7 @@ impl Driver {
     /// Decides and acts for one group; returns whether it is led here.
     async fn look_at(&mut self, shard: &Arc<Shard>, status: GroupStatus) -> bool {
         let group = &shard.group;
-        let voters = group.voters();
+        let (voters, changing) = (group.voters(), group.is_changing());
         let nodes = self.nodes_for(&voters);
         if status.stopped.is_some() {
             return false;
@@ -163,6 +163,7 @@ impl Driver {
         let view = GroupView {
             shard: group.identity().shard,
             members: voters,
+            changing,
             leader_node: status.leader.map(|(_, node)| node),
             leading: status.leading,
             initialized: status.last_log_index > 0 || status.term > 0,

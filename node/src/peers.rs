@@ -91,16 +91,16 @@ impl NodePeers {
 
     /// From now on this node is part of a cluster.
     pub fn join(&self, node_id: u64, plan: &ClusterPlan) {
-        self.set_plan(plan);
+        self.set_plan(plan, &[]);
         self.identity.set(Identity {
             node: NodeId(node_id),
             cluster_id: plan.cluster_id.clone(),
         });
     }
 
-    /// From now on these are the nodes of the cluster; those that were given up are talked to no more.
-    pub fn set_plan(&self, plan: &ClusterPlan) {
-        let stays = |node: &&PlanNode| node.state() != NodeState::Removed;
+    /// From now on these are the nodes of the cluster; of those that were given up only `leaving` are still talked to.
+    pub fn set_plan(&self, plan: &ClusterPlan, leaving: &[u64]) {
+        let stays = |node: &&PlanNode| node.state() != NodeState::Removed || leaving.contains(&node.node_id);
         let nodes = plan.nodes.iter().filter(stays);
         let address = |node: &PlanNode| (NodeId(node.node_id), vec![node.peer_address.clone()]);
         self.links.set_peers(nodes.map(address).collect());

@@ -17,7 +17,7 @@ use crate::workload::seeded;
 /// Between two orders, ms.
 const REST_MS: std::ops::Range<u64> = 50..900;
 /// An order that nobody carries out is asked for so often.
-const TRIES: usize = 40;
+const TRIES: usize = 12;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// So many nodes are never given up.
@@ -64,6 +64,11 @@ pub(super) fn draw(seed: u64, nodes: usize, time: Duration) -> Vec<Order> {
 }
 
 impl MembersOrder {
+    /// Whether it leaves a node where replicas may live.
+    pub(super) fn puts_right(self) -> bool {
+        matches!(self, Self::Set(_, NodeState::Serving))
+    }
+
     /// Asks one node after the other. A refusal is an answer: what would leave too few replicas is refused.
     pub(super) async fn carry_out(
         self,

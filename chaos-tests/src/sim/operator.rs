@@ -34,6 +34,8 @@ pub(super) struct Desk {
     /// Set when faults are over.
     pub(super) probe: bool,
     pub(super) probed: Option<Result<u32, String>>,
+    /// Nodes that were given up: what they have says nothing.
+    pub(super) gone: Vec<usize>,
     /// Set when all replicas stand still.
     pub(super) read: bool,
     pub(super) replicas: Option<Result<Vec<Replica>, String>>,
@@ -90,6 +92,8 @@ pub(super) async fn run(
                 desk.borrow_mut().compacted += done;
                 continue;
             }
+            // Who is late when all is over only puts things right.
+            Some(Order::Members(order)) if desk.borrow().probe && !order.puts_right() => continue,
             Some(Order::Members(order)) => {
                 order.carry_out(&client, &addresses).await?;
                 continue;
@@ -108,7 +112,9 @@ pub(super) async fn run(
             desk.borrow_mut().probed = Some(probed);
         }
         if read {
-            let replicas = replicas(&client, &addresses, &Oracle::of(&recorder.operations())).await;
+            let gone = desk.borrow().gone.clone();
+            let oracle = Oracle::of(&recorder.operations());
+            let replicas = replicas(&client, &addresses, &gone, &oracle).await;
             desk.borrow_mut().replicas = Some(replicas);
         }
         sleep(PAUSE).await;
@@ -178,11 +184,15 @@ async fn probe_all(client: &SpineClient) -> Result<u32, String> {
 async fn replicas(
     client: &SpineClient,
     addresses: &Addresses,
+    gone: &[usize],
     oracle: &Oracle,
 ) -> Result<Vec<Replica>, String> {
     let mut all = Vec::new();
     for node in 0..addresses.grpc.len() {
         let admin = admin(client, addresses, node).map_err(|error| error.to_string())?;
+        if gone.contains(&node) {
+            continue;
+        }
         let replica = read_replica(&admin, &format!("n{}", node + 1), oracle).await;
         all.push(replica.map_err(|error| format!("read replicas of n{}: {error}", node + 1))?);
     }

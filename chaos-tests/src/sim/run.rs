@@ -189,6 +189,8 @@ impl Stage {
             .until(EQUAL_TIME, "all replicas are equal", |invariants| {
                 done.get() == clients && invariants.all_equal(nodes)
             })?;
+        let is_gone = |node: &usize| members::is_removed(&self.machines, *node);
+        desk.borrow_mut().gone = (0..nodes).filter(is_gone).collect();
         desk.borrow_mut().read = true;
         self.world.until(EQUAL_TIME, "all replicas are read", |_| {
             desk.borrow().replicas.is_some()

@@ -42,3 +42,15 @@ fn one_seed_is_one_run() {
         assert_eq!(one.hash, two.hash);
     });
 }
+
+/// Replicas move, nodes are emptied and given up, and everything else goes wrong as well.
+#[test]
+fn a_cluster_that_changes_all_the_time() {
+    alone(|| {
+        let report = run(&SimOptions {
+            fault_time: Duration::from_secs(3),
+            ..SimOptions::restless(5)
+        });
+        assert!(report.passed(), "{report}");
+    });
+}

@@ -37,6 +37,8 @@ pub struct GroupView {
     pub initialized: bool,
     /// Current term, so that a new leader starts a new patience.
     pub term: u64,
+    /// Whether its voters are being changed: some of them may be gone, and a node may have two.
+    pub changing: bool,
     /// Followers whose log matches this leader's to within a few entries, by node; empty where not leading.
     pub caught_up: Vec<u64>,
 }
@@ -257,6 +259,7 @@ impl ElectionDriver {
         if self
             .last_transfer
             .is_some_and(|last| now < last + Duration::from_millis(500))
+            || group.changing
         {
             return None;
         }
@@ -309,12 +312,35 @@ mod tests {
             leading,
             initialized: true,
             term: 1,
+            changing: false,
             caught_up: vec![],
         }
     }
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn nothing_is_handed_over_while_voters_change() {
+        let mut driver = ElectionDriver::new(2);
+        let nodes = NodesView {
+            alive_for: BTreeMap::from([(1, BALANCE_AFTER)]),
+            ..NodesView::default()
+        };
+        let led = GroupView {
+            caught_up: vec![1],
+            ..group(Some(2), true)
+        };
+        let changing = GroupView {
+            changing: true,
+            ..led.clone()
+        };
+        assert_eq!(driver.decide(ms(0), &changing, &nodes, 0.5), None);
+        assert_eq!(
+            driver.decide(ms(1), &led, &nodes, 0.5),
+            Some(Action::TransferTo(11))
+        );
     }
 
     #[test]

@@ -58,6 +58,18 @@ impl RaftGroup {
         }
     }
 
+    /// Whether two configurations are in force together.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        metrics
+            .borrow_watched()
+            .membership_config
+            .get_joint_config()
+            .len()
+            > 1
+    }
+
     /// Whether nobody else votes.
     #[must_use]
     pub fn is_alone(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{Lane, PlanRequest};
-use spine_proto::storage::v1::ClusterPlan;
+use spine_proto::storage::v1::{ClusterPlan, NodeState, PlanNode};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -21,6 +21,8 @@ use crate::shard::map::ShardMap;
 
 /// A node that is asked for its plan answers within this.
 const PLAN_DEADLINE: Duration = Duration::from_secs(2);
+/// A node that was given up can fetch the plan that says so for so long.
+const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// Before a plan that could not be had, or followed, is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
@@ -126,9 +128,35 @@ impl Inner {
         Ok(())
     }
 
+    /// A node that was given up is talked to for a moment longer, so that it hears of it.
+    fn let_go_later(&self) {
+        let (peers, running) = (Arc::clone(&self.peers), self.running());
+        self.spawn(async move {
+            sleep(GOODBYE_TIME).await;
+            if let Some(running) = running {
+                peers.set_plan(&running.plan(), &[]);
+            }
+        });
+    }
+
     fn put_in_force(&self, running: &Running, plan: ClusterPlan) {
         let plan = Arc::new(plan);
-        self.peers.set_plan(&plan);
+        let before = running.plan();
+        let was_there = |node: &&PlanNode| {
+            before
+                .nodes
+                .iter()
+                .any(|known| known.node_id == node.node_id && known.state() != NodeState::Removed)
+        };
+        let removed = plan
+            .nodes
+            .iter()
+            .filter(|node| node.state() == NodeState::Removed);
+        let leaving: Vec<u64> = removed.filter(was_there).map(|node| node.node_id).collect();
+        self.peers.set_plan(&plan, &leaving);
+        if !leaving.is_empty() {
+            self.let_go_later();
+        }
         self.host.set_map(ShardMap::of(&plan));
         running.dispatcher.set_grpc_addresses(grpc_addresses(&plan));
         running.time.set_nodes(plan.nodes.len());

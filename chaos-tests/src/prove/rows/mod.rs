@@ -1,6 +1,7 @@
 //! One file for each row.
 
 mod bytes;
+mod callers;
 mod catch_up_after_purge;
 mod demo;
 mod determinism;
@@ -18,6 +19,7 @@ mod leadership;
 mod limits;
 mod load_1m;
 mod load_bad_lines;
+mod members;
 mod mutants;
 mod new_replica_1m;
 mod overload;
@@ -79,6 +81,10 @@ pub const ROWS: &[Row] = &[
     scale_10k_1m::ROW,
     overload::ROW,
     planner_300::ROW,
+    members::REPLACE,
+    members::DECOMMISSION,
+    members::ADDRESS,
+    members::LOST,
     roll_20::ROW,
     roll_faults::ROW,
     roll_resume::ROW,

@@ -218,6 +218,7 @@ impl GroupNode {
             let view = GroupView {
                 shard: 0,
                 members: group.voters(),
+                changing: group.is_changing(),
                 leader_node: status.leader.map(|(_, node)| node),
                 leading: status.leading,
                 initialized: status.last_log_index > 0 || status.term > 0,

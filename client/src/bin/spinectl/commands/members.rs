@@ -142,10 +142,27 @@ fn still(context: &Context, node_id: u64) -> Result<Exit, Failure> {
     Ok(Exit::Timeout)
 }
 
+/// The newest view among the endpoints: a node that was given up may not have heard of it.
 async fn look(context: &Context, client: &SpineClient) -> Result<GetClusterStatusResponse, Failure> {
-    context
-        .ask_any(client, |admin| async move { admin.cluster_status().await })
-        .await
+    let asked = context
+        .ask_each(client, |admin| async move { admin.cluster_status().await })
+        .await?;
+    let mut failure = Failure::usage("no endpoints");
+    let mut newest: Option<GetClusterStatusResponse> = None;
+    for (_, answer) in asked {
+        match answer {
+            Ok(status) => {
+                let is_newer = newest
+                    .as_ref()
+                    .is_none_or(|known| known.plan_epoch < status.plan_epoch);
+                if is_newer {
+                    newest = Some(status);
+                }
+            }
+            Err(error) => failure = error.into(),
+        }
+    }
+    newest.ok_or(failure)
 }
 
 /// How many replicas a node has; `None` where it does not belong to the cluster.
