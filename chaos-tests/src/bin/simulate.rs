@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use spine_chaos_tests::report::{self, Page};
 use spine_chaos_tests::scenario::{Focus, Scenario};
-use spine_chaos_tests::sim::{SimOptions, SimReport, group, run};
+use spine_chaos_tests::sim::{SimOptions, SimReport, group, rolls, run};
 
 /// Runs are many short lives of many tasks.
 #[global_allocator]
@@ -50,6 +50,8 @@ struct Arguments {
 enum Layer {
     /// Whole nodes, asked by the client library.
     Cluster,
+    /// Whole nodes on which three releases are rolled forward and back meanwhile.
+    Rolls,
     /// One Raft group: log, state, links and elections, asked where the replicas are.
     Group,
 }
@@ -92,6 +94,7 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
     for options in &runs {
         let report = match arguments.layer {
             Layer::Cluster => run(options),
+            Layer::Rolls => rolls::run(options),
             Layer::Group => group::run(options),
         };
         virtual_ms += report.virtual_ms;

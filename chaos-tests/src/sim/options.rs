@@ -17,6 +17,8 @@ pub struct SimOptions {
     pub focus: Focus,
     /// What goes wrong instead of what the seed draws.
     pub script: Option<Vec<Step>>,
+    /// Releases are rolled over the nodes meanwhile.
+    pub rolls: bool,
     /// Keep the lines of the trace.
     pub keep_trace: bool,
 }
@@ -34,6 +36,7 @@ impl SimOptions {
             fault_time: Duration::from_secs(8),
             focus: Focus::All,
             script: None,
+            rolls: false,
             keep_trace: false,
         }
     }

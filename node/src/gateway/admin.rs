@@ -140,4 +140,10 @@ impl pb::admin_service_server::AdminService for Admin {
         self.admin(&request)?;
         reply(self.node.compact_replica(request.get_ref().shard).await)
     }
+
+    async fn raise_level(&self, request: Request<pb::RaiseLevelRequest>) -> Reply<pb::RaiseLevelResponse> {
+        self.admin(&request)?;
+        let request = request.into_inner();
+        reply(self.node.raise_level(request.shard, request.level).await)
+    }
 }
