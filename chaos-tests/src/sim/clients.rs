@@ -64,7 +64,8 @@ impl Callers<'_> {
         let mut random = seeded(self.options.seed, "roller");
         let (rolls, releases) = (rolls.clone(), releases.clone());
         let (addresses, wires) = (self.addresses.clone(), self.wires.clone());
-        let seed = random.random();
+        let first: u64 = random.random();
+        let made = Cell::new(0);
         sim.client("roller", async move {
             let grpc = addresses.grpc.clone();
             let client_of: ClientOf = Rc::new(move |grpc| {
@@ -72,7 +73,15 @@ impl Callers<'_> {
                     grpc: grpc.to_vec(),
                     ..addresses.clone()
                 };
-                operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)
+                // Each draws request ids of its own.
+                made.set(made.get() + 1);
+                operator::client(
+                    &addresses,
+                    &wires,
+                    own,
+                    first.wrapping_add(made.get()),
+                    CALL_DEADLINE,
+                )
             });
             let roller = Roller {
                 rolls,

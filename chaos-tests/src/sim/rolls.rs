@@ -15,7 +15,7 @@ use super::{SimOptions, SimReport};
 pub(super) use roller::{ClientOf, Roller, Rolls, run as roll};
 
 /// Once nothing goes wrong any more, the last release is everywhere and its level in force within this.
-const FINISH_TIME: Duration = Duration::from_secs(300);
+const FINISH_TIME: Duration = Duration::from_secs(180);
 
 /// Runs one seed: its own faults, and rolls meanwhile.
 #[must_use]
