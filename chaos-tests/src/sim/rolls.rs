@@ -39,6 +39,7 @@ fn run_here(options: &SimOptions) -> SimReport {
             desk.borrow_mut().orders.push_back(order);
         })?;
         rolls.borrow_mut().finish = true;
+        stage.world.note(format_args!("{:?}", rolls.borrow()));
         let what = "the last release is everywhere and finalized";
         stage
             .world

@@ -81,6 +81,11 @@ impl World {
         self.clock_ms.load(Ordering::Relaxed)
     }
 
+    /// A line of the trace.
+    pub(super) fn note(&self, what: std::fmt::Arguments<'_>) {
+        self.trace.note(self.now_ms(), what);
+    }
+
     /// Begins a fault now.
     pub(super) fn begin(&mut self, step: &Step) -> Vec<Order> {
         self.faults.begin(&mut self.sim, step)
