@@ -280,6 +280,20 @@ impl Admin {
         .await
     }
 
+    /// Lets a shard that this node leads follow the rules of a level; gives the level in force. There is no way back.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn raise_level(&self, shard: u32, level: u32) -> Result<u32> {
+        let request = wire::RaiseLevelRequest { shard, level };
+        self.call(
+            &request,
+            |link, r| async move { client(link).raise_level(r).await },
+        )
+        .await
+        .map(|answer| answer.level)
+    }
+
     async fn call<Q, A, F, Fut>(&self, request: &Q, rpc: F) -> Result<A>
     where
         Q: Clone,

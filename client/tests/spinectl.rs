@@ -303,6 +303,56 @@ async fn an_upgrade_is_planned_and_refused_before_anything_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_is_finalized_once_and_then_has_no_way_back() {
+    let shell = Shell::new().await;
+    let old = shell.program("old-node", VERSION);
+    let state = |phase: &str| {
+        format!(
+            "{{\"format\":1,\"cluster_id\":\"c1\",\"from\":\"{old}\",\"to\":\"/new\",\"done\":[1],\
+             \"under_way\":null,\"phase\":\"{phase}\"}}"
+        )
+    };
+    shell.file("spine-upgrade.json", &state("forward"));
+    assert_eq!(
+        shell.says(&["upgrade", "finalize"]).await.0,
+        4,
+        "it has not ended"
+    );
+    {
+        let mut store = shell.fake.store.lock();
+        store.health = Health::Healthy.into();
+        store.advertised = Some(shell.address.clone());
+    }
+    shell.file("spine-upgrade.json", &state("done"));
+    for raised in [1, 0] {
+        let done = shell.json(&["upgrade", "finalize"]).await;
+        assert_eq!(done["level"], 2);
+        assert_eq!(done["shards_raised"].as_array().map(Vec::len), Some(raised));
+    }
+    assert_eq!(shell.json(&["upgrade", "status"]).await["phase"], "finalized");
+    let (code, text) = shell.says(&["cluster", "status"]).await;
+    assert!(text.contains("level 2"), "{code} {text}");
+    let back = ["upgrade", "rollback", "--hook", "touch hooked"];
+    let refused = async || {
+        let output = shell.run(&back).await;
+        assert_eq!(output.status.code(), Some(4));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = refused().await;
+    assert!(
+        text.contains("finalized at level 2: there is no way back"),
+        "{text}"
+    );
+    // A tool that ended before it could note that is no way round it: the shards know.
+    shell.file("spine-upgrade.json", &state("done"));
+    let text = refused().await;
+    let why =
+        "level 2 is in force and the program of release 9.9.9 knows levels 0 to 1: there is no way back";
+    assert!(text.contains(why), "{text}");
+    assert!(!shell.dir.path().join("hooked").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_node_or_no_progress_is_refused() {
     let shell = Shell::new().await;
     let other = shell.program("other", "bash 5");

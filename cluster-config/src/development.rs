@@ -11,6 +11,9 @@ pub struct Development {
     /// `peer=instead` each, both `host:port`: where this node connects to when it wants `peer`. Membership
     /// keeps the true addresses, so that a test can put a bad link between two nodes.
     pub dial: Vec<String>,
+    /// The node runs as the release before this one would: it calls itself so and knows a level less. For tests of
+    /// upgrades.
+    pub previous_release: bool,
 }
 
 impl Development {

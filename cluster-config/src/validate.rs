@@ -90,6 +90,9 @@ impl Config {
         if !self.development.dial.is_empty() {
             warnings.push("DEVELOPMENT MODE: peers are dialled at other addresses than their own".to_owned());
         }
+        if self.development.previous_release {
+            warnings.push("DEVELOPMENT MODE: the node plays the release before this one".to_owned());
+        }
         let listen = &self.listen;
         for (name, address) in [
             ("grpc", &listen.grpc),
@@ -295,6 +298,10 @@ fn security(check: &mut Check, config: &Config) {
 }
 
 fn development(check: &mut Check, config: &Config) {
+    if config.development.previous_release && !config.security.is_development() {
+        let advice = "is refused in production mode; remove it";
+        check.fault("development.previous_release", advice);
+    }
     let dial = &config.development.dial;
     if !dial.is_empty() && !config.security.is_development() {
         check.fault("development.dial", "is refused in production mode; remove it");

@@ -99,7 +99,13 @@ mod tests {
     #[test]
     fn version_prints_release_commit_format_and_wire() {
         let text = Args::command().render_long_version();
-        for part in ["spine-node ", "\ncommit ", "\nstored format 1\n", "\nwire 1 to 1"] {
+        for part in [
+            "spine-node ",
+            "\ncommit ",
+            "\nstored format 1\n",
+            "\nwire 1 to 1\n",
+            "\nlevels 0 to 2",
+        ] {
             assert!(text.contains(part), "{part:?} is missing in {text:?}");
         }
     }

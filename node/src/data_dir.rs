@@ -13,6 +13,8 @@ use spine_storage::disk::Disk;
 
 use crate::version::STORED_FORMAT;
 
+/// Layout of a directory that is begun. A later one is not written before all nodes read it.
+const FIRST_FORMAT: u32 = 1;
 const LOCK: &str = "LOCK";
 const IDENTITY: &str = "IDENTITY";
 /// What a crash while the identity is written may leave.
@@ -34,8 +36,8 @@ pub enum DataDirError {
     NoIdentity { dir: PathBuf, found: String },
     #[error("{} is damaged: {why}", path.display())]
     Damaged { path: PathBuf, why: &'static str },
-    #[error("{} has stored format {found}; this release knows {STORED_FORMAT}", dir.display())]
-    Format { dir: PathBuf, found: u32 },
+    #[error("{} has stored format {found} and this program reads {FIRST_FORMAT} to {newest}; install a release that reads it", dir.display())]
+    Format { dir: PathBuf, found: u32, newest: u32 },
     #[error("{} was made with storage.engine = {stored:?}, the configuration says {configured:?}; \
              an engine is fixed for the life of a data directory", dir.display())]
     Engine {
@@ -64,6 +66,8 @@ pub struct Identity {
     pub engine: String,
     /// None before the cluster is initialised.
     pub member: Option<Membership>,
+    /// Layout of the directory.
+    pub format: u32,
 }
 
 /// A node's place in a cluster; never changes.
@@ -137,17 +141,32 @@ pub fn check_space(disk: &dyn Disk, dir: &Path, min_free_bytes: u64) -> Result<u
     Ok(free)
 }
 
-/// Reads the identity, or makes one in a directory that holds nothing yet.
+/// As [`open_within`], up to the newest format of this release.
 ///
 /// # Errors
-/// `NoIdentity` where there is data without one; `Damaged`, `Format`, `Engine`; `Io`.
+/// As [`open_within`].
 pub fn open(
     disk: &dyn Disk,
     dir: &Path,
     engine: &str,
     new_store_uuid: [u8; 16],
 ) -> Result<Identity, DataDirError> {
-    if let Some(identity) = read(disk, dir)? {
+    open_within(disk, dir, engine, new_store_uuid, STORED_FORMAT)
+}
+
+/// Reads the identity, of any format up to the newest one that the program reads, or makes one in a directory that holds
+/// nothing yet.
+///
+/// # Errors
+/// `NoIdentity` where there is data without one; `Damaged`, `Format`, `Engine`; `Io`.
+pub fn open_within(
+    disk: &dyn Disk,
+    dir: &Path,
+    engine: &str,
+    new_store_uuid: [u8; 16],
+    newest_format: u32,
+) -> Result<Identity, DataDirError> {
+    if let Some(identity) = read_within(disk, dir, newest_format)? {
         if identity.engine != engine {
             return Err(DataDirError::Engine {
                 dir: dir.to_path_buf(),
@@ -173,6 +192,7 @@ pub fn open(
         store_uuid: new_store_uuid,
         engine: engine.to_owned(),
         member: None,
+        format: FIRST_FORMAT,
     };
     write(disk, dir, &identity)?;
     Ok(identity)
@@ -207,6 +227,10 @@ pub fn join(disk: &dyn Disk, dir: &Path, member: Membership) -> Result<Identity,
 /// # Errors
 /// `Damaged`, `Format`, `Io`.
 pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, DataDirError> {
+    read_within(disk, dir, STORED_FORMAT)
+}
+
+fn read_within(disk: &dyn Disk, dir: &Path, newest_format: u32) -> Result<Option<Identity>, DataDirError> {
     let path = dir.join(IDENTITY);
     if !disk
         .exists(&path)
@@ -217,7 +241,7 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, DataDirErro
     let bytes = disk
         .read(&path)
         .map_err(|source| io_error("read", &path, source))?;
-    decode(dir, &path, &bytes).map(Some)
+    decode(dir, &path, &bytes, newest_format).map(Some)
 }
 
 fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), DataDirError> {
@@ -228,7 +252,7 @@ fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), DataDir
 
 fn encode(identity: &Identity) -> Vec<u8> {
     let message = NodeIdentity {
-        format: STORED_FORMAT,
+        format: identity.format,
         cluster_id: identity
             .member
             .map(|m| m.cluster_id.to_vec())
@@ -243,7 +267,7 @@ fn encode(identity: &Identity) -> Vec<u8> {
     [&MAGIC[..], &hash.as_bytes()[..CHECKSUM_BYTES], &content].concat()
 }
 
-fn decode(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Identity, DataDirError> {
+fn decode(dir: &Path, path: &Path, bytes: &[u8], newest: u32) -> Result<Identity, DataDirError> {
     let damaged = |why| DataDirError::Damaged {
         path: path.to_path_buf(),
         why,
@@ -258,10 +282,11 @@ fn decode(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Identity, DataDirErro
         return Err(damaged("its checksum is wrong"));
     }
     let message = NodeIdentity::decode(content).map_err(|_| damaged("its content is not an identity"))?;
-    if message.format != STORED_FORMAT {
+    if !(FIRST_FORMAT..=newest).contains(&message.format) {
         return Err(DataDirError::Format {
             dir: dir.to_path_buf(),
             found: message.format,
+            newest,
         });
     }
     let store_uuid = message
@@ -284,6 +309,7 @@ fn decode(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Identity, DataDirErro
         store_uuid,
         engine: message.engine,
         member,
+        format: message.format,
     })
 }
 

@@ -32,6 +32,7 @@ pub mod fitness;
 pub mod gateway;
 pub mod housekeeping;
 pub mod leader_log;
+mod level;
 pub mod log_purge;
 pub mod node;
 pub mod operate;

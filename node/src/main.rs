@@ -15,6 +15,7 @@ use spine_node::data_dir::{Lock, check_space};
 use spine_node::node::Parts;
 use spine_node::start::Node;
 use spine_node::telemetry::{logging, process};
+use spine_node::version::Release;
 use spine_storage::Driver;
 use spine_storage::disk::RealDisk;
 use spine_storage::engine::factory_by_name;
@@ -63,6 +64,15 @@ fn start(args: &Args) -> Result<(), Failure> {
     runtime.block_on(run(config, level))
 }
 
+/// A development setting lets a node play the release before this one.
+fn release_of(config: &Config) -> Release {
+    if config.development.previous_release {
+        Release::previous()
+    } else {
+        Release::this()
+    }
+}
+
 async fn run(config: Config, level: logging::LevelHandle) -> Result<(), Failure> {
     // Until the process is gone: what still runs when this function ends may write.
     let _lock = ManuallyDrop::new(Lock::take(&config.node.data_dir)?);
@@ -76,6 +86,7 @@ async fn run(config: Config, level: logging::LevelHandle) -> Result<(), Failure>
         storage_driver: Driver::Threads,
         watch_driver: WatchDriver::Thread,
         seed: rand::random(),
+        release: release_of(&config),
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -48,6 +48,7 @@ use crate::repair::{Deliveries, Fault, Opener, Supervisor};
 use crate::shard::host::{Absent, Host};
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
+use crate::version::Release;
 
 /// Longest rest between the starts of two replicas.
 const START_REST_MAX: Duration = Duration::from_millis(50);
@@ -75,6 +76,8 @@ pub struct Parts {
     pub watch_driver: spine_consensus::transport::WatchDriver,
     /// Fixes the node's random choices.
     pub seed: u64,
+    /// What the node runs as.
+    pub release: Release,
 }
 
 /// Why a node did not start.
@@ -209,8 +212,8 @@ impl Inner {
             let peers = NodePeers::new(
                 node.clone(),
                 dialled_at(Arc::clone(&parts.net), config.development.dial_map()),
-                &config.raft,
-                config.listen.advertised_peer().to_string(),
+                &config,
+                &parts.release,
                 parts.watch_driver,
                 Arc::clone(&clock) as _,
                 entropy.number(),
@@ -364,11 +367,12 @@ impl Inner {
     fn identity(&self) -> Result<data_dir::Identity, NodeError> {
         let uuid = sixteen(&self.entropy.bytes());
         let engine = self.config.storage.engine.to_string();
-        Ok(data_dir::open(
+        Ok(data_dir::open_within(
             self.parts.disk.as_ref(),
             &self.config.node.data_dir,
             &engine,
             uuid,
+            self.parts.release.stored_format,
         )?)
     }
 
@@ -602,6 +606,7 @@ impl Inner {
             delta_checkpoint_bytes: share,
             delta_bytes_max: share.saturating_mul(4),
             feed_bytes_max: (feeds / replicas.max(1)).max(REPLICA_FEED_BYTES_MIN),
+            levels: self.parts.release.levels,
             ..ReplicaOptions::default()
         }
     }

@@ -24,9 +24,8 @@ use crate::cluster::plan::decide;
 use crate::dispatch::failure::not_initialised;
 use crate::node::{Inner, Running};
 use crate::shard::host::Shard;
-use crate::status::{absent_summary, cluster_status, hex, node_event, shard_summary};
+use crate::status::{absent_summary, cluster_status, hex, node_event, shard_summary, why_stopped};
 use crate::telemetry::process::resident_bytes;
-use crate::version;
 
 /// A node that is asked for its status answers within this or counts as unreachable.
 const STATUS_DEADLINE: Duration = Duration::from_millis(800);
@@ -207,6 +206,7 @@ impl Inner {
     pub fn node_status(&self) -> pb::GetNodeStatusResponse {
         let running = self.running();
         let addresses = self.addresses();
+        let release = &self.parts.release;
         let node_id = addresses.node_id;
         let mut shards: Vec<pb::ShardSummary> = self
             .host
@@ -235,7 +235,7 @@ impl Inner {
                 .as_ref()
                 .map(|running| hex(&running.plan().cluster_id))
                 .unwrap_or_default(),
-            release: version::RELEASE.to_string(),
+            release: release.name.clone(),
             state: self.state().to_string(),
             uptime_seconds: self.started.elapsed().as_secs(),
             resident_bytes: resident_bytes(),
@@ -252,10 +252,12 @@ impl Inner {
             peer_address: addresses.peer_address,
             peers: peers.collect(),
             boot_id: self.boot_id,
-            commit: version::COMMIT.to_string(),
-            stored_format: version::STORED_FORMAT,
-            wire_min: version::WIRE_MIN,
-            wire_max: version::WIRE_MAX,
+            commit: release.commit.clone(),
+            stored_format: release.stored_format,
+            wire_min: release.wire.min,
+            wire_max: release.wire.max,
+            level_min: release.levels.min,
+            level_max: release.levels.max,
             events: self
                 .events
                 .all()
@@ -286,9 +288,7 @@ impl Inner {
     #[must_use]
     pub fn stopped_replicas(&self) -> usize {
         let running = self.host.all();
-        let stopped = running
-            .iter()
-            .filter(|shard| shard.group.status().stopped.is_some());
+        let stopped = running.iter().filter(|shard| why_stopped(shard).is_some());
         stopped.count() + self.host.absent().len()
     }
 
@@ -309,6 +309,7 @@ impl Inner {
                 if offset_ms > 0 { "behind" } else { "ahead of" }
             ));
         }
+        reasons.extend(self.level_unknown());
         for (number, absent) in self.host.absent() {
             let state = if absent.repairing {
                 "is being repaired"
@@ -319,7 +320,7 @@ impl Inner {
         }
         for shard in self.host.all() {
             let number = shard.group.identity().shard;
-            if let Some(stopped) = shard.group.status().stopped {
+            if let Some(stopped) = why_stopped(&shard) {
                 reasons.push(format!("shard {number} stopped: {stopped}"));
             }
             if shard.group.store().status().verdict.mismatch.is_some() {
@@ -338,6 +339,12 @@ impl Inner {
                 ..Default::default()
             };
         };
+        let heard = self.ask_all(&running).await;
+        cluster_status(&running.plan(), &heard)
+    }
+
+    /// What each node of the cluster that answers says about itself.
+    pub(crate) async fn ask_all(&self, running: &Running) -> BTreeMap<u64, pb::GetNodeStatusResponse> {
         let plan = running.plan();
         let others = plan
             .nodes
@@ -364,7 +371,7 @@ impl Inner {
             .flatten()
             .collect();
         heard.insert(running.node_id, self.node_status());
-        cluster_status(&plan, &heard)
+        heard
     }
 
     /// Log time as this node stamps it, and how far a test has moved it.
@@ -390,7 +397,7 @@ impl Inner {
             .advance(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    fn shard_here(&self, shard: u32) -> Result<Arc<Shard>, SpineError> {
+    pub(crate) fn shard_here(&self, shard: u32) -> Result<Arc<Shard>, SpineError> {
         self.host.shard(shard).ok_or_else(|| {
             SpineError::new(
                 ErrorKind::NotFound,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use prost::Message as _;
-use spine_cluster_config::Raft;
+use spine_cluster_config::Config;
 use spine_consensus::elections::NodesView;
 use spine_consensus::inbound::SnapshotInflow;
 use spine_consensus::net::Net;
@@ -32,6 +32,7 @@ use crate::driver::NodesSource;
 use crate::fitness::Trouble;
 use crate::node::Inner;
 use crate::repair;
+use crate::version::Release;
 
 /// A snapshot whose receiver is silent for this long is given up.
 const SNAPSHOT_IDLE: Duration = Duration::from_secs(10);
@@ -51,8 +52,8 @@ impl NodePeers {
     pub fn new(
         node: Weak<Inner>,
         net: Arc<dyn Net>,
-        timings: &Raft,
-        peer_address: String,
+        config: &Config,
+        release: &Release,
         driver: WatchDriver,
         clock: Arc<dyn Clock>,
         seed: u64,
@@ -61,8 +62,14 @@ impl NodePeers {
         let leading = Arc::<Claims>::default();
         // Until the node runs: a group may be up long before the driver that makes it lead.
         let unfit = Arc::new(AtomicBool::new(true));
+        let timings = &config.raft;
+        let peer_address = config.listen.advertised_peer().to_string();
         let mut config = LinksConfig::new(Arc::clone(&identity), peer_address, seed);
         config.driver = driver;
+        config.release.clone_from(&release.name);
+        config.wire = release.wire;
+        let asked = node.clone();
+        config.level = Arc::new(move || asked.upgrade().map_or(0, |node| node.level_in_force()));
         config.timing = WatchTiming {
             interval: Duration::from_millis(timings.watch_interval_ms),
             silence_limit: Duration::from_millis(timings.peer_silence_ms),

@@ -22,7 +22,7 @@ use crate::readiness;
 use crate::shard::host::count;
 use crate::telemetry::metrics::{Peer as PeerLabel, Shard as ShardLabel, mirror};
 use crate::telemetry::{self, LevelHandle};
-use crate::version::{self, Version};
+use crate::version::Version;
 
 /// A running node.
 pub struct Node {
@@ -235,6 +235,7 @@ impl AdminSource for AdminPort {
         let counters = links.counters();
         mirror(&metrics.peer.garbage, counters.garbage);
         mirror(&metrics.peer.refusals, counters.refusals);
+        mirror(&metrics.peer.wire_refusals, counters.wire_refusals);
         if let Some(running) = node.running() {
             mirror(&metrics.storage.fsyncs, running.wal.stats().fsyncs);
             mirror(&metrics.storage.wal_bytes, running.wal.stats().bytes);
@@ -243,7 +244,7 @@ impl AdminSource for AdminPort {
     }
 
     fn version(&self) -> Version {
-        version::current()
+        Version::from(&self.node.parts.release)
     }
 
     fn log_level(&self) -> String {

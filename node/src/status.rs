@@ -14,6 +14,13 @@ use crate::shard::map::META_SHARD;
 /// Replicas whose applied index is this far behind keep a cluster from being healthy.
 const LAG_ENTRIES_MAX: u64 = 10_000;
 
+/// Why a hosted replica serves nothing, if so: what halted it, or else how its group ended.
+#[must_use]
+pub fn why_stopped(shard: &Shard) -> Option<String> {
+    let halted = shard.group.store().status().halted;
+    halted.or_else(|| shard.group.status().stopped)
+}
+
 /// One hosted replica.
 #[must_use]
 pub fn shard_summary(shard: &Shard, node_id: u64, slots: (u32, u32)) -> pb::ShardSummary {
@@ -40,13 +47,16 @@ pub fn shard_summary(shard: &Shard, node_id: u64, slots: (u32, u32)) -> pb::Shar
             checkpoint_index: store.checkpoint.map_or(0, |id| id.index),
             record_count: store.record_count,
             digest: store.digest.to_string(),
-            state: match (&status.stopped, status.leading) {
+            state: match (why_stopped(shard), status.leading) {
                 (Some(_), _) => "stopped".to_string(),
                 (None, true) => "leading".to_string(),
                 (None, false) => "following".to_string(),
             },
             watch_floor: store.feed_floor,
+            level: store.level,
+            checkpoint_level: store.checkpoint_level,
         }],
+        level: store.level,
     }
 }
 
@@ -133,6 +143,7 @@ pub fn cluster_status(
                 slot_last: planned.slot_last,
                 leader_node_id: leader.map_or(0, |(_, replica)| replica.node_id),
                 term: seen.iter().map(|summary| summary.term).max().unwrap_or(0),
+                level: seen.iter().map(|summary| summary.level).max().unwrap_or(0),
                 replicas,
             }
         })
@@ -150,12 +161,17 @@ pub fn cluster_status(
         health: health.into(),
         reasons,
         nodes: nodes(plan, heard, &shards),
+        level: level_of(&shards, META_SHARD),
+        level_of_all: shards.iter().map(|shard| shard.level).min().unwrap_or(0),
         shards,
-        // No release raises the level yet, so every shard still follows the first rules.
-        level: 0,
         plan_epoch: plan.epoch,
         events: last_events(heard),
     }
+}
+
+fn level_of(shards: &[pb::ShardSummary], number: u32) -> u32 {
+    let shard = shards.iter().find(|shard| shard.shard == number);
+    shard.map_or(0, |shard| shard.level)
 }
 
 /// A led shard with a majority of its replicas reachable.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use spine_chaos_tests::report::{self, Page};
 use spine_chaos_tests::scenario::{Focus, Scenario};
-use spine_chaos_tests::sim::{SimOptions, SimReport, group, run};
+use spine_chaos_tests::sim::{SimOptions, SimReport, group, rolls, run};
 
 /// Runs are many short lives of many tasks.
 #[global_allocator]
@@ -52,6 +52,8 @@ enum Layer {
     Cluster,
     /// Five whole nodes, and an operator who moves replicas all the time.
     Members,
+    /// Whole nodes on which three releases are rolled forward and back meanwhile.
+    Rolls,
     /// One Raft group: log, state, links and elections, asked where the replicas are.
     Group,
 }
@@ -94,6 +96,7 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
     for options in &runs {
         let report = match arguments.layer {
             Layer::Cluster | Layer::Members => run(options),
+            Layer::Rolls => rolls::run(options),
             Layer::Group => group::run(options),
         };
         virtual_ms += report.virtual_ms;
@@ -151,7 +154,7 @@ fn runs(arguments: &Arguments) -> io::Result<Vec<SimOptions>> {
         keep_trace: arguments.trace,
         ..match arguments.layer {
             Layer::Members => SimOptions::restless(seed),
-            Layer::Cluster | Layer::Group => SimOptions::of(seed),
+            Layer::Cluster | Layer::Rolls | Layer::Group => SimOptions::of(seed),
         }
     };
     let Some(path) = &arguments.script else {

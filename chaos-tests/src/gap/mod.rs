@@ -2,6 +2,7 @@
 //! that it fell into or came before.
 
 mod etcd;
+mod levels;
 mod load;
 mod roll_faults;
 mod rolls;
@@ -9,6 +10,7 @@ mod rounds;
 mod spine;
 mod summary;
 
+pub use levels::{Finalized, TwoReleases};
 pub use load::{Client, Load, Tally};
 pub use roll_faults::{ROLL_FAULTS, RollFault, RolledThrough, rolls_with_faults};
 pub use rolls::{RollError, Rolled, Shared, spine_rolls};

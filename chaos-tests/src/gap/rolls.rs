@@ -204,7 +204,8 @@ pub(super) async fn roll(
     progress: &mut Progress,
     tell: &mut dyn FnMut(Step),
 ) -> Result<Result<(), Failure>, RollError> {
-    let program = program(&progress.to)?;
+    let from = progress.from.as_deref().map(program).transpose()?;
+    let to = program(&progress.to)?;
     let cluster = shared.lock().await;
     // Never through a proxy: the tool stands beside the nodes.
     let endpoints: Vec<String> = (0..cluster.nodes())
@@ -220,9 +221,8 @@ pub(super) async fn roll(
     let mut fleet = LiveFleet::new(client.connect()?, client_of, processes);
     let mut roll = Roll {
         fleet: &mut fleet,
-        // Both programs say the same of themselves.
-        to: Some(program.clone()),
-        from: Some(program),
+        to: Some(to),
+        from,
         timings: Timings {
             poll: POLL,
             ..Timings::default()

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use spine_node::version::Release;
 use turmoil::Sim;
 
 use super::net::Wires;
 use super::operator::{self, Addresses, Desk};
 use super::options::SimOptions;
+use super::releases::Releases;
+use super::rolls::{ClientOf, Roller, Rolls, roll};
 use crate::history::Recorder;
 use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers, seeded};
 use rand::RngExt;
@@ -46,6 +49,49 @@ impl Callers<'_> {
             // Made in here: a client reads its host's clock from its first moment on.
             let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
             operator::run(desk, addresses, client, shards, recorder).await
+        });
+    }
+
+    /// Adds the host that upgrades.
+    pub(super) fn roller(
+        &self,
+        sim: &mut Sim<'_>,
+        rolls: &Rc<RefCell<Rolls>>,
+        releases: &Releases,
+        known: Vec<Release>,
+    ) {
+        let own = sim.lookup("roller");
+        let mut random = seeded(self.options.seed, "roller");
+        let (rolls, releases) = (rolls.clone(), releases.clone());
+        let (addresses, wires) = (self.addresses.clone(), self.wires.clone());
+        let first: u64 = random.random();
+        let made = Cell::new(0);
+        sim.client("roller", async move {
+            let grpc = addresses.grpc.clone();
+            let client_of: ClientOf = Rc::new(move |grpc| {
+                let addresses = Addresses {
+                    grpc: grpc.to_vec(),
+                    ..addresses.clone()
+                };
+                // Each draws request ids of its own.
+                made.set(made.get() + 1);
+                operator::client(
+                    &addresses,
+                    &wires,
+                    own,
+                    first.wrapping_add(made.get()),
+                    CALL_DEADLINE,
+                )
+            });
+            let roller = Roller {
+                rolls,
+                known,
+                releases,
+                grpc,
+                client_of,
+                random,
+            };
+            roll(roller).await
         });
     }
 

@@ -13,6 +13,7 @@ use spine_consensus::transport::WatchDriver;
 use spine_node::clock::Clock;
 use spine_node::node::{Inner, Parts};
 use spine_node::start::Node;
+use spine_node::version::Release;
 use spine_storage::Driver as StorageDriver;
 use spine_storage::disk::SimDisk;
 use spine_storage::engine::MemoryFactory;
@@ -21,6 +22,7 @@ use turmoil::Sim;
 use super::faults::Fallen;
 use super::invariants::ReplicaView;
 use super::net::{SimNet, Wires};
+use super::releases::Releases;
 
 /// Time on all clocks when a run begins: 1 January 2026, milliseconds since 1970.
 const BEGIN_MS: i64 = 1_767_225_600_000;
@@ -38,6 +40,7 @@ pub(super) struct Settings {
     pub(super) grpc: Vec<String>,
     pub(super) peer: Vec<String>,
     pub(super) admin: Vec<String>,
+    pub(super) releases: Releases,
 }
 
 /// How far each node's wall clock is wrong, milliseconds.
@@ -103,13 +106,15 @@ impl Nodes {
             let error_ms = Arc::<AtomicI64>::default();
             nodes.clock_errors.push(error_ms.clone());
             let fallen = fallen.clone();
+            let releases = settings.releases.clone();
             sim.host(&**name, move || {
                 let starts = slot.borrow().starts;
                 let clock = SimClock {
                     clock_ms: clock_ms.clone(),
                     error_ms: error_ms.clone(),
                 };
-                let parts = parts(&disk, &net, clock, seed.wrapping_add(u64::from(starts) << 32));
+                let seed = seed.wrapping_add(u64::from(starts) << 32);
+                let parts = parts(&disk, &net, clock, seed, releases.of(number));
                 let (config, slot, fallen) = (config.clone(), slot.clone(), fallen.clone());
                 async move {
                     let reason = host(config, parts, slot).await;
@@ -210,7 +215,7 @@ async fn host(config: Config, parts: Parts, slot: Rc<RefCell<Slot>>) -> String {
     format!("the node cannot go on: {}", node.fatal().await)
 }
 
-fn parts(disk: &SimDisk, net: &SimNet, clock: SimClock, seed: u64) -> Parts {
+fn parts(disk: &SimDisk, net: &SimNet, clock: SimClock, seed: u64, release: Release) -> Parts {
     Parts {
         disk: Arc::new(disk.clone()),
         net: Arc::new(net.clone()),
@@ -221,6 +226,7 @@ fn parts(disk: &SimDisk, net: &SimNet, clock: SimClock, seed: u64) -> Parts {
         },
         watch_driver: WatchDriver::Task,
         seed,
+        release,
     }
 }
 

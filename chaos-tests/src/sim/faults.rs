@@ -208,6 +208,14 @@ impl Faults {
         }
     }
 
+    /// Its process is killed and started again, unless something keeps it down: then it is started later.
+    pub(super) fn restart(&mut self, sim: &mut Sim<'_>, node: Node) {
+        if self.down[node] == 0 {
+            self.take_down(sim, &[node], false);
+            self.bring_up(sim, &[node], false);
+        }
+    }
+
     /// A killed process's kernel closes its connections; a machine without power says nothing.
     fn take_down(&mut self, sim: &mut Sim<'_>, nodes: &[Node], power: bool) {
         for &node in nodes {

@@ -19,6 +19,8 @@ pub struct SimOptions {
     pub script: Option<Vec<Step>>,
     /// An operator empties, gives up and takes back nodes, and lets the load be made even, all the time.
     pub restless: bool,
+    /// Releases are rolled over the nodes meanwhile.
+    pub rolls: bool,
     /// Keep the lines of the trace.
     pub keep_trace: bool,
 }
@@ -37,6 +39,7 @@ impl SimOptions {
             focus: Focus::All,
             script: None,
             restless: false,
+            rolls: false,
             keep_trace: false,
         }
     }

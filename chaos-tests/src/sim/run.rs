@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use spine_node::version::Release;
 use turmoil::Sim;
 
 use super::clients::Callers;
@@ -15,7 +16,9 @@ use super::members;
 use super::net::Wires;
 use super::operator::{Addresses, Desk};
 use super::options::SimOptions;
+use super::releases::{self, Releases};
 use super::report::{Plan, SimReport, finish};
+use super::rolls::Rolls;
 use super::supports::supports;
 use super::thread::alone;
 use super::trace::Trace;
@@ -69,7 +72,8 @@ fn run_here(options: &SimOptions) -> SimReport {
 pub(super) struct Stage {
     pub(super) world: World,
     pub(super) machines: Rc<Nodes>,
-    nodes: usize,
+    pub(super) rolls: Rc<RefCell<Rolls>>,
+    pub(super) nodes: usize,
     pub(super) desk: Rc<RefCell<Desk>>,
     pub(super) recorder: Recorder,
     stop: Arc<AtomicBool>,
@@ -94,11 +98,19 @@ impl Stage {
             grpc: at(&sim, GRPC_PORT),
             peer: at(&sim, PEER_PORT),
         };
+        let known = releases::three();
+        let first = if options.rolls {
+            known[0].clone()
+        } else {
+            Release::this()
+        };
+        let releases = Releases::all(options.nodes, &first);
         let settings = Settings {
             seed: options.seed,
             grpc: addresses.grpc.clone(),
             peer: addresses.peer.clone(),
             admin: at(&sim, ADMIN_PORT),
+            releases: releases.clone(),
         };
         let nodes = Nodes::start(&mut sim, &names, &settings, &wires, &clock_ms);
         let clock = clock_ms.clone();
@@ -128,6 +140,10 @@ impl Stage {
         {
             clients.push(callers.storm(&mut sim, &storm));
         }
+        let rolls = Rc::new(RefCell::new(Rolls::default()));
+        if options.rolls {
+            callers.roller(&mut sim, &rolls, &releases, known);
+        }
         let last_calls = clients.len();
         let faults = Faults::new(Targets {
             wires,
@@ -146,10 +162,12 @@ impl Stage {
             let is_out = |node| restless && members::is_removed(&seen, node);
             seen.views(|node| faults.is_up(node) && !is_out(node))
         });
-        let world = World::new(sim, faults, views, clock_ms, trace);
+        let mut world = World::new(sim, faults, views, clock_ms, trace);
+        world.releases = Some(releases);
         Self {
             world,
             machines,
+            rolls,
             nodes: options.nodes,
             desk,
             recorder,

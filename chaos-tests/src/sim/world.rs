@@ -9,6 +9,7 @@ use turmoil::Sim;
 use super::faults::{Faults, LATENCY_MAX, LATENCY_MIN, Order};
 use super::invariants::{Invariants, ReplicaView};
 use super::panics;
+use super::releases::Releases;
 use super::trace::Trace;
 use crate::scenario::Step;
 
@@ -35,6 +36,8 @@ pub(super) struct World {
     /// When faults began and ended, ms.
     pub(super) events_ms: Vec<(u64, u64)>,
     pub(super) invariants: Invariants,
+    /// Whoever is to be restarted stands there.
+    pub(super) releases: Option<Releases>,
 }
 
 /// An empty network; everything random in it comes from the seed.
@@ -70,11 +73,17 @@ impl World {
             trace,
             events_ms: Vec::new(),
             invariants: Invariants::default(),
+            releases: None,
         }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
         self.clock_ms.load(Ordering::Relaxed)
+    }
+
+    /// A line of the trace.
+    pub(super) fn note(&self, what: std::fmt::Arguments<'_>) {
+        self.trace.note(self.now_ms(), what);
     }
 
     /// Begins a fault now.
@@ -144,6 +153,9 @@ impl World {
             .step()
             .map_err(|error| format!("a host ended: {error}"))?;
         self.faults.take_fallen(&mut self.sim)?;
+        for node in self.releases.iter().flat_map(Releases::take_restarts) {
+            self.faults.restart(&mut self.sim, node);
+        }
         let now = self.clock_ms.fetch_add(1, Ordering::Relaxed) + 1;
         if panics::count() > 0 {
             return Err("a task panicked, see above".to_owned());

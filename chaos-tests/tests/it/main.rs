@@ -7,4 +7,5 @@ mod fault_effects;
 mod group;
 mod regressions;
 mod repair;
+mod rolls;
 mod seeds;

@@ -94,6 +94,44 @@ pub enum Refusal {
         /// On its disk.
         stored: u32,
     },
+    /// The program does not know the rules that shards follow.
+    #[error("level {level} is in force and the program of release {release} knows levels {min} to {max}")]
+    ProgramLevel {
+        /// Followed by a shard.
+        level: u32,
+        /// Of the program.
+        release: String,
+        /// Of the program.
+        min: u32,
+        /// Of the program.
+        max: u32,
+    },
+    /// A node's program does not know a level.
+    #[error("node {node} runs release {release}, which knows levels {min} to {max}, not {level}")]
+    NodeLevel {
+        /// Which one.
+        node: u64,
+        /// What it runs.
+        release: String,
+        /// Of its program.
+        min: u32,
+        /// Of its program.
+        max: u32,
+        /// The level.
+        level: u32,
+    },
+    /// Two nodes run different programs.
+    #[error("nodes {one} and {other} run different programs: {of_one} and {of_other}")]
+    Programs {
+        /// A node.
+        one: u64,
+        /// Another one.
+        other: u64,
+        /// Release and commit.
+        of_one: String,
+        /// Release and commit.
+        of_other: String,
+    },
 }
 
 /// Everything that keeps a node from being restarted now; on `program`, if one is given.
@@ -110,14 +148,75 @@ pub fn refusals(
             None => found.push(Refusal::NodeDown { node: node.node_id }),
         }
     }
-    if cluster.health() != Health::Healthy {
-        found.extend(cluster.reasons.iter().cloned().map(Refusal::NotHealthy));
-        if cluster.reasons.is_empty() {
-            found.push(Refusal::NotHealthy("the cluster is not healthy".to_owned()));
-        }
-    }
+    found.extend(program.and_then(|program| unknown_level(cluster, program)));
+    found.extend(of_health(cluster));
+    found.extend(cluster.shards.iter().filter_map(too_few));
     found.extend(cluster.shards.iter().flat_map(of_shard));
     found
+}
+
+/// Why nodes cannot run a program: a shard follows rules that it does not know.
+#[must_use]
+pub fn unknown_level(cluster: &GetClusterStatusResponse, program: &Program) -> Option<Refusal> {
+    let known = program.level_min..=program.level_max;
+    let mut levels = cluster.shards.iter().map(|shard| shard.level);
+    let level = levels.find(|level| !known.contains(level))?;
+    Some(Refusal::ProgramLevel {
+        level,
+        release: program.release.clone(),
+        min: program.level_min,
+        max: program.level_max,
+    })
+}
+
+/// Everything that keeps the cluster from following the rules of `level` for good.
+#[must_use]
+pub fn level_refusals(
+    cluster: &GetClusterStatusResponse,
+    nodes: &BTreeMap<u64, GetNodeStatusResponse>,
+    level: u32,
+) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    let mut first: Option<(u64, String)> = None;
+    for node in cluster.nodes.iter().map(|node| node.node_id) {
+        let Some(said) = nodes.get(&node) else {
+            found.push(Refusal::NodeDown { node });
+            continue;
+        };
+        if !(said.level_min..=said.level_max).contains(&level) {
+            found.push(Refusal::NodeLevel {
+                node,
+                release: said.release.clone(),
+                min: said.level_min,
+                max: said.level_max,
+                level,
+            });
+        }
+        let runs = format!("release {} of commit {}", said.release, said.commit);
+        match &first {
+            Some((one, of_one)) if *of_one != runs => found.push(Refusal::Programs {
+                one: *one,
+                other: node,
+                of_one: of_one.clone(),
+                of_other: runs,
+            }),
+            Some(_) => {}
+            None => first = Some((node, runs)),
+        }
+    }
+    found.extend(of_health(cluster));
+    found.extend(cluster.shards.iter().flat_map(of_shard));
+    found
+}
+
+fn of_health(cluster: &GetClusterStatusResponse) -> Vec<Refusal> {
+    if cluster.health() == Health::Healthy {
+        return Vec::new();
+    }
+    if cluster.reasons.is_empty() {
+        return vec![Refusal::NotHealthy("the cluster is not healthy".to_owned())];
+    }
+    cluster.reasons.iter().cloned().map(Refusal::NotHealthy).collect()
 }
 
 fn of_node(node: u64, said: &GetNodeStatusResponse, program: Option<&Program>) -> Vec<Refusal> {
@@ -146,15 +245,14 @@ fn of_node(node: u64, said: &GetNodeStatusResponse, program: Option<&Program>) -
     found
 }
 
+fn too_few(shard: &ShardSummary) -> Option<Refusal> {
+    let (shard, voters) = (shard.shard, shard.replicas.len());
+    (voters < 3).then_some(Refusal::TooFewReplicas { shard, voters })
+}
+
 fn of_shard(shard: &ShardSummary) -> Vec<Refusal> {
     let (number, replicas) = (shard.shard, &shard.replicas);
     let mut found = Vec::new();
-    if replicas.len() < 3 {
-        found.push(Refusal::TooFewReplicas {
-            shard: number,
-            voters: replicas.len(),
-        });
-    }
     let furthest = replicas.iter().map(|r| r.applied_index).max().unwrap_or(0);
     for (at, replica) in replicas.iter().enumerate() {
         let node = replica.node_id;
@@ -226,6 +324,7 @@ pub(super) mod tests {
             stored_format: 1,
             wire_min: 1,
             wire_max: 1,
+            level_max: 2,
             ..Default::default()
         };
         (cluster, (1..=3).map(|node| (node, said(node))).collect())
@@ -239,6 +338,8 @@ pub(super) mod tests {
             stored_format: 1,
             wire_min: 1,
             wire_max: 2,
+            level_min: 0,
+            level_max: 2,
         }
     }
 
@@ -302,6 +403,54 @@ pub(super) mod tests {
         replica.applied_index -= 1;
         replica.digest = "of that moment".into();
         assert_eq!(refusals(&cluster, &nodes, None), []);
+    }
+
+    #[test]
+    fn a_program_that_does_not_know_a_level_in_force_is_refused() {
+        let (mut cluster, nodes) = sound();
+        cluster.shards[0].level = 3;
+        let refusal = Refusal::ProgramLevel {
+            level: 3,
+            release: "2".into(),
+            min: 0,
+            max: 2,
+        };
+        assert_eq!(refusals(&cluster, &nodes, Some(&program())), [refusal]);
+        assert_eq!(refusals(&cluster, &nodes, None), []);
+    }
+
+    #[test]
+    fn what_keeps_a_level_from_being_raised_is_named() {
+        let (cluster, mut nodes) = sound();
+        assert_eq!(level_refusals(&cluster, &nodes, 2), []);
+        let unknown = |node, max, level| Refusal::NodeLevel {
+            node,
+            release: String::new(),
+            min: 0,
+            max,
+            level,
+        };
+        let found = level_refusals(&cluster, &nodes, 3);
+        assert_eq!(found, [1, 2, 3].map(|node| unknown(node, 2, 3)));
+        nodes.entry(2).and_modify(|said| said.level_max = 1);
+        assert_eq!(level_refusals(&cluster, &nodes, 2), [unknown(2, 1, 2)]);
+        let (mut cluster, mut nodes) = sound();
+        nodes.entry(3).and_modify(|said| said.commit = "d".into());
+        nodes.remove(&2);
+        cluster.shards[0].replicas[1].reachable = false;
+        let programs = Refusal::Programs {
+            one: 1,
+            other: 3,
+            of_one: "release  of commit ".into(),
+            of_other: "release  of commit d".into(),
+        };
+        let (down, shard) = (Refusal::NodeDown { node: 2 }, 1);
+        let found = level_refusals(&cluster, &nodes, 2);
+        assert_eq!(found, [down, programs, Refusal::ReplicaDown { shard, node: 2 }]);
+        // One replica is enough: none is restarted.
+        let (mut cluster, nodes) = sound();
+        cluster.shards[0].replicas.truncate(1);
+        assert_eq!(level_refusals(&cluster, &nodes, 2), []);
     }
 
     #[test]

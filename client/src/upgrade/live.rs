@@ -19,6 +19,8 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(3);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 /// One call of a canary.
 const CANARY_DEADLINE: Duration = Duration::from_secs(10);
+/// A shard asks all nodes, then commits one entry.
+const RAISE_DEADLINE: Duration = Duration::from_secs(5);
 /// Keys of a canary: of some shards it takes several, and few are missed.
 const CANARY_KEYS: usize = 16;
 
@@ -77,6 +79,11 @@ impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> Fleet for LiveFleet<R, C> {
 
     async fn drain(&mut self, address: &str, undo: bool) -> Result<u32> {
         self.admin(address, DRAIN_DEADLINE)?.drain_node(undo).await
+    }
+
+    async fn raise_level(&mut self, address: &str, shard: u32, level: u32) -> Result<u32> {
+        let admin = self.admin(address, RAISE_DEADLINE)?;
+        admin.raise_level(shard, level).await
     }
 
     async fn restart(&mut self, node: &NodeSummary, program: &Path) -> std::result::Result<(), String> {

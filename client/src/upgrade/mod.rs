@@ -7,6 +7,9 @@
 //! [`Roll`] decides and waits, a [`Fleet`] looks and acts, [`Progress`] is what must outlive the process that rolls.
 
 mod check;
+mod finalize;
+#[cfg(test)]
+mod finalize_tests;
 mod live;
 mod program;
 mod progress;
@@ -14,7 +17,8 @@ mod roll;
 #[cfg(test)]
 mod roll_tests;
 
-pub use check::{DISK_FREE_BYTES_MIN, LAG_ENTRIES_MAX, Refusal, refusals};
+pub use check::{DISK_FREE_BYTES_MIN, LAG_ENTRIES_MAX, Refusal, level_refusals, refusals, unknown_level};
+pub use finalize::{Finalize, FinalizeError, Raised};
 pub use live::{LiveFleet, Restart};
 pub use program::{Program, ProgramError};
 pub use progress::{Phase, Progress, ProgressError};

@@ -17,7 +17,14 @@ pub struct Program {
     pub wire_min: u32,
     /// Newest protocol between nodes that it speaks.
     pub wire_max: u32,
+    /// Lowest level that it can follow.
+    pub level_min: u32,
+    /// Highest level that it can follow.
+    pub level_max: u32,
 }
+
+/// What programs can follow that do not say it: those of before the level could be raised.
+const LEVELS_UNSAID: (u32, u32) = (0, 1);
 
 /// Not the text of `spine-node --version`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,15 +55,24 @@ impl Program {
                 missing,
             })
         };
-        let wire = line("wire ")?;
-        let (wire_min, wire_max) = wire.split_once(" to ").unwrap_or((wire, wire));
+        let range = |text: &str, missing| {
+            let (min, max) = text.split_once(" to ").unwrap_or((text, text));
+            Ok((number(min, missing)?, number(max, missing)?))
+        };
+        let (wire_min, wire_max) = range(line("wire ")?, "wire ")?;
+        let (level_min, level_max) = match line("levels ") {
+            Ok(levels) => range(levels, "levels ")?,
+            Err(_) => LEVELS_UNSAID,
+        };
         Ok(Self {
             path: path.to_path_buf(),
             release: line("spine-node ")?.to_owned(),
             commit: line("commit ")?.to_owned(),
             stored_format: number(line("stored format ")?, "stored format ")?,
-            wire_min: number(wire_min, "wire ")?,
-            wire_max: number(wire_max, "wire ")?,
+            wire_min,
+            wire_max,
+            level_min,
+            level_max,
         })
     }
 }
@@ -77,6 +93,14 @@ mod tests {
             (program.stored_format, program.wire_min, program.wire_max),
             (1, 1, 2)
         );
+        assert_eq!(
+            (program.level_min, program.level_max),
+            (0, 1),
+            "of before it was said"
+        );
+        let said = format!("{said}levels 1 to 3\n");
+        let program = Program::parse(Path::new("/n"), &said).expect("a version");
+        assert_eq!((program.level_min, program.level_max), (1, 3));
     }
 
     #[test]
@@ -84,6 +108,10 @@ mod tests {
         for (said, missing) in [
             ("bash 5\n", "wire "),
             ("spine-node 1\nwire 1 to 2\n", "commit "),
+            (
+                "spine-node 1\ncommit a\nstored format 1\nwire 1 to 2\nlevels some\n",
+                "levels ",
+            ),
             (
                 "spine-node 1\ncommit a\nstored format one\nwire 1 to 2\n",
                 "stored format ",

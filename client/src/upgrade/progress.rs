@@ -20,6 +20,11 @@ pub enum Phase {
     },
     /// Every node runs the new program.
     Done,
+    /// The same, and all shards follow its rules: there is no way back.
+    Finalized {
+        /// The level in force.
+        level: u32,
+    },
     /// Every node runs the program that it had.
     RolledBack {
         /// Why it went back.
@@ -99,7 +104,10 @@ impl Progress {
     /// True where nothing is left to do.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        matches!(self.phase, Phase::Done | Phase::RolledBack { .. })
+        matches!(
+            self.phase,
+            Phase::Done | Phase::Finalized { .. } | Phase::RolledBack { .. }
+        )
     }
 
     /// From now on nodes go back.
@@ -132,6 +140,9 @@ mod tests {
         let progress = Progress::decode(text).expect("read");
         assert_eq!((progress.done, progress.from), (vec![1], None));
         assert_eq!(progress.phase, Phase::Back { reason: "r".into() });
+        let text = text.replace("{\"back\":{\"reason\":\"r\"}}", "{\"finalized\":{\"level\":2}}");
+        let progress = Progress::decode(&text).expect("read");
+        assert!(progress.has_ended() && progress.phase == Phase::Finalized { level: 2 });
     }
 
     #[test]

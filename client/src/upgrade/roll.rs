@@ -9,7 +9,7 @@ use std::time::Duration;
 use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, NodeSummary};
 use tokio::time::{Instant, sleep};
 
-use super::check::{Refusal, refusals};
+use super::check::{Refusal, refusals, unknown_level};
 use super::program::Program;
 use super::progress::{Phase, Progress};
 use crate::error::Result as Called;
@@ -22,6 +22,8 @@ pub trait Fleet {
     fn node(&mut self, address: &str) -> impl Future<Output = Called<GetNodeStatusResponse>>;
     /// Hands over what a node leads, or takes that back. Gives how many shards nobody took.
     fn drain(&mut self, address: &str, undo: bool) -> impl Future<Output = Called<u32>>;
+    /// Lets a shard that the node leads follow the rules of this level; gives the level in force.
+    fn raise_level(&mut self, address: &str, shard: u32, level: u32) -> impl Future<Output = Called<u32>>;
     /// Stops a node and starts it again with this program; need not wait until it serves.
     fn restart(&mut self, node: &NodeSummary, program: &Path) -> impl Future<Output = Result<(), String>>;
     /// Writes and reads through a node as a caller does.
@@ -232,6 +234,13 @@ impl<F: Fleet> Roll<'_, F> {
             return Err(Stop::Failed("the program that nodes had is not known".to_owned()));
         };
         let program = self.from.clone();
+        if let Some(program) = &program {
+            let cluster = self.fleet.cluster().await;
+            let cluster = cluster.map_err(|error| Stop::Failed(error.to_string()))?;
+            if let Some(unknown) = unknown_level(&cluster, program) {
+                return Err(Stop::Refused(vec![unknown]));
+            }
+        }
         while let Some(id) = progress.under_way.or_else(|| progress.done.last().copied()) {
             progress.under_way = Some(id);
             (self.note)(progress)?;

@@ -72,6 +72,8 @@ fn program(path: &str) -> Program {
         stored_format: 1,
         wire_min: 1,
         wire_max: 1,
+        level_min: 0,
+        level_max: if path == OLD { 1 } else { 2 },
     }
 }
 
@@ -177,6 +179,10 @@ impl Fleet for Nodes {
         }
         let stays = self.fault == Some((node, Fault::NobodyTakesOver)) && self.runs[&node] == Path::new(OLD);
         Ok(u32::from(stays && !undo))
+    }
+
+    async fn raise_level(&mut self, _: &str, _: u32, _: u32) -> Result<u32> {
+        unreachable!("a roll raises nothing")
     }
 
     async fn restart(&mut self, node: &NodeSummary, program: &Path) -> std::result::Result<(), String> {
@@ -287,6 +293,21 @@ async fn each_fault_at_each_node_takes_all_back() {
             assert!(noted.0.done.is_empty() && noted.0.under_way.is_none());
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_goes_back_to_a_program_that_does_not_know_the_level() {
+    let (mut nodes, mut noted) = (Nodes::new(), Noted::new(Some(OLD)));
+    noted.go_on(&mut nodes).await.expect("it ends").expect("moved");
+    nodes.cluster.shards[2].level = 2;
+    noted.0.turn_back("asked for");
+    let ended = noted.go_on(&mut nodes).await.expect("it ends");
+    let known = "level 2 is in force and the program of release /old knows levels 0 to 1";
+    assert!(
+        matches!(&ended, Err(Failure::Stopped(why)) if why.contains(known)),
+        "{ended:?}"
+    );
+    assert!(nodes.all_run(NEW) && nodes.drained.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,8 @@ use spine_proto::admin::v1::{
     DrainNodeResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetNodeStatusRequest,
     GetNodeStatusResponse, GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse,
     ListShardsRequest, ListShardsResponse, NodeSummary, PlanClusterRequest, PlanClusterResponse,
-    ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary, SetNodeStateRequest, SetNodeStateResponse,
-    ShardSummary, TransferLeaderRequest, TransferLeaderResponse,
+    RaiseLevelRequest, RaiseLevelResponse, ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary,
+    SetNodeStateRequest, SetNodeStateResponse, ShardSummary, TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -33,10 +33,17 @@ impl AdminService for Seat {
         _: Request<GetClusterStatusRequest>,
     ) -> Result<Response<GetClusterStatusResponse>, Status> {
         self.before("cluster status").await?;
-        let health = self.fake.store.lock().health;
-        let shards = vec![shard()];
+        let (health, level, advertised) = {
+            let store = self.fake.store.lock();
+            (store.health, store.level, store.advertised.clone())
+        };
+        let mut shard = shard();
+        shard.level = level;
+        shard.replicas[0].checkpoint_level = level;
+        let shards = vec![shard];
         let node = NodeSummary {
-            grpc_address: self.name.clone(),
+            node_id: 1,
+            grpc_address: advertised.unwrap_or_else(|| self.name.clone()),
             reachable: true,
             leaders: 1,
             ..Default::default()
@@ -46,6 +53,7 @@ impl AdminService for Seat {
             health,
             shards,
             nodes: vec![node],
+            level,
             ..Default::default()
         }))
     }
@@ -60,6 +68,7 @@ impl AdminService for Seat {
         Ok(Response::new(GetNodeStatusResponse {
             fsyncs,
             peer_address,
+            level_max: 2,
             ..Default::default()
         }))
     }
@@ -129,6 +138,19 @@ impl AdminService for Seat {
         Ok(Response::new(answer))
     }
 
+    async fn raise_level(
+        &self,
+        request: Request<RaiseLevelRequest>,
+    ) -> Result<Response<RaiseLevelResponse>, Status> {
+        self.before("raise").await?;
+        let level = request.into_inner().level;
+        self.fake.store.lock().level = level;
+        Ok(Response::new(RaiseLevelResponse {
+            level,
+            already: false,
+        }))
+    }
+
     async fn compact_replica(
         &self,
         _: Request<CompactReplicaRequest>,
@@ -170,6 +192,7 @@ fn shard() -> ShardSummary {
         node_id: 1,
         reachable: true,
         applied_index: 9,
+        state: "leading".into(),
         ..Default::default()
     };
     ShardSummary {

@@ -81,6 +81,10 @@ pub(crate) struct Store {
     pub(crate) values: BTreeMap<(String, Vec<u8>), (u64, bytes::Bytes)>,
     /// What `cluster status` says: a value of `Health`.
     pub(crate) health: i32,
+    /// Level in force.
+    pub(crate) level: u32,
+    /// Where `cluster status` says that the node is, instead of its name.
+    pub(crate) advertised: Option<String>,
     pub(crate) fsyncs: u64,
     /// Whether sessions are known here; how many were opened; the ids of those that are forgotten.
     pub(crate) knows_sessions: bool,

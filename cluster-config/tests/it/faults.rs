@@ -67,6 +67,19 @@ fn production_refuses_the_development_principal() {
 }
 
 #[test]
+fn production_never_plays_another_release() {
+    let previous = "[development]\nprevious_release = true\n";
+    assert_eq!(
+        faults_of(previous),
+        "the configuration has 1 fault:
+  development.previous_release: is refused in production mode; remove it (spine.toml)"
+    );
+    let development = format!("{previous}[security]\nmode = \"development\"\n");
+    let config = Config::parse(Path::new("spine.toml"), &development).unwrap();
+    assert!(config.warnings()[1].contains("the release before this one"));
+}
+
+#[test]
 fn production_refuses_a_dial_map() {
     let dial = "[development]\ndial = [\"127.0.0.1:1=127.0.0.1:2\"]\n";
     assert_eq!(

@@ -104,6 +104,7 @@ reasons! {
         NODE_REFUSED: "A node refused to become part of the cluster; the message says why.",
         DISK_STALLED: "The disk of the node that would write does not answer; another node takes over.",
         DISK_FULL: "The disk of the node that would write is full; another node takes over, if one has room.",
+        LEVEL_NOT_POSSIBLE: "The shard cannot follow the rules of this level yet; the message says what is in the way.",
         REPLICA_STOPPED: "The replica on this node has stopped.",
         DRAINING: "The node is stopping; another one goes on.",
         WATCH_FELL_BEHIND: "Changes that the watch was still to show are no longer in this replica's feed; watch again from the index in the message.",

@@ -200,6 +200,7 @@ fn damaged(what: &str) -> ReadError {
 
 #[cfg(test)]
 mod tests {
+    use spine_statemachine::levels::LevelRange;
     use spine_statemachine::memory::MemoryStore;
     use spine_statemachine::{SystemState, apply};
 
@@ -222,7 +223,14 @@ mod tests {
         let mut index = 0;
         let mut commit = |store: &mut MemoryStore, sub: pb::SubTxn| {
             index += 1;
-            apply(store, &mut state, index, &txn_entry(vec![sub], 0)).expect("applied")
+            apply(
+                store,
+                &mut state,
+                LevelRange::RELEASE,
+                index,
+                &txn_entry(vec![sub], 0),
+            )
+            .expect("applied")
         };
         commit(&mut store, first_rows(&plan()));
         let first = read(&store).expect("read").expect("there");

@@ -166,4 +166,10 @@ impl pb::admin_service_server::AdminService for Admin {
         self.admin(&request)?;
         reply(self.node.plan_cluster(request.get_ref()))
     }
+
+    async fn raise_level(&self, request: Request<pb::RaiseLevelRequest>) -> Reply<pb::RaiseLevelResponse> {
+        self.admin(&request)?;
+        let request = request.into_inner();
+        reply(self.node.raise_level(request.shard, request.level).await)
+    }
 }

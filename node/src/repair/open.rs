@@ -62,9 +62,10 @@ impl From<ReplicaError> for Fault {
         match error {
             // With its log there, state that is not is as good as damaged.
             ReplicaError::Damaged(_) | ReplicaError::Missing => Self::StateDamaged(error.to_string()),
-            ReplicaError::Foreign | ReplicaError::Exists | ReplicaError::Halted(_) => {
-                Self::Refused(error.to_string())
-            }
+            ReplicaError::Foreign
+            | ReplicaError::Exists
+            | ReplicaError::Halted(_)
+            | ReplicaError::Level(_) => Self::Refused(error.to_string()),
             ReplicaError::Io(_)
             | ReplicaError::Full
             | ReplicaError::DeltaFull { .. }

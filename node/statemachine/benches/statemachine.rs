@@ -10,7 +10,7 @@ use spine_proto::storage::v1::{self, entry, mutation};
 use spine_statemachine::frame::{self, Dictionary};
 use spine_statemachine::key::{self, Family, SubjectKey};
 use spine_statemachine::memory::MemoryStore;
-use spine_statemachine::{SystemState, apply::apply};
+use spine_statemachine::{LevelRange, SystemState, apply::apply};
 
 /// SubTxns of one entry, as a busy leader puts together.
 const SUBS: u32 = 64;
@@ -54,7 +54,7 @@ fn shard() -> (MemoryStore, SystemState) {
         last: 16_383,
     };
     let own = put(key::slots_owned(), frame::encode(&range.encode_to_vec()));
-    apply(&mut store, &mut state, 1, &entry(vec![own])).expect("it applies");
+    apply(&mut store, &mut state, LevelRange::RELEASE, 1, &entry(vec![own])).expect("it applies");
     (store, state)
 }
 
@@ -69,7 +69,8 @@ fn applying(criterion: &mut Criterion) {
         bencher.iter_batched(
             shard,
             |(mut store, mut state)| {
-                apply(&mut store, &mut state, 2, black_box(&entry)).map(|_| (store, state))
+                apply(&mut store, &mut state, LevelRange::RELEASE, 2, black_box(&entry))
+                    .map(|_| (store, state))
             },
             BatchSize::SmallInput,
         );

@@ -9,7 +9,8 @@ use crate::chain;
 use crate::check::{self, Broken};
 use crate::digest::Digest;
 use crate::key::{self, Family};
-use crate::limits::{APPEND_POSITION_BYTES, LEVEL_MAX, RANGE_RECORDS_MAX, REQUEST_SWEEP_ROWS};
+use crate::levels::{self, LevelRange, Rule, UnknownLevel};
+use crate::limits::{APPEND_POSITION_BYTES, RANGE_RECORDS_MAX, REQUEST_SWEEP_ROWS};
 use crate::request::Seen;
 use crate::session_rows::SessionRows;
 use crate::state::SystemState;
@@ -87,10 +88,10 @@ pub enum Halt {
         index: u64,
     },
     /// Rules that this release does not have.
-    #[error("level {level} at index {index} is newer than this release's {LEVEL_MAX}")]
-    LevelTooHigh {
-        /// The level.
-        level: u32,
+    #[error("{level}; install a release that does")]
+    Level {
+        /// The level, and what is known.
+        level: UnknownLevel,
         /// Where.
         index: u64,
     },
@@ -99,13 +100,15 @@ pub enum Halt {
     Read(#[from] ReadError),
 }
 
-/// Applies one encoded `storage.v1.Entry` at its index.
+/// Applies one encoded `storage.v1.Entry` at its index, by the rules of the level in force there. `levels` are those
+/// that the program can follow; they decide whether it goes on, never what an entry does.
 ///
 /// # Errors
 /// [`Halt`]: the replica must stop. Nothing was changed, unless the store failed half way, and then it is rebuilt.
 pub fn apply(
     store: &mut impl OrderedWrite,
     state: &mut SystemState,
+    levels: LevelRange,
     index: u64,
     entry: &[u8],
 ) -> Result<Applied, Halt> {
@@ -117,12 +120,11 @@ pub fn apply(
     }
     match entry.kind.ok_or(Halt::UnknownEntry { index })? {
         pb::entry::Kind::Noop(_) => Ok(Applied::Noop),
-        pb::entry::Kind::Level(pb::Level { level }) if level > LEVEL_MAX => {
-            Err(Halt::LevelTooHigh { level, index })
-        }
         pb::entry::Kind::Level(pb::Level { level }) => {
-            state.level = state.level.max(level);
-            Ok(Applied::Level(state.level))
+            let level = level.max(state.level);
+            let known = levels.check(level);
+            known.map_err(|level| Halt::Level { level, index })?;
+            Applier::new(store, state, index).level(level).map_err(Halt::from)
         }
         pb::entry::Kind::Verify(verify) => {
             let digest = Digest::from_bytes(&verify.digest).ok_or(Halt::Malformed { index })?;
@@ -135,17 +137,12 @@ pub fn apply(
             if !check::is_known(&txn) {
                 return Err(Halt::UnknownEntry { index });
             }
+            let known = levels.check(state.level);
+            known.map_err(|level| Halt::Level { level, index })?;
             if let Err(Broken(limit)) = check::txn_limits(&txn, bytes) {
                 return Ok(Applied::Txn(vec![SubOutcome::TooLarge { limit }; txn.subs.len()]));
             }
-            let mut applier = Applier {
-                store,
-                state,
-                index,
-                appended: 0,
-                sessions: SessionRows::default(),
-                owned: None,
-            };
+            let mut applier = Applier::new(store, state, index);
             applier.txn(txn).map(Applied::Txn).map_err(Halt::from)
         }
     }
@@ -161,7 +158,28 @@ struct Applier<'a, S> {
     owned: Option<Option<SlotRange>>,
 }
 
-impl<S: OrderedWrite> Applier<'_, S> {
+impl<'a, S: OrderedWrite> Applier<'a, S> {
+    fn new(store: &'a mut S, state: &'a mut SystemState, index: u64) -> Self {
+        Self {
+            store,
+            state,
+            index,
+            appended: 0,
+            sessions: SessionRows::default(),
+            owned: None,
+        }
+    }
+
+    /// From here on the rules of this level hold. Never goes back, and the same level again changes nothing.
+    fn level(&mut self, level: u32) -> Result<Applied, ReadError> {
+        let rises = level > self.state.level;
+        self.state.level = level;
+        if rises && self.state.follows(Rule::LEVEL_IN_A_ROW) {
+            self.put(key::level(), levels::SCHEMA, levels::value(level))?;
+        }
+        Ok(Applied::Level(level))
+    }
+
     fn txn(&mut self, txn: pb::Txn) -> Result<Vec<SubOutcome>, ReadError> {
         self.state.log_time_ms = self.state.log_time_ms.max(txn.proposed_at_ms);
         if mutant!("log-time-backwards") {

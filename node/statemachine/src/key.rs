@@ -230,6 +230,12 @@ pub fn slots_owned() -> Bytes {
     system(b"slots")
 }
 
+/// The row with the level in force, see [`crate::levels::Rule::LEVEL_IN_A_ROW`].
+#[must_use]
+pub fn level() -> Bytes {
+    system(b"level")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -10,6 +10,7 @@ pub mod digest;
 pub mod frame;
 pub mod guard;
 pub mod key;
+pub mod levels;
 pub mod limits;
 pub mod memory;
 pub mod request;
@@ -23,4 +24,5 @@ pub mod window;
 
 pub use apply::{Applied, Halt, SubOutcome, apply};
 pub use digest::Digest;
+pub use levels::{LevelRange, Rule};
 pub use state::SystemState;

@@ -40,8 +40,6 @@ pub const REQUEST_SWEEP_EVERY: u64 = 64;
 pub const REQUEST_SWEEP_ROWS: usize = 256;
 /// Calls of one session that one shard remembers at a time.
 pub const SESSION_DONE_MAX: usize = 128;
-/// The newest level whose rules this release can apply.
-pub const LEVEL_MAX: u32 = 1;
 
 const _: () = {
     assert!(

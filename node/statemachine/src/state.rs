@@ -3,6 +3,7 @@
 use spine_proto::storage::v1 as pb;
 
 use crate::digest::Digest;
+use crate::levels::Rule;
 use crate::window::RequestWindow;
 
 /// The state machine's own counters; equal on all replicas at one index.
@@ -26,6 +27,12 @@ pub struct SystemState {
 pub struct MalformedState;
 
 impl SystemState {
+    /// Whether a rule is in force here: for the entry that is applied next, and for all after it.
+    #[must_use]
+    pub fn follows(&self, rule: Rule) -> bool {
+        rule.holds_at(self.level)
+    }
+
     /// Writes the counters into a replica's stored state.
     pub fn store_into(&self, state: &mut pb::ReplicaState) {
         state.digest = self.digest.to_bytes().to_vec().into();

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use spine_node::admin::{AdminLimits, AdminSource, Check, Plain, serve};
 use spine_node::telemetry::Metrics;
-use spine_node::version::{self, Version};
+use spine_node::version::{self, Release, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -44,7 +44,7 @@ impl AdminSource for Source {
         self.metrics.encode()
     }
     fn version(&self) -> Version {
-        version::current()
+        Version::from(&Release::this())
     }
     fn log_level(&self) -> String {
         self.level.lock().clone()

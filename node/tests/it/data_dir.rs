@@ -47,7 +47,8 @@ fn a_new_directory_gets_an_identity_once() {
         Identity {
             store_uuid: STORE,
             engine: "sled".to_owned(),
-            member: None
+            member: None,
+            format: 1
         }
     );
     assert_eq!(data_dir::open(&DISK, &path, "sled", [8; 16]).unwrap(), first);
@@ -148,9 +149,14 @@ fn another_format_is_refused() {
     ]
     .concat();
     fs::write(dir.path().join("IDENTITY"), bytes).unwrap();
+    let later = data_dir::open_within(&DISK, dir.path(), "", STORE, 2);
+    assert!(
+        matches!(later, Err(DataDirError::Damaged { .. })),
+        "a later release reads on"
+    );
     let error = open(dir.path()).unwrap_err().to_string();
     assert!(
-        error.ends_with("has stored format 2; this release knows 1"),
+        error.ends_with("has stored format 2 and this program reads 1 to 1; install a release that reads it"),
         "{error}"
     );
 }

@@ -9,6 +9,7 @@ mod data_dir;
 mod dispatch;
 mod exchange;
 mod health;
+mod level;
 mod logging;
 mod members;
 mod metrics;

@@ -10,6 +10,7 @@ use spine_consensus::transport::WatchDriver;
 use spine_node::clock::SystemClock;
 use spine_node::node::{Inner, NodeError, Parts};
 use spine_node::start::Node;
+use spine_node::version::Release;
 use spine_proto::admin::v1::{InitClusterRequest, InitClusterResponse};
 use spine_services::{Principal, SpineError, catalogue};
 use spine_storage::Driver;
@@ -27,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) config: Config,
     pub(crate) disk: SimDisk,
     pub(crate) cut: Cut,
+    /// What the node runs as from its next start on.
+    pub(crate) release: Release,
     pub(crate) node: Option<Node>,
 }
 
@@ -48,6 +51,7 @@ impl Machine {
                     config: config(number, listen, &seeds),
                     disk: SimDisk::new(number as u64),
                     cut: Cut::default(),
+                    release: Release::this(),
                     node: None,
                 }
             })
@@ -79,6 +83,7 @@ impl Machine {
             },
             watch_driver: WatchDriver::Task,
             seed: rand::random(),
+            release: self.release.clone(),
         };
         self.node = Some(Node::start(self.config.clone(), parts, None).await?);
         Ok(())

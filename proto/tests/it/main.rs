@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod descriptor;
+mod drawn;
 mod frozen;
 mod ids;
 mod samples;
+mod wire;

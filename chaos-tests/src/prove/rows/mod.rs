@@ -12,6 +12,7 @@ mod forged_evidence;
 mod fsync_before_ack;
 mod gap;
 mod garbage;
+mod golden_dirs;
 mod idle_64;
 mod kill_all;
 mod kill_one;
@@ -32,6 +33,7 @@ mod restart_1m;
 mod roll_20;
 mod roll_faults;
 mod roll_resume;
+mod rollback_formats;
 mod scale_10k_1m;
 mod seeds;
 mod seeds_run;
@@ -88,4 +90,6 @@ pub const ROWS: &[Row] = &[
     roll_20::ROW,
     roll_faults::ROW,
     roll_resume::ROW,
+    rollback_formats::ROW,
+    golden_dirs::ROW,
 ];

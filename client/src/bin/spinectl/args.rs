@@ -196,6 +196,13 @@ pub(crate) enum Upgrade {
         #[command(flatten)]
         carried: Carried,
     },
+    /// Lets all shards follow the rules that the new release brought. There is no way back from it. Exits 5 where
+    /// something is in the way; begun again it goes on where it was.
+    Finalize {
+        /// The file of the upgrade that it ends, if it is there.
+        #[arg(long, value_name = "FILE", default_value = UPGRADE_STATE)]
+        state: PathBuf,
+    },
     /// How far an upgrade has come.
     Status {
         /// Its file.

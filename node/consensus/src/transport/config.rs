@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use spine_proto::internal::raft::v1::{GroupProgress, GroupResponse, SnapshotStar
 
 use super::limits;
 use super::snapshot::SnapshotReceiver;
+use super::wire::WireRange;
 
 /// Sender of a bootstrap call, whose node may have no id yet.
 pub const NO_NODE: NodeId = NodeId(0);
@@ -26,6 +27,8 @@ pub type ProgressSource = Arc<dyn Fn() -> Vec<GroupProgress> + Send + Sync>;
 
 /// Gives the shards whose group this node leads; asked for every watch frame, so it must be quick.
 pub type LeadingSource = Arc<dyn Fn() -> Vec<u32> + Send + Sync>;
+/// Gives the highest level that this node knows to be in force.
+pub type LevelSource = Arc<dyn Fn() -> u32 + Send + Sync>;
 /// Our wall clock, milliseconds since 1970 UTC; 0 where we do not tell it.
 pub type ClockSource = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -98,8 +101,10 @@ pub struct LinksConfig {
     pub peer_address: String,
     /// For people.
     pub release: String,
-    /// The cluster level as this node knows it.
-    pub level: Arc<AtomicU32>,
+    /// The protocols that this node speaks.
+    pub wire: WireRange,
+    /// Asked for every Hello.
+    pub level: LevelSource,
     /// The first peers; more by `set_peers`.
     pub peers: PeerAddresses,
     pub timing: WatchTiming,
@@ -123,7 +128,8 @@ impl LinksConfig {
             identity,
             peer_address,
             release: env!("CARGO_PKG_VERSION").to_string(),
-            level: Arc::default(),
+            wire: WireRange::RELEASE,
+            level: Arc::new(|| 0),
             peers: PeerAddresses::new(),
             timing: WatchTiming::default(),
             driver: WatchDriver::Thread,

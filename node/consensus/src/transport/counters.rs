@@ -43,6 +43,8 @@ counters!(
     refusals,
     /// Outbound connections refused by the peer.
     refused_by_peer,
+    /// Connections, of either direction, that ended because the two nodes speak no common protocol.
+    wire_refusals,
     /// Connections closed because what came made no sense.
     garbage,
     /// Handshakes that took too long or ended early.

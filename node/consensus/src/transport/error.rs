@@ -93,9 +93,14 @@ impl RefusalReason {
     }
 
     pub(crate) fn to_wire(self) -> Refusal {
+        self.with_message(String::new())
+    }
+
+    /// With a text for people.
+    pub(crate) fn with_message(self, message: String) -> Refusal {
         Refusal {
             reason: self.name().to_string(),
-            message: String::new(),
+            message,
         }
     }
 }

@@ -1,21 +1,24 @@
 //! The first frame of every connection, both ways.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
-use spine_proto::internal::raft::v1::{Hello, Lane};
+use spine_proto::internal::raft::v1::{Hello, Lane, Refusal};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::config::{IdentityCell, LinksConfig, NO_NODE};
+use super::config::{IdentityCell, LevelSource, LinksConfig, NO_NODE};
 use super::counters::{Counters, add};
 use super::error::{PeerError, RefusalReason};
 use super::frame::{FrameError, FrameReader, encode};
-use super::limits::{HANDSHAKE_DEADLINE, HELLO_FRAME_BYTES_MAX, MAGIC, WIRE_MAX, WIRE_MIN};
+use super::limits::{HANDSHAKE_DEADLINE, HELLO_FRAME_BYTES_MAX, MAGIC};
+use super::wire::{Settled, WireRange};
 use crate::net::Stream;
+
+/// The text of a refusal begins with this where the two ends speak no common protocol; the range follows.
+const WIRE_IS: &str = "this node speaks wire ";
 
 /// A stream whose two ends know each other, and what was read beyond the handshake.
 pub(crate) struct Greeted {
@@ -37,7 +40,9 @@ pub(crate) struct Introduction {
     identity: Arc<IdentityCell>,
     peer_address: String,
     release: String,
-    level: Arc<std::sync::atomic::AtomicU32>,
+    pub(crate) wire: WireRange,
+    level: LevelSource,
+    pub(crate) settled: Settled,
 }
 
 impl Introduction {
@@ -46,8 +51,16 @@ impl Introduction {
             identity: config.identity.clone(),
             peer_address: config.peer_address.clone(),
             release: config.release.clone(),
+            wire: config.wire,
             level: config.level.clone(),
+            settled: Settled::default(),
         }
+    }
+
+    /// Counts and says that we and a peer cannot speak with each other.
+    fn no_common_wire(&self, peer: u64, release: &str, theirs: &str, counters: &Counters) {
+        add(&counters.wire_refusals, 1);
+        self.settled.say_refused(peer, release, theirs, self.wire);
     }
 
     /// Our Hello for a lane; a bootstrap Hello names no cluster.
@@ -56,37 +69,36 @@ impl Introduction {
         let (node, cluster_id) = known.map_or((NO_NODE, Bytes::new()), |id| (id.node, id.cluster_id));
         Hello {
             magic: MAGIC,
-            wire_min: WIRE_MIN,
-            wire_max: WIRE_MAX,
+            wire_min: self.wire.min,
+            wire_max: self.wire.max,
             cluster_id: if bootstrap { Bytes::new() } else { cluster_id },
             node_id: node.0,
             lane: lane.into(),
             release: self.release.clone(),
-            level: self.level.load(Ordering::Relaxed),
+            level: (self.level)(),
             peer_address: self.peer_address.clone(),
         }
     }
 }
 
-fn speaks_our_wire(hello: &Hello) -> Result<(), RefusalReason> {
+/// The highest protocol that both ends speak.
+fn settle(hello: &Hello, wire: WireRange) -> Result<u32, RefusalReason> {
     if hello.magic != MAGIC {
         return Err(RefusalReason::WrongMagic);
     }
-    if hello.wire_min > WIRE_MAX || hello.wire_max < WIRE_MIN {
-        return Err(RefusalReason::WrongWire);
-    }
-    Ok(())
+    wire.common(WireRange::of(hello)).ok_or(RefusalReason::WrongWire)
 }
 
-/// Whether a Hello that came in is let in, and as what.
+/// Whether a Hello that came in is let in, as what, and the protocol to speak.
 pub(crate) fn admit(
     hello: &Hello,
+    wire: WireRange,
     own: &IdentityCell,
     knows: impl Fn(NodeId) -> bool,
-) -> Result<Admission, RefusalReason> {
-    speaks_our_wire(hello)?;
+) -> Result<(Admission, u32), RefusalReason> {
+    let wire = settle(hello, wire)?;
     if hello.cluster_id.is_empty() {
-        return Ok(Admission::Bootstrap);
+        return Ok((Admission::Bootstrap, wire));
     }
     let own = own.get().ok_or(RefusalReason::NotInitialised)?;
     if hello.cluster_id != own.cluster_id {
@@ -100,15 +112,25 @@ pub(crate) fn admit(
         return Err(RefusalReason::UnknownNode);
     }
     match Lane::try_from(hello.lane) {
-        Ok(lane @ (Lane::Watch | Lane::Log | Lane::Bulk)) => Ok(Admission::Peer { node, lane }),
+        Ok(lane @ (Lane::Watch | Lane::Log | Lane::Bulk)) => Ok((Admission::Peer { node, lane }, wire)),
         Ok(Lane::Unspecified) | Err(_) => Err(RefusalReason::WrongLane),
     }
 }
 
-/// Whether the Hello that answers ours comes from whom we dialled.
-fn recognise(answer: &Hello, ours: &Hello, peer: Option<NodeId>) -> Result<(), RefusalReason> {
-    speaks_our_wire(answer)?;
-    let Some(peer) = peer else { return Ok(()) };
+/// The range in the text of a refusal, which may be of any release, or of anybody.
+fn said_wire(message: &str) -> String {
+    let known = message.strip_prefix(WIRE_IS).and_then(|said| {
+        let (min, max) = said.split_once(" to ")?;
+        let (min, max) = (min.parse().ok()?, max.parse().ok()?);
+        Some(WireRange { min, max }.to_string())
+    });
+    known.unwrap_or_else(|| "another one".to_owned())
+}
+
+/// The protocol to speak, if the Hello that answers ours comes from whom we dialled.
+fn recognise(answer: &Hello, ours: &Hello, peer: Option<NodeId>) -> Result<u32, RefusalReason> {
+    let wire = settle(answer, WireRange::of(ours))?;
+    let Some(peer) = peer else { return Ok(wire) };
     if answer.cluster_id != ours.cluster_id {
         Err(RefusalReason::WrongCluster)
     } else if answer.node_id == ours.node_id {
@@ -118,7 +140,7 @@ fn recognise(answer: &Hello, ours: &Hello, peer: Option<NodeId>) -> Result<(), R
     } else if answer.lane != ours.lane {
         Err(RefusalReason::WrongLane)
     } else {
-        Ok(())
+        Ok(wire)
     }
 }
 
@@ -127,6 +149,7 @@ pub(crate) async fn greet(
     stream: Box<dyn Stream>,
     ours: Hello,
     peer: Option<NodeId>,
+    introduction: &Introduction,
     counters: &Arc<Counters>,
 ) -> Result<Greeted, PeerError> {
     let greeting = async {
@@ -145,12 +168,25 @@ pub(crate) async fn greet(
         match reader.next(HELLO_FRAME_BYTES_MAX).await {
             Ok((frame, _)) => match frame.body {
                 Some(Body::Hello(answer)) => {
-                    recognise(&answer, &ours, peer).map_err(PeerError::Refused)?;
+                    let recognised = recognise(&answer, &ours, peer);
+                    if recognised == Err(RefusalReason::WrongWire) {
+                        let theirs = WireRange::of(&answer).to_string();
+                        introduction.no_common_wire(answer.node_id, &answer.release, &theirs, counters);
+                    }
+                    let wire = recognised.map_err(PeerError::Refused)?;
+                    if let Some(peer) = peer {
+                        introduction.settled.note(peer, wire, answer.level);
+                    }
                     let (stream, rest) = reader.into_parts();
                     Ok(Greeted { stream, rest })
                 }
                 Some(Body::Refusal(refusal)) => {
-                    Err(PeerError::Refused(RefusalReason::parse(&refusal.reason)))
+                    let reason = RefusalReason::parse(&refusal.reason);
+                    if reason == RefusalReason::WrongWire {
+                        let (node, theirs) = (peer.map_or(0, |peer| peer.0), said_wire(&refusal.message));
+                        introduction.no_common_wire(node, "unknown", &theirs, counters);
+                    }
+                    Err(PeerError::Refused(reason))
                 }
                 _ => Err(garbage(counters)),
             },
@@ -200,9 +236,12 @@ pub(crate) async fn welcome(
                 return None;
             }
         };
-        match admit(&hello, &introduction.identity, knows) {
-            Ok(admission) => {
+        match admit(&hello, introduction.wire, &introduction.identity, knows) {
+            Ok((admission, wire)) => {
                 let bootstrap = admission == Admission::Bootstrap;
+                if let Admission::Peer { node, .. } = admission {
+                    introduction.settled.note(node, wire, hello.level);
+                }
                 let mut ours = introduction.hello(Lane::Unspecified, bootstrap);
                 ours.lane = hello.lane;
                 let answer = encode(0, Some(Body::Hello(ours)));
@@ -215,13 +254,18 @@ pub(crate) async fn welcome(
             Err(reason) => {
                 add(&counters.refusals, 1);
                 let node = hello.node_id;
+                let mut said = String::new();
                 // Peers dial a node that starts again and again; that is no news.
                 if reason == RefusalReason::NotInitialised {
                     tracing::debug!(%reason, node, "a connection is refused");
+                } else if reason == RefusalReason::WrongWire {
+                    let theirs = WireRange::of(&hello).to_string();
+                    introduction.no_common_wire(node, &hello.release, &theirs, counters);
+                    said = format!("{WIRE_IS}{}", introduction.wire);
                 } else {
                     tracing::warn!(%reason, node, "a connection is refused");
                 }
-                refuse(reader.stream(), reason).await;
+                refuse(reader.stream(), reason.with_message(said)).await;
                 None
             }
         }
@@ -236,8 +280,8 @@ pub(crate) async fn welcome(
 }
 
 /// Says why, then closes.
-pub(crate) async fn refuse(stream: &mut Box<dyn Stream>, reason: RefusalReason) {
-    let frame = encode(0, Some(Body::Refusal(reason.to_wire())));
+pub(crate) async fn refuse(stream: &mut Box<dyn Stream>, refusal: Refusal) {
+    let frame = encode(0, Some(Body::Refusal(refusal)));
     // The connection ends in any case.
     let _ = stream.write_all(&frame).await;
     let _ = stream.shutdown().await;
@@ -275,12 +319,13 @@ mod tests {
             node: NodeId(2),
             lane: Lane::Log,
         };
+        let wire = WireRange { min: 2, max: 4 };
         type Change = fn(&mut Hello);
         let table: [(&str, Change, Result<Admission, RefusalReason>); 9] = [
             ("good", |_| (), Ok(peer)),
             ("magic", |h| h.magic = 7, Err(WrongMagic)),
-            ("too new", |h| (h.wire_min, h.wire_max) = (2, 3), Err(WrongWire)),
-            ("too old", |h| (h.wire_min, h.wire_max) = (0, 0), Err(WrongWire)),
+            ("too new", |h| (h.wire_min, h.wire_max) = (5, 6), Err(WrongWire)),
+            ("too old", |h| (h.wire_min, h.wire_max) = (0, 1), Err(WrongWire)),
             (
                 "cluster",
                 |h| h.cluster_id = Bytes::from_static(b"x"),
@@ -298,10 +343,11 @@ mod tests {
         for (name, change, expected) in table {
             let mut hello = good();
             change(&mut hello);
-            assert!(admit(&hello, &own, |node| node.0 <= 3) == expected, "{name}");
+            let admitted = admit(&hello, wire, &own, |node| node.0 <= 3);
+            assert!(admitted == expected.map(|admission| (admission, 3)), "{name}");
         }
         let nobody = IdentityCell::default();
-        assert!(admit(&good(), &nobody, |_| true) == Err(NotInitialised));
+        assert!(admit(&good(), wire, &nobody, |_| true) == Err(NotInitialised));
     }
 
     #[test]
@@ -309,7 +355,7 @@ mod tests {
         let mut ours = good();
         ours.node_id = 1;
         let peer = Some(NodeId(2));
-        assert_eq!(recognise(&good(), &ours, peer), Ok(()));
+        assert_eq!(recognise(&good(), &ours, peer), Ok(3));
         assert_eq!(
             recognise(&good(), &ours, Some(NodeId(3))),
             Err(RefusalReason::WrongNode)
@@ -318,5 +364,18 @@ mod tests {
         other.lane = Lane::Bulk.into();
         assert_eq!(recognise(&other, &ours, peer), Err(RefusalReason::WrongLane));
         assert_eq!(recognise(&ours, &ours, peer), Err(RefusalReason::SelfConnection));
+    }
+
+    #[test]
+    fn the_text_of_a_refusal_is_believed_only_where_it_is_a_range() {
+        assert_eq!(said_wire("this node speaks wire 2 to 3"), "2 to 3");
+        for hostile in [
+            "",
+            "this node speaks wire ",
+            "this node speaks wire 1 to \u{1b}[2J",
+            "2 to 3",
+        ] {
+            assert_eq!(said_wire(hostile), "another one");
+        }
     }
 }

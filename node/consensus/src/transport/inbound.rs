@@ -86,7 +86,7 @@ impl Inbound {
     async fn take(&self, mut stream: Box<dyn Stream>) {
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             add(&self.shared.dialing.counters.refusals, 1);
-            let refusing = refuse(&mut stream, RefusalReason::TooManyConnections);
+            let refusing = refuse(&mut stream, RefusalReason::TooManyConnections.to_wire());
             // Whoever does not even take this is dropped.
             let _ = timeout(REFUSE_DEADLINE, refusing).await;
             return;

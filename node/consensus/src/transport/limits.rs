@@ -6,9 +6,6 @@ use spine_proto::internal::raft::v1::Lane;
 
 /// Spells "SPINE", then two zero bytes and the version of this framing.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SPINE\0\0\x01");
-/// Oldest and newest wire version this release speaks.
-pub const WIRE_MIN: u32 = 1;
-pub const WIRE_MAX: u32 = 1;
 
 /// Bytes of the length before each frame.
 pub const LENGTH_BYTES: usize = 4;

@@ -227,7 +227,7 @@ impl Links {
                 .await
                 .map_err(|_| PeerError::Unreachable)?;
             let hello = dialing.introduction.hello(Lane::Log, true);
-            greet(stream, hello, None, &dialing.counters).await
+            greet(stream, hello, None, &dialing.introduction, &dialing.counters).await
         };
         let greeted = timeout_at(until, greeting)
             .await
@@ -281,6 +281,19 @@ impl Links {
     #[must_use]
     pub fn counters(&self) -> CounterValues {
         self.inner.dialing.counters.values()
+    }
+
+    /// The protocol settled with a peer, the highest that both speak; `None` before there was a connection. Whoever adds
+    /// a message to a later protocol asks this before sending it.
+    #[must_use]
+    pub fn settled_wire(&self, peer: NodeId) -> Option<u32> {
+        self.inner.dialing.introduction.settled.with(peer)
+    }
+
+    /// The highest level that a peer of our cluster said is in force, when a connection was made.
+    #[must_use]
+    pub fn level_heard(&self) -> u32 {
+        self.inner.dialing.introduction.settled.level()
     }
 
     /// Ends all connections and the watch lane. Calls under way end with `Closed`.

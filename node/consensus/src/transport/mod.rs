@@ -24,10 +24,11 @@ mod queue;
 mod server;
 mod slot;
 mod snapshot;
+mod wire;
 
 pub use config::{
-    ClockSource, Identity, IdentityCell, LeadingSource, LinksConfig, NO_NODE, PeerAddresses, PeerHandler,
-    ProgressSource, WatchDriver, WatchTiming,
+    ClockSource, Identity, IdentityCell, LeadingSource, LevelSource, LinksConfig, NO_NODE, PeerAddresses,
+    PeerHandler, ProgressSource, WatchDriver, WatchTiming,
 };
 pub use counters::{CounterValues, Counters};
 pub use error::{PeerError, RefusalReason};
@@ -35,3 +36,4 @@ pub use limits::WATCH_INTERVAL;
 pub use links::Links;
 pub use liveness::LivenessSnapshot;
 pub use snapshot::{ReceivedPart, SnapshotError, SnapshotParts, SnapshotReceiver};
+pub use wire::WireRange;

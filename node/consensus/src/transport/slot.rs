@@ -162,6 +162,14 @@ impl Slot {
         if hello.cluster_id.is_empty() {
             return Err(PeerError::Unreachable);
         }
-        greet(stream, hello, Some(self.peer), &self.dialing.counters).await
+        let dialing = &self.dialing;
+        greet(
+            stream,
+            hello,
+            Some(self.peer),
+            &dialing.introduction,
+            &dialing.counters,
+        )
+        .await
     }
 }

@@ -13,3 +13,4 @@ mod simulation;
 mod snapshots;
 mod support;
 mod table;
+mod wire;

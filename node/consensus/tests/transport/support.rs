@@ -131,9 +131,18 @@ pub(crate) async fn node(id: u64, driver: WatchDriver) -> Node {
 }
 
 pub(crate) async fn node_of(identity: Arc<IdentityCell>, driver: WatchDriver) -> Node {
+    node_with(identity, driver, |_| ()).await
+}
+
+pub(crate) async fn node_with(
+    identity: Arc<IdentityCell>,
+    driver: WatchDriver,
+    change: impl FnOnce(&mut LinksConfig),
+) -> Node {
     let handler = Arc::new(Echo::default());
     let mut config = LinksConfig::new(identity, String::new(), 7);
     config.driver = driver;
+    change(&mut config);
     let links = Links::new(config, Arc::new(TokioNet), handler.clone());
     let bound = links.start_listener("127.0.0.1:0").await.unwrap();
     Node {

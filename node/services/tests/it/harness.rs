@@ -8,6 +8,7 @@ use spine_services::operation::OperationSpec;
 use spine_services::{
     Completed, Context, ErrorKind, Principal, SpineError, View, authorise, catalogue, reason, submit,
 };
+use spine_statemachine::LevelRange;
 use spine_statemachine::apply::{Applied, SubOutcome, apply};
 use spine_statemachine::frame;
 use spine_statemachine::key::{SubjectKey, slots_owned};
@@ -144,7 +145,13 @@ impl Shard {
             kind: Some(entry::Kind::Txn(txn)),
         }
         .encode_to_vec();
-        match apply(&mut self.store, &mut self.state, self.index, &entry) {
+        match apply(
+            &mut self.store,
+            &mut self.state,
+            LevelRange::RELEASE,
+            self.index,
+            &entry,
+        ) {
             Ok(Applied::Txn(mut outcomes)) => outcomes.pop().expect("one outcome for one SubTxn"),
             _ => panic!("the state machine halts"),
         }

@@ -172,6 +172,7 @@ pub struct PeerMetrics {
     pub connected: Family<Peer, Level>,
     pub garbage: Counter,
     pub refusals: Counter,
+    pub wire_refusals: Counter,
 }
 
 impl PeerMetrics {
@@ -191,6 +192,11 @@ impl PeerMetrics {
                 "spine_peer_refusals",
                 "",
                 "Connections or messages of peers refused",
+            ),
+            wire_refusals: to.add(
+                "spine_peer_wire_refusals",
+                "",
+                "Connections that ended because this node and a peer speak no common protocol",
             ),
         }
     }

@@ -8,6 +8,7 @@ mod expiry;
 mod generate;
 
 mod keys;
+mod levels;
 mod limits;
 mod properties;
 mod script;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use datadriven::TestCase;
 use spine_proto::ids::{RoutingKey, Slot};
+use spine_statemachine::LevelRange;
 use spine_statemachine::limits::REQUEST_SWEEP_EVERY;
 use spine_statemachine::txn;
 
@@ -38,7 +39,7 @@ fn run(shard: &mut Shard, time_ms: &mut i64, case: &TestCase) -> String {
             let slot = RoutingKey::parse(args["key"]).unwrap().slot();
             format!("{}\n", slot.get())
         }
-        "txn" => show_outcomes(&shard.txn(subs(&case.input), *time_ms)),
+        "txn" => show_applied(shard, &txn::entry(subs(&case.input), *time_ms)),
         "entries-until-sweep" => {
             for _ in 0..REQUEST_SWEEP_EVERY {
                 shard.txn(Vec::new(), *time_ms);
@@ -46,6 +47,12 @@ fn run(shard: &mut Shard, time_ms: &mut i64, case: &TestCase) -> String {
             "ok\n".to_string()
         }
         "level" => show_applied(shard, &txn::level(args["to"].parse().unwrap())),
+        "program" => {
+            let number = |name| args[name].parse().unwrap();
+            let (min, max) = (number("min"), number("max"));
+            shard.levels = LevelRange { min, max };
+            "ok\n".to_string()
+        }
         "noop" => show_applied(shard, &txn::noop()),
         "verify" => show_applied(shard, &txn::verify(shard.index, shard.state.digest)),
         "bytes" => show_applied(shard, &unhex(&case.input)),

@@ -6,7 +6,7 @@ use spine_proto::storage::v1 as pb;
 use spine_statemachine::digest;
 use spine_statemachine::key::Family;
 use spine_statemachine::memory::MemoryStore;
-use spine_statemachine::{Applied, Halt, SubOutcome, SystemState, apply, txn};
+use spine_statemachine::{Applied, Halt, LevelRange, SubOutcome, SystemState, apply, txn};
 
 /// Store, counters and the last index applied.
 #[derive(Clone, Default)]
@@ -14,6 +14,8 @@ pub(crate) struct Shard {
     pub(crate) store: MemoryStore,
     pub(crate) state: SystemState,
     pub(crate) index: u64,
+    /// What the program knows.
+    pub(crate) levels: LevelRange,
 }
 
 impl Shard {
@@ -29,7 +31,7 @@ impl Shard {
     pub(crate) fn apply(&mut self, entry: &[u8]) -> Result<Applied, Halt> {
         let before = self.clone();
         self.index += 1;
-        let applied = apply(&mut self.store, &mut self.state, self.index, entry);
+        let applied = apply(&mut self.store, &mut self.state, self.levels, self.index, entry);
         if applied.is_err() {
             assert!(self.store == before.store, "a halt changes no record");
             assert_eq!(self.state, before.state, "a halt changes no counter");

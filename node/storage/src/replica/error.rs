@@ -2,6 +2,8 @@
 
 use std::io;
 
+use spine_statemachine::levels::UnknownLevel;
+
 use crate::engine::EngineError;
 use crate::ids::LogId;
 
@@ -42,6 +44,9 @@ pub enum ReplicaError {
     /// An entry could not be applied. The replica serves nothing until it is rebuilt or the program is upgraded.
     #[error("the replica halted: {0}")]
     Halted(String),
+    /// The state follows rules that this program does not have. It stays as it is for one that has them.
+    #[error("{0}; install a release that does")]
+    Level(#[from] UnknownLevel),
     /// The disk has no room for a checkpoint; nothing was changed. Ask again when there is.
     #[error("the disk has no room for a checkpoint")]
     Full,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use spine_statemachine::LevelRange;
+
 use super::feed::FEED_BYTES_MAX;
 
 const MIB: usize = 1024 * 1024;
@@ -37,6 +39,8 @@ pub struct ReplicaOptions {
     /// Whose state this is, for example cluster id, store uuid and replica id; at most [`OWNER_BYTES_MAX`] bytes.
     /// Opening with another owner is refused.
     pub owner: Vec<u8>,
+    /// The levels that this program can follow; state of another one is refused.
+    pub levels: LevelRange,
 }
 
 impl Default for ReplicaOptions {
@@ -48,6 +52,7 @@ impl Default for ReplicaOptions {
             pin_time_max: PIN_TIME_MAX,
             engine_memory_bytes_max: ENGINE_MEMORY_BYTES_MAX,
             owner: Vec::new(),
+            levels: LevelRange::RELEASE,
         }
     }
 }

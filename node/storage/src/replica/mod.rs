@@ -116,6 +116,8 @@ pub struct ReplicaStatus {
     pub digest: Digest,
     /// Level in force.
     pub level: u32,
+    /// Level in force at the checkpoint.
+    pub checkpoint_level: u32,
     /// Log time in milliseconds since 1970 UTC.
     pub log_time_ms: i64,
     /// What Verify entries found.
@@ -263,7 +265,11 @@ impl ReplicaStore {
         let state = self.inner.state.read();
         let applied = state.applied.map_or(0, |id| id.index);
         let durable = state.mark.applied.as_ref().map_or(0, |id| id.index);
-        state.delta_bytes() >= state.checkpoint_bytes || applied.saturating_sub(durable) >= CHECKPOINT_ENTRIES
+        // A later program need not know how entries of an earlier level were applied.
+        let level_is_new = state.mark.level != state.system.level;
+        level_is_new
+            || state.delta_bytes() >= state.checkpoint_bytes
+            || applied.saturating_sub(durable) >= CHECKPOINT_ENTRIES
     }
 
     /// Last applied entry.
@@ -304,6 +310,7 @@ impl ReplicaStore {
             record_count: state.system.record_count,
             digest: state.system.digest,
             level: state.system.level,
+            checkpoint_level: state.mark.level,
             log_time_ms: state.system.log_time_ms,
             verdict: state.ring.verdict(),
             halted: state.halted.clone(),
@@ -318,6 +325,20 @@ impl ReplicaStore {
         let mut state = self.inner.state.write();
         state.damaged = true;
         state.halted.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Whether this program can follow the level of state that a peer offers. Where it cannot, the replica serves
+    /// nothing any more: its peers are ahead of what it could ever apply.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Level`]
+    pub fn check_offered_level(&self, level: u32) -> Result<(), ReplicaError> {
+        self.inner.options.levels.check(level).map_err(|unknown| {
+            let error = ReplicaError::from(unknown);
+            let mut state = self.inner.state.write();
+            state.halted.get_or_insert_with(|| format!("a snapshot: {error}"));
+            error
+        })
     }
 
     /// Tells when nobody uses this state any more, so that its files may be opened again or removed.
@@ -341,12 +362,7 @@ impl ReplicaStore {
         drop(present);
         let (generation, mark) = installed.keep();
         let number = generation.number;
-        let new = State::at_mark(
-            generation,
-            mark,
-            checkpoint_bytes,
-            self.inner.options.feed_bytes_max,
-        )?;
+        let new = State::at_mark(generation, mark, checkpoint_bytes, &self.inner.options)?;
         open::switch(
             self.inner.disk.as_ref(),
             &self.inner.dir,

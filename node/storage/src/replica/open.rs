@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use parking_lot::RwLock;
 use spine_mutants::mutant;
 use spine_proto::storage::v1;
+use spine_statemachine::LevelRange;
 use tokio::sync::Notify;
 
 use super::codec::{applied_index, decode_current, encode_current};
@@ -81,7 +82,7 @@ impl ReplicaStore {
         }
         remove_leftovers(disk.as_ref(), dir, Some(number))?;
         let generation = Generation::open(&disk, dir, number, factory.as_ref())?;
-        let mark = recover(&generation)?;
+        let mark = recover(&generation, options.levels)?;
         Self::assemble(disk, dir, factory, options, generation, mark)
     }
 
@@ -112,12 +113,7 @@ impl ReplicaStore {
         mark: v1::ReplicaState,
     ) -> Result<Self, ReplicaError> {
         let checkpoint_bytes = staggered(options.delta_checkpoint_bytes, dir);
-        let state = State::at_mark(
-            Arc::new(generation),
-            mark,
-            checkpoint_bytes,
-            options.feed_bytes_max,
-        )?;
+        let state = State::at_mark(Arc::new(generation), mark, checkpoint_bytes, &options)?;
         let next = state.generation.number + 1;
         let inner = Inner {
             disk,
@@ -147,13 +143,16 @@ pub(crate) fn switch(disk: &dyn Disk, dir: &Path, number: u64, owner: &[u8]) -> 
     Ok(disk.write_atomic(&dir.join(CURRENT_FILE), &encode_current(number, owner))?)
 }
 
-/// Finishes or forgets an interrupted checkpoint and returns the mark in force.
-fn recover(generation: &Generation) -> Result<v1::ReplicaState, ReplicaError> {
+/// Finishes or forgets an interrupted checkpoint and returns the mark in force. What a later release wrote is left as
+/// it is.
+fn recover(generation: &Generation, levels: LevelRange) -> Result<v1::ReplicaState, ReplicaError> {
     let mut mark = generation.read_mark()?;
+    check_level(levels, &mark)?;
     let damaged = |file: &Vec<u8>| effects::decode(file).is_err();
     let ignored = |file: &Vec<u8>| mutant!("damaged-effects-ignored") && damaged(file);
     if let Some(file) = generation.read_effects()?.filter(|file| !ignored(file)) {
         let effects = effects::decode(&file)?;
+        check_level(levels, &effects.state)?;
         if applied_index(&effects.state) > applied_index(&mark) {
             // In between it may hold any part of the effects, but never less than the mark.
             effects::check_engine_mark(generation.engine(), &[&mark, &effects.state])?;
@@ -165,6 +164,14 @@ fn recover(generation: &Generation) -> Result<v1::ReplicaState, ReplicaError> {
     effects::check_engine_mark(generation.engine(), &[&mark])?;
     generation.remove_effects()?;
     Ok(mark)
+}
+
+/// An empty state is of no level yet.
+pub(super) fn check_level(levels: LevelRange, state: &v1::ReplicaState) -> Result<(), ReplicaError> {
+    match state.applied {
+        Some(_) => Ok(levels.check(state.level)?),
+        None => Ok(()),
+    }
 }
 
 /// Removes generations that are not in force: received snapshots that were never switched to, and replaced ones.

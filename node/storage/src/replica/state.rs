@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use spine_mutants::mutant;
 use spine_proto::storage::v1;
-use spine_statemachine::{Applied, SystemState};
+use spine_statemachine::{Applied, LevelRange, SystemState};
 
 use super::codec::{log_id_from_proto, log_id_to_proto};
 use super::delta::Delta;
 use super::feed::Feed;
 use super::generation::Generation;
 use super::layers::{DeltaWriter, Layers};
+use super::open::check_level;
 use super::pins::Pins;
 use super::ring::DigestRing;
-use super::{ApplyPayload, ReplicaError};
+use super::{ApplyPayload, ReplicaError, ReplicaOptions};
 use crate::ids::LogId;
 
 /// A delta that a checkpoint is moving into the engine, and the state it leads to.
@@ -40,6 +41,7 @@ pub(crate) struct State {
     pub(crate) damaged: bool,
     /// This replica's share of the staggered checkpoint size.
     pub(crate) checkpoint_bytes: usize,
+    levels: LevelRange,
 }
 
 impl State {
@@ -48,10 +50,11 @@ impl State {
         generation: Arc<Generation>,
         mark: v1::ReplicaState,
         checkpoint_bytes: usize,
-        feed_bytes_max: usize,
+        options: &ReplicaOptions,
     ) -> Result<Self, ReplicaError> {
         let system =
             SystemState::load_from(&mark).map_err(|error| ReplicaError::Damaged(error.to_string()))?;
+        check_level(options.levels, &mark)?;
         let feed_floor = mark.applied.as_ref().map_or(0, |applied| applied.index + 1);
         let mut state = Self {
             live: Delta::default(),
@@ -63,11 +66,12 @@ impl State {
             mark,
             system,
             ring: DigestRing::default(),
-            feed: Feed::new(feed_floor, feed_bytes_max),
+            feed: Feed::new(feed_floor, options.feed_bytes_max),
             pins: Pins::default(),
             halted: None,
             damaged: false,
             checkpoint_bytes,
+            levels: options.levels,
         };
         state.remember_digest();
         Ok(state)
@@ -134,8 +138,8 @@ impl State {
             frozen: self.frozen.as_ref().map(|frozen| &frozen.delta),
             engine: self.generation.engine(),
         };
-        let applied =
-            spine_statemachine::apply(&mut writer, &mut self.system, index, entry).map_err(|halt| {
+        let applied = spine_statemachine::apply(&mut writer, &mut self.system, self.levels, index, entry)
+            .map_err(|halt| {
                 // The delta may hold a part of the entry: nothing of it may be read or checkpointed any more.
                 let why = format!("at index {index}: {halt}");
                 self.halted = Some(why.clone());

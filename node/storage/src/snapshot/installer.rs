@@ -56,7 +56,7 @@ impl SnapshotInstaller {
     /// Begins to receive beside `store`'s present state.
     ///
     /// # Errors
-    /// [`ReplicaError::BadSnapshot`] for a stream of another shape; what the disk and the engine say.
+    /// [`ReplicaError::BadSnapshot`] for a stream of another shape; [`ReplicaError::Level`]; what the disk and the engine say.
     pub fn begin(store: &ReplicaStore, header: v1::SnapshotHeader) -> Result<Self, ReplicaError> {
         if header.format != SNAPSHOT_FORMAT {
             return Err(ReplicaError::BadSnapshot(format!(
@@ -67,6 +67,7 @@ impl SnapshotInstaller {
         let state = header
             .state
             .ok_or_else(|| ReplicaError::BadSnapshot("it has no state".into()))?;
+        store.check_offered_level(state.level)?;
         let inner = &store.inner;
         let number = inner.next_generation.fetch_add(1, Ordering::AcqRel);
         let generation = Generation::open(&inner.disk, &inner.dir, number, inner.factory.as_ref())?;

@@ -8,7 +8,7 @@ use prost::Message;
 use spine_proto::storage::v1::{self, entry, guard, mutation};
 use spine_statemachine::memory::MemoryStore;
 use spine_statemachine::store::{OrderedRead, Record};
-use spine_statemachine::{Digest, SystemState, frame, key as keys};
+use spine_statemachine::{Digest, LevelRange, SystemState, frame, key as keys};
 use spine_storage::disk::{Disk, RealDisk};
 use spine_storage::engine::EngineFactory;
 use spine_storage::ids::LogId;
@@ -283,7 +283,14 @@ impl Model {
                 ApplyPayload::Blank => {}
                 ApplyPayload::Membership(membership) => self.membership = (Some(log_id(at)), membership),
                 ApplyPayload::Entry(entry) => {
-                    spine_statemachine::apply(&mut self.store, &mut self.system, at, &entry).expect("apply");
+                    spine_statemachine::apply(
+                        &mut self.store,
+                        &mut self.system,
+                        LevelRange::RELEASE,
+                        at,
+                        &entry,
+                    )
+                    .expect("apply");
                 }
             }
             self.applied = Some(log_id(at));

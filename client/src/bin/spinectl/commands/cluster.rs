@@ -164,6 +164,7 @@ fn to_json(status: &GetClusterStatusResponse, word: &str) -> Value {
         "cluster_id": status.cluster_id,
         "level": status.level,
         "plan_epoch": status.plan_epoch,
+        "level_of_all": status.level_of_all,
         "reasons": status.reasons,
         "nodes": nodes,
         "shards": shards,
@@ -209,8 +210,21 @@ fn to_table(status: &GetClusterStatusResponse, word: &str) -> String {
         "\n\n{} shards, {led} with a leader, {even} with even replicas",
         status.shards.len()
     ));
+    text.push_str(&level(status));
     text.push_str(&events::to_table(&status.events));
     text
+}
+
+/// The meta group is raised first, so some shards may be behind it.
+fn level(status: &GetClusterStatusResponse) -> String {
+    let below = status.shards.iter().filter(|shard| shard.level < status.level);
+    match below.count() {
+        0 => format!("\nlevel {}", status.level),
+        below => format!(
+            "\nlevel {}, and {below} shards are below it: begin `upgrade finalize` again",
+            status.level
+        ),
+    }
 }
 
 /// Every node's clock is moved once: a node that is asked again moves twice as far, so nothing is repeated.

@@ -1,4 +1,6 @@
-//! `spinectl upgrade plan|apply|rollback|status`.
+//! `spinectl upgrade plan|apply|rollback|finalize|status`.
+
+mod finalize;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,6 +13,7 @@ use serde_json::json;
 use spine_client::SpineClient;
 use spine_client::upgrade::{
     Failure as Ended, LiveFleet, Phase, Program, Progress, Refusal, Restart, Roll, Timings, refusals,
+    unknown_level,
 };
 use spine_proto::admin::v1::{GetClusterStatusResponse, NodeSummary};
 use tokio::process::Command;
@@ -35,6 +38,7 @@ pub(crate) async fn run(context: &Context, command: Upgrade) -> Result<Exit, Fai
             carried,
         } => apply(context, binary, from, &carried).await,
         Upgrade::Rollback { carried } => rollback(context, &carried).await,
+        Upgrade::Finalize { state } => finalize::finalize(context, &state).await,
         Upgrade::Status { state } => status(context, &state),
     }
 }
@@ -144,11 +148,7 @@ async fn rollback(context: &Context, carried: &Carried) -> Result<Exit, Failure>
         exit: Exit::NotFound,
         message: format!("no upgrade is noted in {}", carried.state.display()),
     })?;
-    if progress.from.is_none() {
-        return Err(conflict(
-            "the program that the nodes had was not named: there is no way back".to_owned(),
-        ));
-    }
+    check_way_back(context, &progress).await?;
     if matches!(progress.phase, Phase::Forward | Phase::Done) {
         progress.turn_back("asked for");
         write_state(&carried.state, &progress).map_err(Failure::io("note the progress"))?;
@@ -157,6 +157,24 @@ async fn rollback(context: &Context, carried: &Carried) -> Result<Exit, Failure>
         // What was asked for.
         Ok(Exit::Generic) => Ok(Exit::Ok),
         other => other,
+    }
+}
+
+/// Nothing is noted or done where the nodes could not run what they ran before.
+async fn check_way_back(context: &Context, progress: &Progress) -> Result<(), Failure> {
+    let from = progress.from.as_ref().ok_or_else(|| {
+        conflict("the program that the nodes had was not named: there is no way back".to_owned())
+    })?;
+    if let Phase::Finalized { level } = progress.phase {
+        return Err(conflict(format!(
+            "the upgrade was finalized at level {level}: there is no way back; a program that knows the level is \
+             installed with `upgrade apply`"
+        )));
+    }
+    let cluster = cluster(context, &context.client()?).await?;
+    match unknown_level(&cluster, &program(from).await?) {
+        Some(unknown) => Err(conflict(format!("{unknown}: there is no way back"))),
+        None => Ok(()),
     }
 }
 
@@ -218,6 +236,7 @@ fn phase(progress: &Progress) -> (&'static str, Option<&str>) {
         Phase::Forward => ("under way", None),
         Phase::Back { reason } => ("on the way back", Some(reason)),
         Phase::Done => ("done", None),
+        Phase::Finalized { .. } => ("finalized", None),
         Phase::RolledBack { reason } => ("rolled back", Some(reason)),
     }
 }

@@ -62,9 +62,10 @@ impl Dialer {
         loop {
             match connect(&*self.lane.dialing.net, &self.addresses).await {
                 Ok(stream) => {
-                    let hello = self.lane.dialing.introduction.hello(Lane::Watch, false);
-                    let counters = &self.lane.dialing.counters;
-                    if let Ok(greeted) = greet(stream, hello, Some(self.peer), counters).await {
+                    let dialing = &self.lane.dialing;
+                    let hello = dialing.introduction.hello(Lane::Watch, false);
+                    let (own, counters) = (&dialing.introduction, &dialing.counters);
+                    if let Ok(greeted) = greet(stream, hello, Some(self.peer), own, counters).await {
                         self.backoff.reset();
                         self.serve(greeted).await;
                         // At once: whether it refuses now is what everybody wants to know.
