@@ -4,6 +4,7 @@ use crate::error::{ErrorKind, SpineError};
 pub use crate::operation::OperationSpec;
 use crate::pds::history::History;
 use crate::pds::load::Load;
+use crate::pds::patch::Patch;
 use crate::pds::register::Register;
 use crate::pds::retrieve::Retrieve;
 use crate::pds::update::Update;
@@ -17,6 +18,7 @@ use crate::records::watch::Watch;
 pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<History>(),
     OperationSpec::of::<Load>(),
+    OperationSpec::of::<Patch>(),
     OperationSpec::of::<Register>(),
     OperationSpec::of::<Retrieve>(),
     OperationSpec::of::<Update>(),

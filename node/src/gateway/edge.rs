@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use prost::Message;
 use spine_proto::records::v1::{OpenSessionRequest, OpenSessionResponse, WatchRequest};
@@ -206,6 +207,14 @@ impl Edge {
     /// # Errors
     /// `UNAUTHENTICATED` outside development mode; certificates and tokens come with the security issue.
     pub fn principal(&self, metadata: &MetadataMap) -> Result<Arc<Principal>, SpineError> {
+        self.principal_of(metadata.as_ref())
+    }
+
+    /// The same for a request over HTTP.
+    ///
+    /// # Errors
+    /// As [`Self::principal`].
+    pub fn principal_of(&self, headers: &HeaderMap) -> Result<Arc<Principal>, SpineError> {
         let Some(principal) = &self.development_principal else {
             return Err(SpineError::new(
                 ErrorKind::Unauthenticated,
@@ -213,7 +222,7 @@ impl Edge {
                 "this node accepts no development principal",
             ));
         };
-        match metadata.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
+        match headers.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
             None => Ok(Arc::clone(principal)),
             Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => Ok(Arc::new(Principal {
                 id: id.to_string(),

@@ -46,6 +46,9 @@ impl pb::pds_service_server::PdsService for Pds {
     ) -> Result<Response<pb::UpdateResponse>, Status> {
         self.0.unary("pds.update", request).await
     }
+    async fn patch(&self, request: Request<pb::PatchRequest>) -> Result<Response<pb::PatchResponse>, Status> {
+        self.0.unary("pds.patch", request).await
+    }
     async fn history(
         &self,
         request: Request<pb::HistoryRequest>,

@@ -10,7 +10,7 @@ use spine_statemachine::store::OrderedRead;
 
 use super::patient::Patient;
 use super::row::{self, FIRST_VERSION, Plain};
-use super::{PERMISSION_WRITE, keys};
+use super::{PERMISSION_WRITE, access, keys};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids::CallId;
@@ -43,6 +43,7 @@ impl Operation for Load {
     fn plan(view: &mut View<'_>, request: &LoadLine, context: &Context) -> Result<Plan, Failure> {
         let patient = Patient::parse(&request.fhir_json, context.now_ms)?;
         let nhs_number = patient.nhs_number();
+        access::check_replace(&context.principal, nhs_number)?;
         let key = keys::current(&context.subject_key, nhs_number);
         let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
         if view.get(&key)?.is_some() {

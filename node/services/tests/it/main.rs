@@ -10,6 +10,7 @@ mod harness;
 mod hostile;
 mod limits;
 mod pages;
+mod patch_rules;
 mod patient_versions;
 mod pds_load;
 mod pds_rules;

@@ -29,6 +29,7 @@ fn update(shard: &mut Shard, version_id: u32) {
         request_id: format!("u{version_id}"),
         session: None,
         return_minimal: true,
+        ..UpdateRequest::default()
     };
     let _: UpdateResponse = shard.call("pds.update", &request).unwrap();
 }

@@ -65,7 +65,15 @@ fn accepts<T>(result: Result<T, SpineError>) {
 
 #[test]
 fn every_rule_has_its_reason_and_its_test() {
-    let source = include_str!("pds_rules.rs");
+    let source = [
+        include_str!("pds_rules.rs"),
+        include_str!("patch_rules/access.rs"),
+        include_str!("patch_rules/contacts.rs"),
+        include_str!("patch_rules/fields.rs"),
+        include_str!("patch_rules/people.rs"),
+        include_str!("patch_rules/structure.rs"),
+    ]
+    .concat();
     let listed = include_str!("../../src/pds/mod.rs");
     for (rule, number) in RULES.iter().zip(1..) {
         assert_eq!(rule.id, format!("PDS-{number}"));
@@ -283,6 +291,7 @@ fn update(shard: &mut Shard, version_id: u32, body: &Value) -> Result<UpdateResp
         request_id: format!("update-{version_id}"),
         session: None,
         return_minimal: false,
+        ..UpdateRequest::default()
     };
     shard.call("pds.update", &request)
 }

@@ -1,0 +1,57 @@
+//! `/metadata`: exactly what works.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::built;
+use super::routes::{Answer, Asked};
+use super::{Dialect, Gate};
+use crate::version;
+
+/// The day on which this statement was last changed.
+const DATE: &str = "2026-11-29";
+
+pub(super) async fn statement(gate: Arc<Gate>, _: Asked) -> Answer {
+    let base = gate.base_url();
+    Ok(built(StatusCode::OK, &capability(gate.dialect, &base)))
+}
+
+fn capability(dialect: Dialect, base: &str) -> Value {
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": DATE,
+        "kind": "instance",
+        "software": { "name": "Spine", "version": version::RELEASE },
+        "implementation": { "description": "Spine", "url": base },
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json"],
+        "patchFormat": patch_formats(dialect),
+        "rest": [{ "mode": "server", "resource": [patient(dialect)] }],
+    })
+}
+
+fn patch_formats(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::Plain => &["application/json-patch+json", "application/merge-patch+json"],
+        Dialect::Pds => &["application/json-patch+json"],
+    }
+}
+
+fn patient(dialect: Dialect) -> Value {
+    let interactions: &[&str] = match dialect {
+        Dialect::Plain => &["read", "vread", "update", "patch", "history-instance"],
+        Dialect::Pds => &["read", "patch"],
+    };
+    let interactions = interactions.iter().map(|code| json!({ "code": code }));
+    json!({
+        "type": "Patient",
+        "interaction": interactions.collect::<Vec<_>>(),
+        "versioning": "versioned-update",
+        "readHistory": dialect == Dialect::Plain,
+        "updateCreate": dialect == Dialect::Plain,
+        "conditionalCreate": false,
+    })
+}
