@@ -7,8 +7,8 @@ use spine_proto::common::v1::{Advice, Position};
 use spine_proto::pds::v1::pds_service_server::PdsService;
 use spine_proto::pds::v1::{
     HistoryRequest, HistoryResponse, LoadError, LoadRequest, LoadResponse, PatchRequest, PatchResponse,
-    Patient, RegisterRequest, RegisterResponse, RetrieveRequest, RetrieveResponse, UpdateRequest,
-    UpdateResponse,
+    Patient, RegisterRequest, RegisterResponse, RetrieveRequest, RetrieveResponse, SearchRequest,
+    SearchResponse, UpdateRequest, UpdateResponse,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -101,6 +101,10 @@ impl PdsService for Seat {
             position: position(),
         };
         self.after(reply, answer).await
+    }
+
+    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        Err(Status::unimplemented("the fake searches for nobody"))
     }
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryResponse>, Status> {

@@ -7,6 +7,7 @@ use crate::pds::load::Load;
 use crate::pds::patch::Patch;
 use crate::pds::register::Register;
 use crate::pds::retrieve::Retrieve;
+use crate::pds::search::Search;
 use crate::pds::update::Update;
 use crate::reason;
 use crate::records::commit::Commit;
@@ -21,6 +22,7 @@ pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<Patch>(),
     OperationSpec::of::<Register>(),
     OperationSpec::of::<Retrieve>(),
+    OperationSpec::of::<Search>(),
     OperationSpec::of::<Update>(),
     OperationSpec::of::<Commit>(),
     OperationSpec::of::<Get>(),

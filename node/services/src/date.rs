@@ -93,6 +93,17 @@ pub(crate) fn day_of(now_ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// A time as FHIR writes an instant, of UTC.
+pub(crate) fn instant_of(now_ms: i64) -> String {
+    let of_day = now_ms.rem_euclid(DAY_MS);
+    let (seconds, ms) = (of_day / 1_000, of_day % 1_000);
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!(
+        "{}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}+00:00",
+        day_of(now_ms)
+    )
+}
+
 fn digits(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -219,6 +230,8 @@ mod tests {
         #[test]
         fn a_day_is_written_as_it_is_read(day in -350_000_i64..370_000) {
             let text = super::day_of(day * DAY_MS + 1);
+            let instant = super::instant_of(day * DAY_MS + 3_723_004);
+            proptest::prop_assert!(instant.ends_with("T01:02:03.004+00:00"));
             proptest::prop_assert_eq!(Span::parse_date(&text).map(|span| span.first_ms), Some(day * DAY_MS));
         }
 

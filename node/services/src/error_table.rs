@@ -95,6 +95,10 @@ pub const INVALID_METHOD: Outcome = error(
 );
 /// The number in the path is none.
 pub const INVALID_RESOURCE_ID: Outcome = error("INVALID_RESOURCE_ID", "value", 400, "Resource Id is invalid");
+/// A search that cannot be made.
+pub const INVALID_SEARCH_DATA: Outcome = error("INVALID_SEARCH_DATA", "value", 400, "Search data is invalid");
+/// A search that an application alone may not make.
+pub const NOT_SINGLE: Outcome = error("INVALID_VALUE", "value", 403, "Provided value is invalid");
 /// A patch list that cannot be carried out.
 pub const INVALID_UPDATE: Outcome = error("INVALID_UPDATE", "structure", 400, "Update is invalid").plain(422);
 /// A header, parameter or member with a wrong value.
@@ -149,6 +153,14 @@ pub const UNABLE_TO_CALL_SERVICE: Outcome = error(
     "timeout",
     408,
     "The downstream service has not responded within the configured timeout period",
+);
+/// A search that finds more than its caller wants; it is answered with 200.
+pub const TOO_MANY_MATCHES: Outcome = outcome(
+    "TOO_MANY_MATCHES",
+    "information",
+    "multiple-matches",
+    200,
+    "Too many matches",
 );
 /// Too much at once.
 pub const TOO_MANY_REQUESTS: Outcome = error("TOO_MANY_REQUESTS", "throttled", 429, "Too many requests");
@@ -301,6 +313,7 @@ pub const REASONS: &[(&str, Outcome)] = &[
     (reason::INVALID_PATCH_OPERATION, INVALID_VALUE),
     (reason::INVALID_REQUEST_ID, INVALID_VALUE),
     (reason::INVALID_RESOURCE_TYPE, BROKEN_RULE),
+    (reason::INVALID_SEARCH_DATA, INVALID_SEARCH_DATA),
     (reason::INVALID_UPDATE, INVALID_UPDATE),
     (reason::INVALID_VALUE, INVALID_VALUE),
     (reason::INVALIDATED_RESOURCE, INVALIDATED_RESOURCE),
@@ -311,6 +324,7 @@ pub const REASONS: &[(&str, Outcome)] = &[
     (reason::PRECONDITION_FAILED, PRECONDITION_FAILED),
     (reason::RECORD_TOO_LARGE, TOO_LARGE),
     (reason::REQUEST_TIMED_OUT, UNABLE_TO_CALL_SERVICE),
+    (reason::SEARCH_NOT_SINGLE, NOT_SINGLE),
     (reason::UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_MEDIA_TYPE),
     (reason::UNSUPPORTED_SERVICE, UNSUPPORTED_SERVICE),
     (reason::VERSION_MISMATCH, RESOURCE_VERSION_MISMATCH),

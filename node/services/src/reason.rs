@@ -64,6 +64,7 @@ reasons! {
         UNSUPPORTED_SERVICE: "There is nothing at this path.",
         METHOD_NOT_ALLOWED: "The resource at this path has no such method.",
         UNSUPPORTED_MEDIA_TYPE: "The content type is not one that is understood here.",
+        INVALID_SEARCH_DATA: "The parameters of a search are malformed, do not go together, or are not enough.",
         REQUEST_TIMED_OUT: "The request did not arrive in time; nothing happened.",
     }
     Unauthenticated {
@@ -73,6 +74,7 @@ reasons! {
         FORBIDDEN: "The caller lacks the permission that the message names.",
         ACCESS_DENIED: "A patient reaches no record but their own, and only parts of it.",
         INVALID_METHOD: "An application without a user behind it changes nothing.",
+        SEARCH_NOT_SINGLE: "An application without a user behind it searches for one patient, with _max-results 1.",
         FORBIDDEN_UPDATE: "The patch is well formed, and this caller may not make such a change.",
     }
     NotFound {

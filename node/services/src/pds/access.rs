@@ -2,7 +2,7 @@
 
 use spine_proto::ids::NhsNumber;
 
-use super::rules::{PDS_16, PDS_17};
+use super::rules::{PDS_16, PDS_17, PDS_47};
 use crate::authorise::Principal;
 use crate::failure::Failure;
 
@@ -89,6 +89,20 @@ pub(super) fn check_change(principal: &Principal, nhs_number: NhsNumber) -> Resu
         ));
     }
     check_read(principal, nhs_number)
+}
+
+/// Whether this principal may search, for so many results.
+///
+/// # Errors
+/// `PDS-16`, `PDS-47`
+pub(super) fn check_search(principal: &Principal, max_results: Option<usize>) -> Result<(), Failure> {
+    match Mode::of(principal) {
+        Mode::Patient => Err(PDS_16.refuse("", "Patient cannot perform this action")),
+        Mode::Application if max_results != Some(1) => {
+            Err(PDS_47.refuse("_max-results", "Invalid value in field '_max-results'"))
+        }
+        Mode::HealthcareWorker | Mode::Application | Mode::PrivilegedApplication => Ok(()),
+    }
 }
 
 /// Whether this principal may write whole records.

@@ -52,6 +52,7 @@
 //! | PDS-44 | a language is of the ISO list, and is not English | `INVALID_UPDATE` |
 //! | PDS-45 | a birth place says something | `INVALID_UPDATE` |
 //! | PDS-46 | a patient changes address, contact points, emergency contacts, pharmacy, language and birth place | `FORBIDDEN_UPDATE` |
+//! | PDS-47 | an application without a user behind it searches for one patient | `SEARCH_NOT_SINGLE` |
 //!
 //! PDS-18 to PDS-24 are about patches, and PDS-20 to PDS-22 and PDS-25 on only about those in the national format.
 //!
@@ -68,6 +69,7 @@ pub mod restricted;
 pub mod retrieve;
 mod row;
 pub mod rules;
+pub mod search;
 mod successor;
 pub mod update;
 

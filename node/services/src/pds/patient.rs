@@ -103,6 +103,11 @@ impl Patient {
         self.nhs_number
     }
 
+    /// The members of the resource.
+    pub(super) fn members(&self) -> &[(String, Json)] {
+        &self.resource
+    }
+
     /// The canonical JSON of this patient as version `version_id`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use spine_statemachine::store::OrderedRead;
 use super::patient::Patient;
 use super::row::{FIRST_VERSION, Plain};
 use super::rules::PDS_11;
+use super::search::index;
 use super::{PERMISSION_WRITE, access, keys, row};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -41,7 +42,7 @@ impl Operation for Register {
         if view.get(&key)?.is_some() {
             return Err(PDS_11.refuse("fhir_json.id", "a patient with this NHS Number is registered"));
         }
-        first(patient, context)
+        first(view, patient, context)
     }
 
     fn respond(
@@ -66,13 +67,21 @@ impl Operation for Register {
 }
 
 /// The plan that makes `patient` the first version; its sender has seen that there is none.
-pub(super) fn first(patient: Patient, context: &Context) -> Result<Plan, Failure> {
+pub(super) fn first(view: &mut View<'_>, patient: Patient, context: &Context) -> Result<Plan, Failure> {
     let key = keys::current(&context.subject_key, patient.nhs_number());
-    let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
     let mut plan = Plan {
         outcome: row::outcome(FIRST_VERSION),
         ..Plan::default()
     };
+    index::write(
+        &mut plan,
+        view,
+        context,
+        patient.nhs_number(),
+        None,
+        patient.members(),
+    )?;
+    let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
     plan.put(key, plain.frame(), row::SCHEMA);
     Ok(plan)
 }

@@ -361,11 +361,18 @@ pub const PDS_46: Rule = Rule::new(
     reason::FORBIDDEN_UPDATE,
     "a patient changes address, contact points, emergency contacts, pharmacy, language and birth place",
 );
+/// See its text.
+pub const PDS_47: Rule = Rule::new(
+    "PDS-47",
+    ErrorKind::Forbidden,
+    reason::SEARCH_NOT_SINGLE,
+    "an application without a user behind it searches for one patient",
+);
 
 /// Every rule.
-pub const RULES: [Rule; 46] = [
+pub const RULES: [Rule; 47] = [
     PDS_1, PDS_2, PDS_3, PDS_4, PDS_5, PDS_6, PDS_7, PDS_8, PDS_9, PDS_10, PDS_11, PDS_12, PDS_13, PDS_14,
     PDS_15, PDS_16, PDS_17, PDS_18, PDS_19, PDS_20, PDS_21, PDS_22, PDS_23, PDS_24, PDS_25, PDS_26, PDS_27,
     PDS_28, PDS_29, PDS_30, PDS_31, PDS_32, PDS_33, PDS_34, PDS_35, PDS_36, PDS_37, PDS_38, PDS_39, PDS_40,
-    PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, PDS_46,
+    PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, PDS_46, PDS_47,
 ];

@@ -5,11 +5,13 @@ use spine_proto::storage::v1::PatientRow;
 use spine_statemachine::store::{Key, ReadError, Record};
 
 use super::keys;
-use super::patient::Patient;
+use super::patient::{JSON_DEPTH_MAX, Patient};
 use super::row::{self, Plain};
 use super::rules::PDS_12;
+use super::search::index;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::json;
 use crate::plan::Plan;
 use crate::view::View;
 
@@ -62,16 +64,27 @@ impl<'a> Current<'a> {
     }
 
     /// The plan that makes `patient` the next version.
-    pub(super) fn replaced_by(self, patient: Patient) -> Result<Plan, Failure> {
+    pub(super) fn replaced_by(self, view: &mut View<'_>, patient: Patient) -> Result<Plan, Failure> {
+        let before = json::parse(&self.row.fhir_json, JSON_DEPTH_MAX)
+            .map_err(|_| row::damaged("a patient is no JSON"))?;
         let current = self.row.version_id;
         let next = current
             .checked_add(1)
             .ok_or_else(|| ReadError("no version id is left".to_owned()))?;
-        let updated = Plain::new(next, patient.into_json(next)?);
         let mut plan = Plan {
             outcome: row::outcome(next),
             ..Plan::default()
         };
+        let (nhs_number, after) = (self.nhs_number, patient.members());
+        index::write(
+            &mut plan,
+            view,
+            self.context,
+            nhs_number,
+            before.as_object(),
+            after,
+        )?;
+        let updated = Plain::new(next, patient.into_json(next)?);
         plan.put(
             keys::older(&self.context.subject_key, self.nhs_number, current),
             row::frame_of_older(current, &self.plain, self.record.value, &updated),

@@ -60,9 +60,9 @@ impl Operation for Update {
                 if request.version_id != 0 {
                     current.check_version(request.version_id)?;
                 }
-                current.replaced_by(patient)
+                current.replaced_by(view, patient)
             }
-            None if request.version_id == 0 && request.may_create => first(patient, context),
+            None if request.version_id == 0 && request.may_create => first(view, patient, context),
             None => Err(row::not_found()),
         }
     }

@@ -72,6 +72,7 @@ fn every_rule_has_its_reason_and_its_test() {
         include_str!("patch_rules/fields.rs"),
         include_str!("patch_rules/people.rs"),
         include_str!("patch_rules/structure.rs"),
+        include_str!("search.rs"),
     ]
     .concat();
     let listed = include_str!("../../src/pds/mod.rs");

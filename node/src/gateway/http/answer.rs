@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use spine_services::error_table::Outcome;
 use spine_services::{SpineError, error_table};
 
 use super::Dialect;
@@ -61,28 +62,37 @@ pub(super) fn failure(dialect: Dialect, error: &SpineError) -> Response<Body> {
     response
 }
 
-fn operation_outcome(dialect: Dialect, error: &SpineError) -> Value {
-    let outcome = error_table::outcome_of(error);
-    let mut coding = vec![json!({
-        "system": CODE_SYSTEM,
-        "version": "1",
-        "code": outcome.code,
-        "display": outcome.display,
-    })];
-    if dialect == Dialect::Plain {
-        coding.push(json!({ "system": REASON_SYSTEM, "code": error.reason }));
-        if !error.rule.is_empty() {
-            coding.push(json!({ "system": REASON_SYSTEM, "code": error.rule }));
-        }
-    }
-    let mut issue = json!({
+/// An outcome that is no failure.
+pub(super) fn outcome(outcome: &Outcome, diagnostics: &str) -> Value {
+    json!({ "resourceType": "OperationOutcome", "issue": [issue(outcome, diagnostics)] })
+}
+
+fn issue(outcome: &Outcome, diagnostics: &str) -> Value {
+    json!({
         "severity": outcome.severity,
         "code": outcome.issue,
-        "details": { "coding": coding },
-        "diagnostics": error.message,
-    });
-    if dialect == Dialect::Plain && !error.field.is_empty() {
-        issue["expression"] = json!([error.field]);
+        "details": { "coding": [{
+            "system": CODE_SYSTEM,
+            "version": "1",
+            "code": outcome.code,
+            "display": outcome.display,
+        }] },
+        "diagnostics": diagnostics,
+    })
+}
+
+fn operation_outcome(dialect: Dialect, error: &SpineError) -> Value {
+    let mut issue = issue(&error_table::outcome_of(error), &error.message);
+    if dialect == Dialect::Plain {
+        if let Some(coding) = issue["details"]["coding"].as_array_mut() {
+            let words = [&*error.reason, &*error.rule]
+                .into_iter()
+                .filter(|word| !word.is_empty());
+            coding.extend(words.map(|word| json!({ "system": REASON_SYSTEM, "code": word })));
+        }
+        if !error.field.is_empty() {
+            issue["expression"] = json!([error.field]);
+        }
     }
     json!({ "resourceType": "OperationOutcome", "issue": [issue] })
 }

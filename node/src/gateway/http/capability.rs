@@ -43,7 +43,7 @@ fn patch_formats(dialect: Dialect) -> &'static [&'static str] {
 fn patient(dialect: Dialect) -> Value {
     let interactions: &[&str] = match dialect {
         Dialect::Plain => &["read", "vread", "update", "patch", "history-instance"],
-        Dialect::Pds => &["read", "patch"],
+        Dialect::Pds => &["read", "patch", "search-type"],
     };
     let interactions = interactions.iter().map(|code| json!({ "code": code }));
     json!({

@@ -11,6 +11,7 @@ mod capability;
 mod history;
 mod patient;
 mod routes;
+mod search;
 mod server;
 mod stall;
 mod status;

@@ -13,7 +13,7 @@ use spine_services::{ErrorKind, SpineError, reason};
 
 use super::ask::Echo;
 use super::body::Budget;
-use super::{Dialect, Gate, Http, HttpLimits, answer, capability, history, patient, status};
+use super::{Dialect, Gate, Http, HttpLimits, answer, capability, history, patient, search, status};
 use crate::telemetry::metrics::HttpAnswer;
 
 /// What a handler gives.
@@ -63,7 +63,9 @@ fn plain(gate: Arc<Gate>) -> Router<Arc<Gate>> {
 }
 
 fn pds(gate: Arc<Gate>) -> Router<Arc<Gate>> {
-    common(get(on(patient::read)).patch(on(patient::patch))).with_state(gate)
+    common(get(on(patient::read)).patch(on(patient::patch)))
+        .route("/Patient", get(on(search::search)))
+        .with_state(gate)
 }
 
 fn common(patient: MethodRouter<Arc<Gate>>) -> Router<Arc<Gate>> {

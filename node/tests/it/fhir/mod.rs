@@ -3,6 +3,7 @@
 mod answers;
 mod hostile;
 mod http;
+mod search;
 mod stop;
 
 use serde_json::{Value, json};

@@ -64,7 +64,7 @@ impl Operation for Patch {
         if patient.nhs_number() != nhs_number {
             return Err(PDS_13.refuse("patch", "a patch keeps the id of the patient"));
         }
-        current.replaced_by(patient)
+        current.replaced_by(view, patient)
     }
 
     fn respond(
