@@ -10,6 +10,22 @@ use super::routes::{Answer, Asked};
 use super::{Dialect, Gate};
 use crate::version;
 
+/// What a search may name, and the type of each.
+const SEARCH_PARAMETERS: [(&str, &str); 13] = [
+    ("family", "string"),
+    ("given", "string"),
+    ("gender", "token"),
+    ("birthdate", "date"),
+    ("death-date", "date"),
+    ("address-postalcode", "string"),
+    ("general-practitioner", "string"),
+    ("email", "string"),
+    ("phone", "string"),
+    ("_fuzzy-match", "special"),
+    ("_exact-match", "special"),
+    ("_history", "special"),
+    ("_max-results", "special"),
+];
 /// The day on which this statement was last changed.
 const DATE: &str = "2026-11-29";
 
@@ -45,6 +61,13 @@ fn patient(dialect: Dialect) -> Value {
         Dialect::Plain => &["read", "vread", "update", "patch", "history-instance"],
         Dialect::Pds => &["read", "patch", "search-type"],
     };
+    let parameters = match dialect {
+        Dialect::Plain => &[],
+        Dialect::Pds => SEARCH_PARAMETERS.as_slice(),
+    };
+    let parameters = parameters
+        .iter()
+        .map(|(name, kind)| json!({ "name": name, "type": kind }));
     let interactions = interactions.iter().map(|code| json!({ "code": code }));
     json!({
         "type": "Patient",
@@ -53,5 +76,6 @@ fn patient(dialect: Dialect) -> Value {
         "readHistory": dialect == Dialect::Plain,
         "updateCreate": dialect == Dialect::Plain,
         "conditionalCreate": false,
+        "searchParam": parameters.collect::<Vec<_>>(),
     })
 }

@@ -31,7 +31,7 @@ use crate::reason;
 use crate::view::View;
 
 /// Patients of a shard that one search opens; one that would open more says that it is too wide.
-const CANDIDATES_MAX: usize = 2_000;
+const CANDIDATES_MAX: usize = 500;
 /// Years of birth that a search may span.
 const YEARS_MAX: usize = 20;
 /// Names of members that an entry of the answer keeps only in part, and the uses that it keeps.
