@@ -8,7 +8,9 @@ const PAIRWISE_MEMBERS_MAX: usize = 16;
 /// Equal as JSON.
 pub fn same(one: &Json, other: &Json) -> bool {
     match (one, other) {
-        (Json::Number(one), Json::Number(other)) => one == other || decimal(one) == decimal(other),
+        (Json::Number(one), Json::Number(other)) => {
+            one == other || decimal(one).is_some_and(|value| decimal(other) == Some(value))
+        }
         (Json::Array(one), Json::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
         }

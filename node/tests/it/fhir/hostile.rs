@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use spine_node::admin::Plain;
 use spine_node::gateway::http::{Http, HttpLimits, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::http::{Connection, ask, get, request};
-use super::{FHIR, LIST, MERGE, PLAIN, code, put};
+use super::{FHIR, LIST, MERGE, PLAIN, code, patient, put};
 use crate::nodes::{Machine, cluster};
 
 /// Nothing here takes longer.
@@ -116,8 +117,14 @@ async fn heads_and_bodies_have_bounds_in_bytes_and_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_is_given_up_and_idle_ones_make_room() {
     let (machine, at, closing) = impatient().await;
-    let number = put(&machine, 2).await;
+    // So large that a few answers fill what lies between two programs.
+    let (number, mut resource) = patient(2);
+    resource["extension"] = json!([{ "url": "urn:large", "valueString": "x".repeat(500_000) }]);
     let path = format!("{PLAIN}/Patient/{number}");
+    assert_eq!(
+        ask(&at, "PUT", &path, &[FHIR], resource.to_string()).await.status,
+        201
+    );
     let started = Instant::now();
     // Many answers that nobody takes.
     let mut deaf = Connection::to(&at).await.unwrap();
