@@ -85,7 +85,19 @@ async fn callers_of_a_node_that_stops_are_answered_and_told_to_go() {
     let mut idle = Connection::to(&addresses[0]).await.unwrap();
     idle.send(&request("GET", &path, &[id(1)], b"")).await.unwrap();
     assert_eq!(idle.reply().await.unwrap().status, 200);
-    nodes[0].stop().await;
+    // And one that asks while the node stops.
+    let mut late = Connection::to(&addresses[0]).await.unwrap();
+    let (node, question) = (nodes[0].inner(), request("GET", &path, &[id(2)], b""));
+    let asks = async {
+        while !node.is_draining() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        late.send(&question).await.unwrap();
+        let reply = late.reply().await.expect("an answer");
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+    };
+    tokio::join!(nodes[0].stop(), asks);
+    drop(node);
     let before = calls.load(Ordering::Relaxed);
     assert!(
         idle.reply().await.is_none(),
