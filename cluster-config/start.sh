@@ -30,7 +30,8 @@ Usage: start.sh [--nodes N] [--patients N] [--data DIR] [--base-port PORT] [--fr
   --nodes N         how many nodes, 1 to 9 (default 3)
   --patients N      synthetic patients to load on the first start (default 10000; 0 = none)
   --data DIR        where the cluster lives (default ./data)
-  --base-port PORT  node i listens on PORT+i (gRPC), PORT+100+i (peers), PORT+200+i (admin) (default 7400)
+  --base-port PORT  node i listens on PORT+i (gRPC), PORT+100+i (peers), PORT+200+i (admin),
+                    PORT+300+i (FHIR over HTTP) (default 7400)
   --fresh           delete what start.sh made in DIR before, and begin anew
   --set KEY=VALUE   a setting for every node, for example telemetry.log_level=debug
   --bin-dir DIR     use spine-node and spinectl from DIR instead of building them
@@ -98,6 +99,7 @@ base_port=${base_port:-$BASE_PORT_DEFAULT}
 grpc_port() { echo $((base_port + $1)); }
 peer_port() { echo $((base_port + 100 + $1)); }
 admin_port() { echo $((base_port + 200 + $1)); }
+http_port() { echo $((base_port + 300 + $1)); }
 
 # ---- Nothing is started while a port is taken ---------------------------------------------------------------
 
@@ -105,7 +107,7 @@ taken() { (exec 9<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 check_ports() {
   local i port found=()
   for ((i = 1; i <= nodes; i++)); do
-    for port in "$(grpc_port "$i")" "$(peer_port "$i")" "$(admin_port "$i")"; do
+    for port in "$(grpc_port "$i")" "$(peer_port "$i")" "$(admin_port "$i")" "$(http_port "$i")"; do
       if taken "$port"; then found+=("$port"); fi
     done
   done
@@ -240,10 +242,10 @@ serving=yes
 say
 say "$(count "$nodes") serving ${loaded:-0} synthetic patients."
 say
-printf '  %-8s %-22s %-30s %s\n' node gRPC admin process
+printf '  %-8s %-18s %-30s %-32s %s\n' node gRPC admin FHIR process
 for ((i = 1; i <= nodes; i++)); do
-  printf '  %-8s %-22s %-30s %s\n' "node-$i" "127.0.0.1:$(grpc_port "$i")" \
-    "http://127.0.0.1:$(admin_port "$i")" "$(running "$data/node-$i/node.pid" || echo '-')"
+  printf '  %-8s %-18s %-30s %-32s %s\n' "node-$i" "127.0.0.1:$(grpc_port "$i")" \
+    "http://127.0.0.1:$(admin_port "$i")" "http://127.0.0.1:$(http_port "$i")/fhir/R4" "$(running "$data/node-$i/node.pid" || echo '-')"
 done
 
 example=''
@@ -255,6 +257,7 @@ say "Try next, after: source $shown/cluster.env"
 say "  $spinectl cluster status"
 if [[ -n $example ]]; then
   say "  $spinectl patient get $example"
+  say "  curl -s http://127.0.0.1:$(http_port 1)/fhir/R4/Patient/$example"
 else
   say "  $spinectl node status"
 fi

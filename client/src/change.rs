@@ -38,7 +38,8 @@ macro_rules! changes {
 changes!(
     records::v1::CommitRequest,
     pds::v1::RegisterRequest,
-    pds::v1::UpdateRequest
+    pds::v1::UpdateRequest,
+    pds::v1::PatchRequest
 );
 
 impl Core {

@@ -75,6 +75,6 @@ pub use client::{Builder, SpineClient};
 pub use commit::Commit;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use load::{LineError, LoadBuilder, LoadLine, LoadOutcome, LoadReport};
-pub use pds::{HistoryPage, Patient, PatientChanged, Pds};
+pub use pds::{HistoryPage, PatchFormat, Patient, PatientChanged, Pds};
 pub use records::{Committed, Found, Key, ListOptions, Page, Position, Record, Records};
 pub use watch::{Change, Watch, WatchEvent, WatchFrom};

@@ -60,6 +60,27 @@ pub struct PatientChanged {
     pub position: Position,
 }
 
+/// How a patch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchFormat {
+    /// `{"patches": [...]}` of the national service, with its rules.
+    Pds,
+    /// A JSON patch list, RFC 6902.
+    Json,
+    /// A JSON merge patch, RFC 7396.
+    Merge,
+}
+
+impl PatchFormat {
+    const fn to_wire(self) -> wire::PatchFormat {
+        match self {
+            Self::Pds => wire::PatchFormat::Pds,
+            Self::Json => wire::PatchFormat::Json,
+            Self::Merge => wire::PatchFormat::Merge,
+        }
+    }
+}
+
 /// Some versions of a patient, newest first.
 #[derive(Clone, Debug)]
 pub struct HistoryPage {
@@ -189,6 +210,46 @@ impl Pds {
         })
     }
 
+    /// Changes parts of the patient, only if `version_id` is still the current one. 0 stands for whatever is current,
+    /// in every format but that of the national service.
+    ///
+    /// # Errors
+    /// `Conflict` (`VERSION_MISMATCH`) where it is not; `NotFound`; `Invalid` (`INVALID_UPDATE`) and `Forbidden`
+    /// (`FORBIDDEN_UPDATE`) where the patch is not acceptable.
+    pub async fn patch(
+        &self,
+        nhs_number: &str,
+        version_id: u32,
+        format: PatchFormat,
+        patch: impl Into<Bytes>,
+    ) -> Result<PatientChanged> {
+        let call = self.call(slot_of_patient(nhs_number)?, Effect::Write);
+        let request = wire::PatchRequest {
+            nhs_number: nhs_number.to_owned(),
+            version_id,
+            patch: patch.into(),
+            format: format.to_wire().into(),
+            ..wire::PatchRequest::default()
+        };
+        let id = self.request_id.clone();
+        let answer: wire::PatchResponse = self
+            .core
+            .change(call, request, id, |link, r| {
+                link.call(
+                    "pds.patch",
+                    r,
+                    |link, r| async move { client(link).patch(r).await },
+                )
+            })
+            .await?;
+        let position = Position::of(answer.position.as_ref());
+        Ok(PatientChanged {
+            patient: Patient::of(answer.patient)?,
+            replayed: answer.replayed,
+            position,
+        })
+    }
+
     /// One page of versions below `before_version_id` (0: from the newest), newest first.
     ///
     /// # Errors
@@ -293,5 +354,6 @@ positioned!(
     wire::RegisterResponse,
     wire::RetrieveResponse,
     wire::UpdateResponse,
+    wire::PatchResponse,
     wire::HistoryResponse
 );

@@ -12,6 +12,8 @@ pub struct Limits {
     pub grpc_connections_max: u64,
     /// Admin connections open at once.
     pub admin_connections_max: u64,
+    /// HTTP connections of FHIR clients open at once.
+    pub http_connections_max: u64,
     /// Client requests under way at once, over all connections, at most: fewer while answers are late.
     pub requests_max: u64,
     /// Watches served at once.
@@ -44,6 +46,7 @@ impl Default for Limits {
         Self {
             grpc_connections_max: 4_096,
             admin_connections_max: 64,
+            http_connections_max: 4_096,
             requests_max: 8_192,
             watches_max: 1_024,
             proposals_max: 4_096,

@@ -12,12 +12,16 @@ pub struct Listen {
     pub peer: String,
     /// Operators: probes, metrics, log level.
     pub admin: String,
+    /// Clients: FHIR over HTTP; empty = none.
+    pub http: String,
     /// What clients are told; empty = `grpc`.
     pub advertise_grpc: String,
     /// What other nodes are told; empty = `peer`.
     pub advertise_peer: String,
     /// What operators are told; empty = `admin`.
     pub advertise_admin: String,
+    /// What clients of FHIR are told; empty = `http`.
+    pub advertise_http: String,
 }
 
 impl Listen {
@@ -36,6 +40,14 @@ impl Listen {
     pub fn advertised_admin(&self) -> &str {
         or(&self.advertise_admin, &self.admin)
     }
+    /// The address for clients of FHIR; empty where there is no such listener.
+    #[must_use]
+    pub fn advertised_http(&self) -> &str {
+        if self.http.is_empty() {
+            return "";
+        }
+        or(&self.advertise_http, &self.http)
+    }
 }
 
 fn or<'a>(advertised: &'a str, listening: &'a str) -> &'a str {
@@ -52,9 +64,11 @@ impl Default for Listen {
             grpc: "127.0.0.1:7401".to_owned(),
             peer: "127.0.0.1:7501".to_owned(),
             admin: "127.0.0.1:7601".to_owned(),
+            http: String::new(),
             advertise_grpc: String::new(),
             advertise_peer: String::new(),
             advertise_admin: String::new(),
+            advertise_http: String::new(),
         }
     }
 }

@@ -98,8 +98,9 @@ impl Config {
             ("grpc", &listen.grpc),
             ("peer", &listen.peer),
             ("admin", &listen.admin),
+            ("http", &listen.http),
         ] {
-            if !split_host_port(address).is_ok_and(|(host, _)| is_loopback(host)) {
+            if !address.is_empty() && !split_host_port(address).is_ok_and(|(host, _)| is_loopback(host)) {
                 warnings.push(format!(
                     "DEVELOPMENT MODE: listen.{name} = {address:?} can be reached from other machines"
                 ));
@@ -173,10 +174,18 @@ fn listen(check: &mut Check, config: &Config) {
         ("grpc", &listen.grpc, &listen.advertise_grpc),
         ("peer", &listen.peer, &listen.advertise_peer),
         ("admin", &listen.admin, &listen.advertise_admin),
+        ("http", &listen.http, &listen.advertise_http),
     ];
     let mut taken: Vec<(&str, &str)> = Vec::new();
     for (name, address, advertised) in all {
         let path = format!("listen.{name}");
+        // The one listener that a node can do without.
+        if name == "http" && address.is_empty() {
+            if !advertised.is_empty() {
+                check.fault("listen.advertise_http", "is of no use without listen.http");
+            }
+            continue;
+        }
         let parsed = check.address(&path, address);
         if let Some((_, port)) = &parsed {
             match taken.iter().find(|(_, other)| other == address) {
@@ -267,6 +276,11 @@ fn limits(check: &mut Check, config: &Config) {
         "limits.admin_connections_max",
         limits.admin_connections_max,
         1..=10_000,
+    );
+    check.range(
+        "limits.http_connections_max",
+        limits.http_connections_max,
+        1..=1_000_000,
     );
     check.range("limits.requests_max", limits.requests_max, 1..=1_000_000);
     check.range("limits.watches_max", limits.watches_max, 1..=100_000);

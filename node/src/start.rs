@@ -16,6 +16,7 @@ use crate::cluster::join;
 use crate::gateway::admin::{ADMIN_PERMISSION, Admin};
 use crate::gateway::admission::Admission;
 use crate::gateway::edge::{DispatcherSource, Edge};
+use crate::gateway::http::{self, Http, HttpLimits};
 use crate::gateway::server;
 use crate::node::{Inner, NodeError, Parts};
 use crate::readiness;
@@ -54,6 +55,11 @@ impl Node {
             })
         };
         let (grpc, admin) = (bind(&listen.grpc).await?, bind(&listen.admin).await?);
+        let fhir = if listen.http.is_empty() {
+            None
+        } else {
+            Some(bind(&listen.http).await?)
+        };
         let inner = Inner::new(config, parts);
         inner
             .peers
@@ -71,7 +77,11 @@ impl Node {
             servers: tokio_util::task::TaskTracker::new(),
         };
         node.serve_admin(admin, level);
-        node.serve_grpc(grpc);
+        let edge = node.edge();
+        if let Some(fhir) = fhir {
+            node.serve_http(fhir, edge.clone());
+        }
+        node.serve_grpc(grpc, edge);
         if node.inner.resume().await? {
             tracing::info!(node = node.inner.addresses().node_id, "resumed");
         } else {
@@ -87,8 +97,10 @@ impl Node {
         &self.inner
     }
 
-    fn serve_grpc(&self, listener: Box<dyn Listener>) {
-        let edge = Edge {
+    /// One for all servers of clients: what they take on counts together.
+    #[must_use]
+    pub fn edge(&self) -> Edge {
+        Edge {
             source: Arc::clone(&self.inner) as Arc<dyn DispatcherSource>,
             development_principal: development_principal(&self.inner).map(Arc::new),
             metrics: Arc::clone(&self.inner.metrics),
@@ -100,7 +112,20 @@ impl Node {
             draining: self.draining.clone(),
             deadline_max: self.inner.config.limits.deadline_max(),
             slow: Duration::from_millis(self.inner.config.telemetry.slow_request_ms),
+        }
+    }
+
+    fn serve_http(&self, listener: Box<dyn Listener>, edge: Edge) {
+        let http = Http {
+            node: Arc::clone(&self.inner),
+            edge,
+            closing: self.closing.clone(),
         };
+        let limits = HttpLimits::from(&self.inner.config.limits);
+        self.servers.spawn(http::serve(listener, http, limits));
+    }
+
+    fn serve_grpc(&self, listener: Box<dyn Listener>, edge: Edge) {
         let connections = count(self.inner.config.limits.grpc_connections_max);
         let admin = Admin {
             node: Arc::clone(&self.inner),

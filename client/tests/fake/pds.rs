@@ -6,8 +6,9 @@ use futures_util::{Stream, StreamExt as _};
 use spine_proto::common::v1::{Advice, Position};
 use spine_proto::pds::v1::pds_service_server::PdsService;
 use spine_proto::pds::v1::{
-    HistoryRequest, HistoryResponse, LoadError, LoadRequest, LoadResponse, Patient, RegisterRequest,
-    RegisterResponse, RetrieveRequest, RetrieveResponse, UpdateRequest, UpdateResponse,
+    HistoryRequest, HistoryResponse, LoadError, LoadRequest, LoadResponse, PatchRequest, PatchResponse,
+    Patient, RegisterRequest, RegisterResponse, RetrieveRequest, RetrieveResponse, SearchRequest,
+    SearchResponse, UpdateRequest, UpdateResponse,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -84,6 +85,26 @@ impl PdsService for Seat {
             },
         )
         .await
+    }
+
+    async fn patch(&self, request: Request<PatchRequest>) -> Result<Response<PatchResponse>, Status> {
+        let request = request.into_inner();
+        let reply = self.before(&request.request_id).await?;
+        let patient = Some(Patient {
+            nhs_number: request.nhs_number,
+            version_id: request.version_id + 1,
+            fhir_json: request.patch,
+        });
+        let answer = PatchResponse {
+            patient,
+            replayed: false,
+            position: position(),
+        };
+        self.after(reply, answer).await
+    }
+
+    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        Err(Status::unimplemented("the fake searches for nobody"))
     }
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryResponse>, Status> {

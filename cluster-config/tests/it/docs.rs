@@ -13,7 +13,11 @@ fn root() -> PathBuf {
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
-    for dir in [root().join("docs"), root().join("docs/adr")] {
+    for dir in [
+        root().join("docs"),
+        root().join("docs/adr"),
+        root().join("docs/api"),
+    ] {
         let found = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(found.filter(|path| path.extension().is_some_and(|end| end == "md")));
     }

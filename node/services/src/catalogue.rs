@@ -4,8 +4,10 @@ use crate::error::{ErrorKind, SpineError};
 pub use crate::operation::OperationSpec;
 use crate::pds::history::History;
 use crate::pds::load::Load;
+use crate::pds::patch::Patch;
 use crate::pds::register::Register;
 use crate::pds::retrieve::Retrieve;
+use crate::pds::search::Search;
 use crate::pds::update::Update;
 use crate::reason;
 use crate::records::commit::Commit;
@@ -17,8 +19,10 @@ use crate::records::watch::Watch;
 pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<History>(),
     OperationSpec::of::<Load>(),
+    OperationSpec::of::<Patch>(),
     OperationSpec::of::<Register>(),
     OperationSpec::of::<Retrieve>(),
+    OperationSpec::of::<Search>(),
     OperationSpec::of::<Update>(),
     OperationSpec::of::<Commit>(),
     OperationSpec::of::<Get>(),

@@ -1,7 +1,7 @@
 //! FHIR dates and times, as far as rules compare them. A date may lack its day or month: it is then a span.
 
 /// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 /// Years that a date may name.
 const YEARS: std::ops::RangeInclusive<i64> = 1_000..=2_999;
 
@@ -73,6 +73,35 @@ impl Span {
             last_ms: first_ms + 999,
         })
     }
+}
+
+/// The day of a time, as `yyyy-mm-dd` of UTC.
+pub(crate) fn day_of(now_ms: i64) -> String {
+    // Years begin in March here, as in `day_number`.
+    let days = now_ms.div_euclid(DAY_MS) + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// A time as FHIR writes an instant, of UTC.
+pub(crate) fn instant_of(now_ms: i64) -> String {
+    let of_day = now_ms.rem_euclid(DAY_MS);
+    let (seconds, ms) = (of_day / 1_000, of_day % 1_000);
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!(
+        "{}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}+00:00",
+        day_of(now_ms)
+    )
 }
 
 fn digits(text: &str) -> Option<i64> {
@@ -198,6 +227,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_day_is_written_as_it_is_read(day in -350_000_i64..370_000) {
+            let text = super::day_of(day * DAY_MS + 1);
+            let instant = super::instant_of(day * DAY_MS + 3_723_004);
+            proptest::prop_assert!(instant.ends_with("T01:02:03.004+00:00"));
+            proptest::prop_assert_eq!(Span::parse_date(&text).map(|span| span.first_ms), Some(day * DAY_MS));
+        }
+
         #[test]
         fn no_text_makes_it_panic(text in any::<String>(), date in "[0-9T:.+Z-]{0,30}") {
             let _ = (Span::parse_date_time(&text), Span::parse_date_time(&date));

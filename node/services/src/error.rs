@@ -10,7 +10,7 @@ use prost::Message;
 use spine_proto::common::v1::{Advice, ErrorDetail};
 use spine_proto::internal::shard::v1::Failure as WireFailure;
 
-use crate::reason;
+use crate::{error_table, reason};
 
 /// What sort of failure a call met. The numbers travel between nodes and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,42 +135,12 @@ impl ErrorKind {
 
     /// The gRPC status code (google.rpc.Code) every failure of this kind is answered with.
     pub const fn grpc_code(self) -> i32 {
-        match self {
-            Self::Invalid => 3,
-            Self::DeadlineExceeded => 4,
-            Self::NotFound => 5,
-            Self::AlreadyExists => 6,
-            Self::Forbidden => 7,
-            Self::RateLimited => 8,
-            // FAILED_PRECONDITION: the same request will fail again until the caller chooses a new id.
-            Self::RequestIdReused | Self::SessionExpired => 9,
-            // ABORTED: read again, then decide.
-            Self::Conflict => 10,
-            Self::Unsupported => 12,
-            Self::Internal => 13,
-            // UNKNOWN is the code of "it may have happened"; nothing else uses it.
-            Self::OutcomeUnknown => 2,
-            Self::Unavailable | Self::NotLeader => 14,
-            Self::Corrupt => 15,
-            Self::Unauthenticated => 16,
-        }
+        error_table::of_kind(self).grpc
     }
 
     /// What a caller should do unless the failure says otherwise.
     pub const fn advice(self) -> Advice {
-        match self {
-            Self::Invalid
-            | Self::Unauthenticated
-            | Self::Forbidden
-            | Self::RequestIdReused
-            | Self::SessionExpired => Advice::FixRequest,
-            Self::NotFound | Self::AlreadyExists | Self::Conflict => Advice::ReadAgain,
-            Self::RateLimited => Advice::Wait,
-            Self::Unavailable | Self::DeadlineExceeded => Advice::RetrySameId,
-            Self::NotLeader | Self::Unsupported => Advice::Elsewhere,
-            Self::OutcomeUnknown => Advice::OutcomeUnknown,
-            Self::Corrupt | Self::Internal => Advice::Operator,
-        }
+        error_table::of_kind(self).advice
     }
 }
 

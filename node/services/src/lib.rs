@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod context;
 mod date;
 pub mod error;
+pub mod error_table;
 pub mod failure;
 mod ids;
 pub mod json;

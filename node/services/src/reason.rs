@@ -58,17 +58,32 @@ reasons! {
         TOKEN_TOO_LONG: "A join token is good for at most 7 days.",
         TIME_OUT_OF_RANGE: "Log time moves at most 400 days in one call.",
         INVALID_DECEASED: "The time of death is no time, in the future, or before birth.",
+        INVALID_UPDATE: "The patch list cannot be carried out as it stands; the message says why.",
+        INVALID_PATCH_OPERATION: "An operation of a patch is add, replace, remove or test.",
+        MISSING_VALUE: "A header or member that is required is missing.",
+        PRECONDITION_FAILED: "The header If-Match is required here, in the form W/\"3\".",
+        UNSUPPORTED_SERVICE: "There is nothing at this path.",
+        METHOD_NOT_ALLOWED: "The resource at this path has no such method.",
+        UNSUPPORTED_MEDIA_TYPE: "The content type is not one that is understood here.",
+        INVALID_SEARCH_DATA: "The parameters of a search are malformed, do not go together, or are not enough.",
+        REQUEST_TIMED_OUT: "The request did not arrive in time; nothing happened.",
     }
     Unauthenticated {
         UNAUTHENTICATED: "The caller is not known.",
     }
     Forbidden {
         FORBIDDEN: "The caller lacks the permission that the message names.",
+        ACCESS_DENIED: "A patient reaches no record but their own, and only parts of it.",
+        INVALID_METHOD: "An application without a user behind it changes nothing.",
+        SEARCH_NOT_SINGLE: "An application without a user behind it searches for one patient, with _max-results 1.",
+        FORBIDDEN_UPDATE: "The patch is well formed, and this caller may not make such a change.",
     }
     NotFound {
         NO_SUCH_NODE: "The cluster has no node of this number.",
         NO_SUCH_REPLICA: "The node hosts no replica of this shard.",
         PATIENT_NOT_FOUND: "There is no patient with this NHS Number.",
+        VERSION_NOT_FOUND: "The patient has no such version.",
+        INVALIDATED_RESOURCE: "The record was marked as invalid and is not shown.",
     }
     AlreadyExists {
         CLUSTER_EXISTS: "The node belongs to a cluster of other nodes.",

@@ -12,7 +12,7 @@ use spine_mutants::mutant;
 use spine_proto::internal::shard::v1 as pb;
 use spine_proto::records::v1::OpenSessionResponse;
 use spine_services::{
-    ErrorKind, OperationSpec, Principal, SpineError, authorise, catalogue, reason, session,
+    ErrorKind, Identity, OperationSpec, Principal, SpineError, authorise, catalogue, reason, session,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -22,6 +22,7 @@ use super::forward::{self, Forwarder};
 use crate::entropy::Entropy;
 use crate::fitness::Trouble;
 use crate::shard::host::Host;
+use crate::shard::map::META_SHARD;
 
 /// An answer is on its way to the caller for about so long.
 const ANSWER_TIME: Duration = Duration::from_millis(20);
@@ -137,6 +138,55 @@ impl Dispatcher {
         let spec = catalogue::find(operation)?;
         authorise(principal, spec)?;
         let identity = (spec.identify)(&request)?;
+        let shard = self
+            .host
+            .map()
+            .ok_or_else(not_initialised)?
+            .shard_of(identity.routing_key.slot())
+            .ok_or_else(not_initialised)?;
+        self.carry_out_in(shard, spec, identity, request, principal, deadline, settle)
+            .await
+    }
+
+    /// Carries out one read on every shard that has slots, each exact at its own index.
+    ///
+    /// # Errors
+    /// The first failure: the answers are complete, or none.
+    pub async fn call_every_shard(
+        &self,
+        operation: &str,
+        request: Bytes,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<Vec<Bytes>, SpineError> {
+        let spec = catalogue::find(operation)?;
+        authorise(principal, spec)?;
+        let identity = (spec.identify)(&request)?;
+        let map = self.host.map().ok_or_else(not_initialised)?;
+        let shards = map
+            .shards()
+            .iter()
+            .map(|shard| shard.shard)
+            .filter(|shard| *shard != META_SHARD);
+        let calls = shards.map(|shard| {
+            let (identity, request) = (identity.clone(), request.clone());
+            self.carry_out_in(shard, spec, identity, request, principal, deadline, false)
+        });
+        let answers = futures_util::future::try_join_all(calls).await?;
+        Ok(answers.into_iter().map(|answer| answer.body).collect())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call, taken apart")]
+    async fn carry_out_in(
+        &self,
+        shard: u32,
+        spec: &'static OperationSpec,
+        identity: Identity,
+        request: Bytes,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+        settle: bool,
+    ) -> Result<Answer, SpineError> {
         let repeatable = !spec.writes || identity.call_id.is_some();
         if settle && !repeatable {
             // Nobody could tell its tries from others, and to ask would be to make it.
@@ -146,12 +196,6 @@ impl Dispatcher {
                 "a change without a request id cannot be settled",
             ));
         }
-        let shard = self
-            .host
-            .map()
-            .ok_or_else(not_initialised)?
-            .shard_of(identity.routing_key.slot())
-            .ok_or_else(not_initialised)?;
         let mut call = Call {
             spec,
             request,

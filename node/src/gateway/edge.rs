@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use prost::Message;
+use spine_proto::pds::v1::{SearchRequest, SearchResponse};
 use spine_proto::records::v1::{OpenSessionRequest, OpenSessionResponse, WatchRequest};
 use spine_services::Principal;
-use spine_services::{ErrorKind, SpineError, catalogue};
+use spine_services::pds::search;
+use spine_services::{ErrorKind, SpineError, catalogue, reason};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -103,7 +106,34 @@ impl Edge {
         let result = self
             .carry_out(operation, request, principal, deadline, settle)
             .await;
-        let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
+        self.note(operation, started, result.as_ref().err());
+        result
+    }
+
+    /// Carries out one read on every shard, counted and timed as one call.
+    ///
+    /// # Errors
+    /// [`SpineError`] with advice on what to do next; the answers are complete, or none.
+    pub async fn call_every_shard(
+        &self,
+        operation: &'static str,
+        request: Bytes,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<Vec<Bytes>, SpineError> {
+        let started = Instant::now();
+        let result = async {
+            let _call = self.admit()?;
+            let dispatcher = self.dispatcher()?;
+            Box::pin(dispatcher.call_every_shard(operation, request, principal, deadline)).await
+        };
+        let result = result.await;
+        self.note(operation, started, result.as_ref().err());
+        result
+    }
+
+    fn note(&self, operation: &'static str, started: Instant, error: Option<&SpineError>) {
+        let outcome = error.map_or("ok", |error| error.kind.as_str());
         let took = started.elapsed();
         if took > self.slow {
             tracing::warn!(operation, outcome, ms = took.as_millis(), "slow call");
@@ -113,8 +143,6 @@ impl Edge {
         let label = Operation { operation };
         let seconds = self.metrics.gateway.request_seconds.get_or_create(&label);
         seconds.observe(took.as_secs_f64());
-        drop(seconds);
-        result
     }
 
     async fn carry_out(
@@ -132,6 +160,27 @@ impl Edge {
             return Box::pin(dispatcher.settle(operation, request, principal, deadline)).await;
         }
         Box::pin(dispatcher.call(operation, request, principal, deadline)).await
+    }
+
+    /// Searches for patients in every shard.
+    ///
+    /// # Errors
+    /// [`SpineError`] with advice on what to do next.
+    pub async fn search(
+        &self,
+        request: &SearchRequest,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<SearchResponse, SpineError> {
+        let body = Bytes::from(request.encode_to_vec());
+        let answers = self
+            .call_every_shard("pds.search", body, principal, deadline)
+            .await?;
+        let answers: Result<Vec<_>, _> = answers.into_iter().map(SearchResponse::decode).collect();
+        let answers = answers.map_err(|_| {
+            SpineError::new(ErrorKind::Internal, reason::INTERNAL, "response of another kind")
+        })?;
+        search::merge(request, answers)
     }
 
     /// Opens a session for changes. Costs no log entry.
@@ -206,6 +255,14 @@ impl Edge {
     /// # Errors
     /// `UNAUTHENTICATED` outside development mode; certificates and tokens come with the security issue.
     pub fn principal(&self, metadata: &MetadataMap) -> Result<Arc<Principal>, SpineError> {
+        self.principal_of(metadata.as_ref())
+    }
+
+    /// The same for a request over HTTP.
+    ///
+    /// # Errors
+    /// As [`Self::principal`].
+    pub fn principal_of(&self, headers: &HeaderMap) -> Result<Arc<Principal>, SpineError> {
         let Some(principal) = &self.development_principal else {
             return Err(SpineError::new(
                 ErrorKind::Unauthenticated,
@@ -213,7 +270,7 @@ impl Edge {
                 "this node accepts no development principal",
             ));
         };
-        match metadata.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
+        match headers.get(PRINCIPAL_METADATA).map(|value| value.to_str()) {
             None => Ok(Arc::clone(principal)),
             Some(Ok(id)) if !id.is_empty() && id.len() <= PRINCIPAL_BYTES_MAX => Ok(Arc::new(Principal {
                 id: id.to_string(),

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod calls;
 pub mod edge;
 pub mod health;
+pub mod http;
 pub mod io;
 pub mod pds;
 pub mod records;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::edge::{DEADLINE_DEFAULT, Edge};
+use super::edge::{DEADLINE_DEFAULT, Edge, deadline_of};
 use super::status::to_status;
 
 /// Lines in one message of a load.
@@ -45,6 +45,20 @@ impl pb::pds_service_server::PdsService for Pds {
         request: Request<pb::UpdateRequest>,
     ) -> Result<Response<pb::UpdateResponse>, Status> {
         self.0.unary("pds.update", request).await
+    }
+    async fn patch(&self, request: Request<pb::PatchRequest>) -> Result<Response<pb::PatchResponse>, Status> {
+        self.0.unary("pds.patch", request).await
+    }
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<pb::SearchResponse>, Status> {
+        let answer = async {
+            let principal = self.0.principal(request.metadata())?;
+            let deadline = Instant::now() + deadline_of(request.metadata()).min(self.0.deadline_max);
+            self.0.search(request.get_ref(), &principal, deadline).await
+        };
+        answer.await.map(Response::new).map_err(|error| to_status(&error))
     }
     async fn history(
         &self,

@@ -30,6 +30,8 @@ pub enum Family {
     Records = 0x10,
     /// Personal Demographics Service.
     Pds = 0x11,
+    /// Search tokens of the Personal Demographics Service.
+    PdsToken = 0x12,
     /// Append streams and their heads.
     Stream = 0x20,
 }
@@ -44,6 +46,7 @@ impl Family {
             0x03 => Some(Self::Request),
             0x10 => Some(Self::Records),
             0x11 => Some(Self::Pds),
+            0x12 => Some(Self::PdsToken),
             0x20 => Some(Self::Stream),
             _ => None,
         }

@@ -8,6 +8,7 @@ mod cut;
 mod data_dir;
 mod dispatch;
 mod exchange;
+mod fhir;
 mod health;
 mod level;
 mod logging;

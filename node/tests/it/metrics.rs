@@ -50,7 +50,10 @@ fn names_say_module_thing_and_unit() {
         let parts: Vec<&str> = metric.name.split('_').collect();
         assert_eq!(parts[0], "spine", "{}", metric.name);
         assert!(
-            ["gateway", "dispatch", "shard", "node", "storage", "peer", "admin"].contains(&parts[1]),
+            [
+                "gateway", "dispatch", "shard", "node", "storage", "peer", "admin", "http"
+            ]
+            .contains(&parts[1]),
             "{}",
             metric.name
         );

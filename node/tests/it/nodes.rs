@@ -36,15 +36,16 @@ pub(crate) struct Machine {
 impl Machine {
     /// So many machines that know each other; none runs yet.
     pub(crate) fn several(count: usize) -> Vec<Self> {
-        let held = free_ports(3 * count);
+        let held = free_ports(4 * count);
         let at = |i: usize| held[i].local_addr().unwrap().to_string();
-        let seeds: Vec<String> = (0..count).map(|number| at(3 * number)).collect();
+        let seeds: Vec<String> = (0..count).map(|number| at(4 * number)).collect();
         (0..count)
             .map(|number| {
                 let listen = Listen {
-                    peer: at(3 * number),
-                    grpc: at(3 * number + 1),
-                    admin: at(3 * number + 2),
+                    peer: at(4 * number),
+                    grpc: at(4 * number + 1),
+                    admin: at(4 * number + 2),
+                    http: at(4 * number + 3),
                     ..Listen::default()
                 };
                 Self {

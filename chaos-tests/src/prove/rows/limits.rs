@@ -191,6 +191,7 @@ async fn patients(measured: &mut Measured, mut node: PdsServiceClient<Channel>, 
         request_id,
         session: None,
         return_minimal: false,
+        ..UpdateRequest::default()
     };
     let given = format!("Ann-{number}");
     let first = node.update(update(version, &given, id("update"))).await;

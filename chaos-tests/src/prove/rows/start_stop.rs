@@ -125,7 +125,7 @@ impl<'a> Scripts<'a> {
 
     fn ports(&self) -> Vec<u16> {
         (1..=NODES)
-            .flat_map(|node| [0, 100, 200].map(|lane| self.base_port + lane + node))
+            .flat_map(|node| [0, 100, 200, 300].map(|lane| self.base_port + lane + node))
             .collect()
     }
 
@@ -206,7 +206,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
 fn free_base() -> Option<u16> {
     let ports = |base: &u16| {
         (1..=NODES)
-            .flat_map(|node| [0, 100, 200].map(|lane| base + lane + node))
+            .flat_map(|node| [0, 100, 200, 300].map(|lane| base + lane + node))
             .collect::<Vec<_>>()
     };
     (PORT_FIRST..PORT_LAST)

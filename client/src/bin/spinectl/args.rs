@@ -255,6 +255,22 @@ pub(crate) enum Patient {
         #[arg(long)]
         request_id: Option<String>,
     },
+    /// Changes parts of a patient.
+    Patch {
+        /// Ten digits.
+        nhs_number: String,
+        /// The patch; - for stdin.
+        file: PathBuf,
+        /// How it is written: a JSON patch list, a JSON merge patch, or {"patches": [...]} with the rules of PDS.
+        #[arg(long, value_enum, default_value_t = PatchFormat::Json)]
+        format: PatchFormat,
+        /// Change exactly this version; required for pds.
+        #[arg(long)]
+        if_version: Option<u32>,
+        /// Takes effect once, however often it is sent.
+        #[arg(long)]
+        request_id: Option<String>,
+    },
     /// Lists the versions, newest first.
     History {
         /// Ten digits.
@@ -275,6 +291,17 @@ pub(crate) enum Patient {
         #[arg(long, default_value_t = spine_client::load::BATCH_LINES)]
         batch: usize,
     },
+}
+
+/// How a patch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PatchFormat {
+    /// RFC 6902.
+    Json,
+    /// RFC 7396.
+    Merge,
+    /// Of the national service.
+    Pds,
 }
 
 #[derive(Subcommand)]

@@ -4,13 +4,17 @@
 //! its input says. This one refuses duplicates, keeps the text of every number and bounds depth. Faults carry an
 //! offset, never content.
 
+mod equal;
 mod parse;
+mod pointer;
 mod scan;
 mod write;
 
 use std::fmt;
 
+pub use equal::same;
 pub use parse::{Fault, FaultKind, NUMBER_CHARS_MAX, parse};
+pub use pointer::{Astray, Pointer, index};
 pub use scan::string_member;
 
 /// One JSON value.
@@ -61,6 +65,17 @@ impl Json {
             .iter()
             .find(|(candidate, _)| candidate == name)
             .map(|(_, value)| value)
+    }
+
+    /// The value of this name, where this is an object that has it.
+    pub fn member_mut(&mut self, name: &str) -> Option<&mut Self> {
+        match self {
+            Self::Object(members) => members
+                .iter_mut()
+                .find(|(candidate, _)| candidate == name)
+                .map(|(_, value)| value),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) | Self::Array(_) => None,
+        }
     }
 
     /// The canonical text: no white space, members in their order, numbers as written, strings least escaped.

@@ -5,7 +5,7 @@ use spine_proto::pds::v1::{HistoryRequest, HistoryResponse};
 use spine_statemachine::store::OrderedRead;
 
 use super::row::{FIRST_VERSION, Versions};
-use super::{PERMISSION_READ, row};
+use super::{PERMISSION_READ, access, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
@@ -38,8 +38,10 @@ impl Operation for History {
         Ok(None)
     }
 
-    fn plan(_: &mut View<'_>, request: &HistoryRequest, _: &Context) -> Result<Plan, Failure> {
-        parse(request).map(|_| Plan::read())
+    fn plan(_: &mut View<'_>, request: &HistoryRequest, context: &Context) -> Result<Plan, Failure> {
+        let (nhs_number, _) = parse(request)?;
+        access::check_read(&context.principal, nhs_number)?;
+        Ok(Plan::read())
     }
 
     fn respond(

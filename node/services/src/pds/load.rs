@@ -10,12 +10,13 @@ use spine_statemachine::store::OrderedRead;
 
 use super::patient::Patient;
 use super::row::{self, FIRST_VERSION, Plain};
-use super::{PERMISSION_WRITE, keys};
+use super::{PERMISSION_WRITE, access, keys};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids::CallId;
 use crate::operation::Operation;
 use crate::pds::rules::PDS_11;
+use crate::pds::search::index;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
 
@@ -43,9 +44,10 @@ impl Operation for Load {
     fn plan(view: &mut View<'_>, request: &LoadLine, context: &Context) -> Result<Plan, Failure> {
         let patient = Patient::parse(&request.fhir_json, context.now_ms)?;
         let nhs_number = patient.nhs_number();
+        access::check_replace(&context.principal, nhs_number)?;
         let key = keys::current(&context.subject_key, nhs_number);
-        let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
         if view.get(&key)?.is_some() {
+            let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
             // Versions never change, so what is read of them needs no guard.
             let first = row::version(view.records(), context, nhs_number, FIRST_VERSION)?;
             if first != plain.row()? {
@@ -57,6 +59,8 @@ impl Operation for Load {
             });
         }
         let mut plan = Plan::default();
+        index::write(&mut plan, view, context, nhs_number, None, patient.members())?;
+        let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
         plan.put(key, plain.frame(), row::SCHEMA);
         Ok(plan)
     }

@@ -21,17 +21,56 @@
 //! | PDS-13 | an update keeps the id of the patient | `IDENTIFIER_MISMATCH` |
 //! | PDS-14 | members have the JSON type that FHIR gives them | `INVALID_VALUE` |
 //! | PDS-15 | no object has two members of one name | `DUPLICATE_MEMBER` |
+//! | PDS-16 | a patient reaches only their own record, and no part of it but those named | `ACCESS_DENIED` |
+//! | PDS-17 | an application without a user behind it changes nothing | `INVALID_METHOD` |
+//! | PDS-18 | a patch list has 1 to 256 well-formed patches | `INVALID_UPDATE` |
+//! | PDS-19 | a patch adds, replaces, removes or tests | `INVALID_PATCH_OPERATION` |
+//! | PDS-20 | what is added to a list of the patient goes to its end | `INVALID_UPDATE` |
+//! | PDS-21 | a change of an item of a list names the item by id or url | `INVALID_UPDATE` |
+//! | PDS-22 | a removal of an item of a list comes right after a test of it | `INVALID_UPDATE` |
+//! | PDS-23 | a path leads to what exists, and a name to the item that has it | `INVALID_UPDATE` |
+//! | PDS-24 | tests hold | `INVALID_UPDATE` |
+//! | PDS-25 | a period starts, not in the future, and does not end before | `INVALID_UPDATE` |
+//! | PDS-26 | one name is the usual one, and stays | `FORBIDDEN_UPDATE` |
+//! | PDS-27 | there is at most one nickname | `INVALID_UPDATE` |
+//! | PDS-28 | the use of a name does not change | `INVALID_UPDATE` |
+//! | PDS-29 | names are written with letters of European languages, space, apostrophe, hyphen, full stop and digits | `INVALID_UPDATE` |
+//! | PDS-30 | a suffix begins with a capital letter | `INVALID_UPDATE` |
+//! | PDS-31 | an address has 1 to 5 lines, and a postcode or the key of one | `INVALID_UPDATE` |
+//! | PDS-32 | there is one address of each use: home, temp, billing | `INVALID_UPDATE` |
+//! | PDS-33 | a temporary address ends, within 366 days of its start | `INVALID_UPDATE` |
+//! | PDS-34 | the text of a temporary address is one of a list | `INVALID_UPDATE` |
+//! | PDS-35 | gender and birthDate stay | `FORBIDDEN_UPDATE` |
+//! | PDS-36 | a gender that is set is male, female or unknown | `INVALID_UPDATE` |
+//! | PDS-37 | a time of death is of UTC, and comes and stays with a death notification | `INVALID_UPDATE` |
+//! | PDS-38 | what is known formally of a death is not changed, nor made known | `FORBIDDEN_UPDATE` |
+//! | PDS-39 | there is one contact point of each system and use, and they stay | `INVALID_UPDATE` |
+//! | PDS-40 | an email address is one | `INVALID_UPDATE` |
+//! | PDS-41 | a contact is for emergencies | `INVALID_UPDATE` |
+//! | PDS-42 | there is one general practice, by its ODS code, without an end | `INVALID_UPDATE` |
+//! | PDS-43 | there is one extension of each url, and a pharmacy has an ODS code | `INVALID_UPDATE` |
+//! | PDS-44 | a language is of the ISO list, and is not English | `INVALID_UPDATE` |
+//! | PDS-45 | a birth place says something | `INVALID_UPDATE` |
+//! | PDS-46 | a patient changes address, contact points, emergency contacts, pharmacy, language and birth place | `FORBIDDEN_UPDATE` |
+//! | PDS-47 | an application without a user behind it searches for one patient | `SEARCH_NOT_SINGLE` |
 //!
-//! Each rule has a test named after it in `tests/it/pds_rules.rs`; transcripts are in `testdata/pds`.
+//! PDS-18 to PDS-24 are about patches, and PDS-20 to PDS-22 and PDS-25 on only about those in the national format.
+//!
+//! Each rule has a test named after it in `tests/it/pds_rules.rs` or `tests/it/patch_rules`; transcripts are in `testdata/pds`.
 
+pub mod access;
 pub mod history;
 mod keys;
 pub mod load;
+pub mod patch;
 pub mod patient;
 pub mod register;
+pub mod restricted;
 pub mod retrieve;
 mod row;
 pub mod rules;
+pub mod search;
+mod successor;
 pub mod update;
 
 /// Permission to read patients.

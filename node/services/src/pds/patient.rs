@@ -21,7 +21,7 @@ pub const NHS_NUMBER_SYSTEM: &str = "https://fhir.nhs.uk/Id/nhs-number";
 const SUMMER_TIME_MS: i64 = 3_600_000;
 
 /// Members that are arrays of objects.
-const LISTS: [&str; 7] = [
+pub(super) const LISTS: [&str; 7] = [
     "identifier",
     "name",
     "address",
@@ -103,6 +103,11 @@ impl Patient {
         self.nhs_number
     }
 
+    /// The members of the resource.
+    pub(super) fn members(&self) -> &[(String, Json)] {
+        &self.resource
+    }
+
     /// The canonical JSON of this patient as version `version_id`.
     ///
     /// # Errors
@@ -143,25 +148,33 @@ fn check_size(bytes: usize) -> Result<(), Failure> {
 
 fn read(body: &[u8]) -> Result<Json, Failure> {
     check_size(body.len())?;
-    json::parse(body, JSON_DEPTH_MAX).map_err(|Fault { kind, offset }| match kind {
-        FaultKind::TooDeep => PDS_5.refuse("fhir_json", format!("nested too deep at byte {offset}")),
+    read_nested(body, JSON_DEPTH_MAX, "fhir_json")
+}
+
+/// JSON of a request's `field`, nested at most `depth_max` deep.
+///
+/// # Errors
+/// `PDS-5`, `PDS-15`, or what is malformed.
+pub(super) fn read_nested(body: &[u8], depth_max: usize, field: &'static str) -> Result<Json, Failure> {
+    json::parse(body, depth_max).map_err(|Fault { kind, offset }| match kind {
+        FaultKind::TooDeep => PDS_5.refuse(field, format!("nested too deep at byte {offset}")),
         FaultKind::DuplicateMember => PDS_15.refuse(
-            "fhir_json",
+            field,
             format!("the object that ends at byte {offset} has two members of one name"),
         ),
         FaultKind::NumberTooLong => Failure::invalid(
             reason::NUMBER_TOO_LONG,
-            "fhir_json",
+            field,
             format!("number too long at byte {offset}"),
         ),
         FaultKind::Malformed => Failure::invalid(
             reason::MALFORMED_JSON,
-            "fhir_json",
+            field,
             format!("not JSON at byte {offset}"),
         ),
         FaultKind::NotUtf8 => Failure::invalid(
             reason::MALFORMED_JSON,
-            "fhir_json",
+            field,
             format!("not UTF-8 at byte {offset}"),
         ),
     })

@@ -7,7 +7,8 @@ use spine_statemachine::store::OrderedRead;
 use super::patient::Patient;
 use super::row::{FIRST_VERSION, Plain};
 use super::rules::PDS_11;
-use super::{PERMISSION_WRITE, keys, row};
+use super::search::index;
+use super::{PERMISSION_WRITE, access, keys, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
@@ -36,17 +37,12 @@ impl Operation for Register {
 
     fn plan(view: &mut View<'_>, request: &RegisterRequest, context: &Context) -> Result<Plan, Failure> {
         let patient = Patient::parse(&request.fhir_json, context.now_ms)?;
+        access::check_replace(&context.principal, patient.nhs_number())?;
         let key = keys::current(&context.subject_key, patient.nhs_number());
-        let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
         if view.get(&key)?.is_some() {
             return Err(PDS_11.refuse("fhir_json.id", "a patient with this NHS Number is registered"));
         }
-        let mut plan = Plan {
-            outcome: row::outcome(FIRST_VERSION),
-            ..Plan::default()
-        };
-        plan.put(key, plain.frame(), row::SCHEMA);
-        Ok(plan)
+        first(view, patient, context)
     }
 
     fn respond(
@@ -68,4 +64,24 @@ impl Operation for Register {
             position: Some(completed.position()),
         })
     }
+}
+
+/// The plan that makes `patient` the first version; its sender has seen that there is none.
+pub(super) fn first(view: &mut View<'_>, patient: Patient, context: &Context) -> Result<Plan, Failure> {
+    let key = keys::current(&context.subject_key, patient.nhs_number());
+    let mut plan = Plan {
+        outcome: row::outcome(FIRST_VERSION),
+        ..Plan::default()
+    };
+    index::write(
+        &mut plan,
+        view,
+        context,
+        patient.nhs_number(),
+        None,
+        patient.members(),
+    )?;
+    let plain = Plain::new(FIRST_VERSION, patient.into_json(FIRST_VERSION)?);
+    plan.put(key, plain.frame(), row::SCHEMA);
+    Ok(plan)
 }

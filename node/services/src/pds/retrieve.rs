@@ -4,7 +4,7 @@ use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{RetrieveRequest, RetrieveResponse};
 use spine_statemachine::store::OrderedRead;
 
-use super::{PERMISSION_READ, row};
+use super::{PERMISSION_READ, access, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
@@ -31,8 +31,9 @@ impl Operation for Retrieve {
         Ok(None)
     }
 
-    fn plan(_: &mut View<'_>, request: &RetrieveRequest, _: &Context) -> Result<Plan, Failure> {
-        ids::nhs_number(&request.nhs_number).map(|_| Plan::read())
+    fn plan(_: &mut View<'_>, request: &RetrieveRequest, context: &Context) -> Result<Plan, Failure> {
+        access::check_read(&context.principal, ids::nhs_number(&request.nhs_number)?)?;
+        Ok(Plan::read())
     }
 
     fn respond(

@@ -93,7 +93,7 @@ fn check_schema(record: &Record) -> Result<(), Failure> {
     )))
 }
 
-fn damaged(what: &str) -> Failure {
+pub(super) fn damaged(what: &str) -> Failure {
     Failure::Read(ReadError(what.to_owned()))
 }
 

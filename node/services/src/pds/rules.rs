@@ -1,6 +1,7 @@
 //! The rules of the service, by number. A number is never given another meaning.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use crate::error::ErrorKind;
 use crate::failure::Failure;
@@ -20,6 +21,15 @@ pub struct Rule {
 }
 
 impl Rule {
+    const fn new(id: &'static str, kind: ErrorKind, reason: &'static str, text: &'static str) -> Self {
+        Self {
+            id,
+            reason,
+            kind,
+            text,
+        }
+    }
+
     const fn invalid(id: &'static str, reason: &'static str, text: &'static str) -> Self {
         Self {
             id,
@@ -27,6 +37,15 @@ impl Rule {
             kind: ErrorKind::Invalid,
             text,
         }
+    }
+
+    /// The refusal of a patch, in the words of the national service, whose clients look for them.
+    pub(super) fn update(&self, field: impl Into<Cow<'static, str>>, what: impl Display) -> Failure {
+        let prefix = match self.kind {
+            ErrorKind::Forbidden => "Forbidden",
+            _ => "Invalid",
+        };
+        self.refuse(field, format!("{prefix} update with error - {what}"))
     }
 
     /// The refusal of this rule. The message never holds content of the record or request.
@@ -130,8 +149,230 @@ pub const PDS_15: Rule = Rule::invalid(
     "no object has two members of one name",
 );
 
+/// See its text.
+pub const PDS_16: Rule = Rule::new(
+    "PDS-16",
+    ErrorKind::Forbidden,
+    reason::ACCESS_DENIED,
+    "a patient reaches only their own record, and no part of it but those named",
+);
+/// See its text.
+pub const PDS_17: Rule = Rule::new(
+    "PDS-17",
+    ErrorKind::Forbidden,
+    reason::INVALID_METHOD,
+    "an application without a user behind it changes nothing",
+);
+/// See its text.
+pub const PDS_18: Rule = Rule::new(
+    "PDS-18",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a patch list has 1 to 256 well-formed patches",
+);
+/// See its text.
+pub const PDS_19: Rule = Rule::new(
+    "PDS-19",
+    ErrorKind::Invalid,
+    reason::INVALID_PATCH_OPERATION,
+    "a patch adds, replaces, removes or tests",
+);
+/// See its text.
+pub const PDS_20: Rule = Rule::new(
+    "PDS-20",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "what is added to a list of the patient goes to its end",
+);
+/// See its text.
+pub const PDS_21: Rule = Rule::new(
+    "PDS-21",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a change of an item of a list names the item by id or url",
+);
+/// See its text.
+pub const PDS_22: Rule = Rule::new(
+    "PDS-22",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a removal of an item of a list comes right after a test of it",
+);
+/// See its text.
+pub const PDS_23: Rule = Rule::new(
+    "PDS-23",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a path leads to what exists, and a name to the item that has it",
+);
+/// See its text.
+pub const PDS_24: Rule = Rule::new("PDS-24", ErrorKind::Invalid, reason::INVALID_UPDATE, "tests hold");
+/// See its text.
+pub const PDS_25: Rule = Rule::new(
+    "PDS-25",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a period starts, not in the future, and does not end before",
+);
+/// See its text.
+pub const PDS_26: Rule = Rule::new(
+    "PDS-26",
+    ErrorKind::Forbidden,
+    reason::FORBIDDEN_UPDATE,
+    "one name is the usual one, and stays",
+);
+/// See its text.
+pub const PDS_27: Rule = Rule::new(
+    "PDS-27",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "there is at most one nickname",
+);
+/// See its text.
+pub const PDS_28: Rule = Rule::new(
+    "PDS-28",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "the use of a name does not change",
+);
+/// See its text.
+pub const PDS_29: Rule = Rule::new(
+    "PDS-29",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "names are written with letters of European languages, space, apostrophe, hyphen, full stop and digits",
+);
+/// See its text.
+pub const PDS_30: Rule = Rule::new(
+    "PDS-30",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a suffix begins with a capital letter",
+);
+/// See its text.
+pub const PDS_31: Rule = Rule::new(
+    "PDS-31",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "an address has 1 to 5 lines, and a postcode or the key of one",
+);
+/// See its text.
+pub const PDS_32: Rule = Rule::new(
+    "PDS-32",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "there is one address of each use: home, temp, billing",
+);
+/// See its text.
+pub const PDS_33: Rule = Rule::new(
+    "PDS-33",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a temporary address ends, within 366 days of its start",
+);
+/// See its text.
+pub const PDS_34: Rule = Rule::new(
+    "PDS-34",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "the text of a temporary address is one of a list",
+);
+/// See its text.
+pub const PDS_35: Rule = Rule::new(
+    "PDS-35",
+    ErrorKind::Forbidden,
+    reason::FORBIDDEN_UPDATE,
+    "gender and birthDate stay",
+);
+/// See its text.
+pub const PDS_36: Rule = Rule::new(
+    "PDS-36",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a gender that is set is male, female or unknown",
+);
+/// See its text.
+pub const PDS_37: Rule = Rule::new(
+    "PDS-37",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a time of death is of UTC, and comes and stays with a death notification",
+);
+/// See its text.
+pub const PDS_38: Rule = Rule::new(
+    "PDS-38",
+    ErrorKind::Forbidden,
+    reason::FORBIDDEN_UPDATE,
+    "what is known formally of a death is not changed, nor made known",
+);
+/// See its text.
+pub const PDS_39: Rule = Rule::new(
+    "PDS-39",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "there is one contact point of each system and use, and they stay",
+);
+/// See its text.
+pub const PDS_40: Rule = Rule::new(
+    "PDS-40",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "an email address is one",
+);
+/// See its text.
+pub const PDS_41: Rule = Rule::new(
+    "PDS-41",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a contact is for emergencies",
+);
+/// See its text.
+pub const PDS_42: Rule = Rule::new(
+    "PDS-42",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "there is one general practice, by its ODS code, without an end",
+);
+/// See its text.
+pub const PDS_43: Rule = Rule::new(
+    "PDS-43",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "there is one extension of each url, and a pharmacy has an ODS code",
+);
+/// See its text.
+pub const PDS_44: Rule = Rule::new(
+    "PDS-44",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a language is of the ISO list, and is not English",
+);
+/// See its text.
+pub const PDS_45: Rule = Rule::new(
+    "PDS-45",
+    ErrorKind::Invalid,
+    reason::INVALID_UPDATE,
+    "a birth place says something",
+);
+/// See its text.
+pub const PDS_46: Rule = Rule::new(
+    "PDS-46",
+    ErrorKind::Forbidden,
+    reason::FORBIDDEN_UPDATE,
+    "a patient changes address, contact points, emergency contacts, pharmacy, language and birth place",
+);
+/// See its text.
+pub const PDS_47: Rule = Rule::new(
+    "PDS-47",
+    ErrorKind::Forbidden,
+    reason::SEARCH_NOT_SINGLE,
+    "an application without a user behind it searches for one patient",
+);
+
 /// Every rule.
-pub const RULES: [Rule; 15] = [
+pub const RULES: [Rule; 47] = [
     PDS_1, PDS_2, PDS_3, PDS_4, PDS_5, PDS_6, PDS_7, PDS_8, PDS_9, PDS_10, PDS_11, PDS_12, PDS_13, PDS_14,
-    PDS_15,
+    PDS_15, PDS_16, PDS_17, PDS_18, PDS_19, PDS_20, PDS_21, PDS_22, PDS_23, PDS_24, PDS_25, PDS_26, PDS_27,
+    PDS_28, PDS_29, PDS_30, PDS_31, PDS_32, PDS_33, PDS_34, PDS_35, PDS_36, PDS_37, PDS_38, PDS_39, PDS_40,
+    PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, PDS_46, PDS_47,
 ];

@@ -1,13 +1,14 @@
-//! `pds.update`: a patient's next version, by who has read the current one.
+//! `pds.update`: a patient's next version, by who has read the current one, or asks for this content whatever it is.
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{UpdateRequest, UpdateResponse};
-use spine_statemachine::store::{OrderedRead, ReadError};
+use spine_statemachine::store::OrderedRead;
 
 use super::patient::Patient;
-use super::row::Plain;
-use super::rules::{PDS_12, PDS_13};
-use super::{PERMISSION_WRITE, keys, row};
+use super::register::first;
+use super::rules::{PDS_11, PDS_13};
+use super::successor::Current;
+use super::{PERMISSION_WRITE, access, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids::CallId;
@@ -36,7 +37,8 @@ impl Operation for Update {
 
     fn plan(view: &mut View<'_>, request: &UpdateRequest, context: &Context) -> Result<Plan, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
-        if request.version_id == 0 {
+        access::check_replace(&context.principal, nhs_number)?;
+        if request.version_id == 0 && !request.any_version && !request.may_create {
             return Err(Failure::invalid(
                 reason::MISSING_VERSION_ID,
                 "version_id",
@@ -50,32 +52,19 @@ impl Operation for Update {
                 "the id is not the NHS Number of the patient to update",
             ));
         }
-        let key = keys::current(&context.subject_key, nhs_number);
-        let record = view.get(&key)?.ok_or_else(row::not_found)?;
-        let plain = Plain::of(&record)?;
-        let current = plain.row()?.version_id;
-        if current != request.version_id {
-            let message = format!(
-                "version {} is not the current version {current}",
-                request.version_id
-            );
-            return Err(PDS_12.refuse("version_id", message));
+        match Current::read(view, context, nhs_number)? {
+            Some(_) if request.version_id == 0 && !request.any_version => {
+                Err(PDS_11.refuse("nhs_number", "a patient with this NHS Number is registered"))
+            }
+            Some(current) => {
+                if request.version_id != 0 {
+                    current.check_version(request.version_id)?;
+                }
+                current.replaced_by(view, patient)
+            }
+            None if request.version_id == 0 && request.may_create => first(view, patient, context),
+            None => Err(row::not_found()),
         }
-        let next = current
-            .checked_add(1)
-            .ok_or_else(|| ReadError("no version id is left".to_owned()))?;
-        let updated = Plain::new(next, patient.into_json(next)?);
-        let mut plan = Plan {
-            outcome: row::outcome(next),
-            ..Plan::default()
-        };
-        plan.put(
-            keys::older(&context.subject_key, nhs_number, current),
-            row::frame_of_older(current, &plain, record.value, &updated),
-            row::SCHEMA,
-        );
-        plan.put(key, updated.frame(), row::SCHEMA);
-        Ok(plan)
     }
 
     fn respond(

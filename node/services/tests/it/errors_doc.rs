@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use spine_services::error_table::{self, Outcome};
 use spine_services::{ErrorKind, reason};
 
 const DOCUMENT: &str = "../../docs/errors.md";
 const BEGIN: &str =
     "<!-- table: kept equal to node/services/src/reason.rs by a test; REWRITE=1 writes it -->\n";
+const KINDS: &str =
+    "<!-- kinds: kept equal to node/services/src/error_table.rs by a test; REWRITE=1 writes it -->\n";
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -32,13 +35,45 @@ fn code(kind: ErrorKind) -> &'static str {
     CODES[usize::try_from(kind.grpc_code()).unwrap()]
 }
 
+/// The code and the HTTP status; that of the plain dialect behind it where it is another.
+fn http(outcome: &Outcome) -> String {
+    let Outcome {
+        code,
+        http,
+        plain_http,
+        ..
+    } = outcome;
+    if http == plain_http {
+        format!("{http} {code}")
+    } else {
+        format!("{http} (plain {plain_http}) {code}")
+    }
+}
+
+fn kinds() -> String {
+    let mut table =
+        "| kind | gRPC code | HTTP | issue | what the caller should do |\n|---|---|---|---|---|\n".to_owned();
+    for row in error_table::ROWS {
+        let (kind, code, http) = (row.kind, code(row.kind), http(&row.outcome));
+        let Outcome { severity, issue, .. } = row.outcome;
+        table += &format!(
+            "| {kind:?} | {code} | {http} | {severity}, {issue} | {} |\n",
+            row.to_do
+        );
+    }
+    table
+}
+
 fn table() -> String {
-    let mut table = "| reason | kind | gRPC code | advice | meaning |\n|---|---|---|---|---|\n".to_owned();
+    let mut table =
+        "| reason | kind | gRPC code | HTTP | advice | meaning |\n|---|---|---|---|---|---|\n".to_owned();
     for reason in reason::ALL {
         let advice = reason.kind.advice().as_str_name().trim_start_matches("ADVICE_");
         let (word, kind, code) = (reason.word, reason.kind, code(reason.kind));
+        let outcome = error_table::of_reason(word).unwrap_or_else(|| error_table::of_kind(kind).outcome);
+        let http = http(&outcome);
         table += &format!(
-            "| `{word}` | {kind:?} | {code} | {advice} | {} |\n",
+            "| `{word}` | {kind:?} | {code} | {http} | {advice} | {} |\n",
             reason.meaning
         );
     }
@@ -48,13 +83,18 @@ fn table() -> String {
 #[test]
 fn the_document_is_the_table() {
     let text = fs::read_to_string(DOCUMENT).expect("docs/errors.md exists");
-    let (head, written) = text.split_once(BEGIN).expect("docs/errors.md has the marker");
+    let (head, rest) = text.split_once(KINDS).expect("docs/errors.md has the marker");
+    let (_, between) = rest.split_once("\n\n").expect("text follows the kinds");
+    let (between, _) = between
+        .split_once(BEGIN)
+        .expect("docs/errors.md has the second marker");
+    let expected = format!("{head}{KINDS}{}\n{between}{BEGIN}{}", kinds(), table());
     if std::env::var_os("REWRITE").is_some() {
-        fs::write(DOCUMENT, format!("{head}{BEGIN}{}", table())).unwrap();
+        fs::write(DOCUMENT, expected).unwrap();
     } else {
         assert!(
-            written == table(),
-            "docs/errors.md is behind src/reason.rs: run this test with REWRITE=1"
+            text == expected,
+            "docs/errors.md is behind src/reason.rs or src/error_table.rs: run this test with REWRITE=1"
         );
     }
 }

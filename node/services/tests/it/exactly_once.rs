@@ -28,6 +28,7 @@ fn a_repeated_change_changes_nothing_and_answers_the_same() {
             request_id: format!("u{version}"),
             session: None,
             return_minimal: false,
+            ..UpdateRequest::default()
         };
         let updated: UpdateResponse = shard.call("pds.update", &request).unwrap();
         let before = (shard.index, shard.state.clone());

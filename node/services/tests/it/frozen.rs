@@ -75,6 +75,7 @@ fn changed_once() -> Shard {
         request_id: "u".to_owned(),
         session: None,
         return_minimal: false,
+        ..UpdateRequest::default()
     };
     let _: UpdateResponse = shard.call("pds.update", &request).unwrap();
     shard

@@ -157,6 +157,7 @@ fn the_largest_patient_can_be_updated_by_the_largest_patient() {
         request_id: "b".to_owned(),
         session: None,
         return_minimal: false,
+        ..UpdateRequest::default()
     };
     let updated: UpdateResponse = shard.call("pds.update", &update).unwrap();
     assert_eq!(updated.patient.unwrap().version_id, 2);

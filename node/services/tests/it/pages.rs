@@ -125,6 +125,7 @@ fn pages_of_history_fit_a_message() {
             request_id,
             session: None,
             return_minimal: false,
+            ..UpdateRequest::default()
         };
         let _: UpdateResponse = shard.call("pds.update", &request).unwrap();
     }

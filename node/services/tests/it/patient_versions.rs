@@ -36,6 +36,7 @@ fn update(version_id: u32) -> UpdateRequest {
         request_id: format!("u{version_id}"),
         session: None,
         return_minimal: false,
+        ..UpdateRequest::default()
     }
 }
 

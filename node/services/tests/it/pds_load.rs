@@ -2,6 +2,7 @@
 
 use spine_proto::pds::v1::{LoadLine, RegisterResponse, UpdateRequest, UpdateResponse};
 use spine_services::{ErrorKind, SpineError, reason};
+use spine_statemachine::key::Family;
 
 use super::harness::Shard;
 use super::pds_rules::least;
@@ -29,6 +30,7 @@ fn update(shard: &mut Shard, version_id: u32) {
         request_id: format!("u{version_id}"),
         session: None,
         return_minimal: true,
+        ..UpdateRequest::default()
     };
     let _: UpdateResponse = shard.call("pds.update", &request).unwrap();
 }
@@ -62,9 +64,19 @@ fn another_patient_under_the_number_is_refused() {
 }
 
 #[test]
-fn a_load_leaves_one_row_for_a_patient() {
+fn a_load_leaves_one_row_for_a_patient_and_what_finds_it() {
     let mut shard = Shard::new();
     let before = shard.store.records().len();
     load(&mut shard, &least()).unwrap();
-    assert_eq!(shard.store.records().len(), before + 1);
+    let of = |family| {
+        let keys = shard.store.records().keys();
+        keys.filter(|key| Family::of(key) == Some(family)).count()
+    };
+    let (rows, tokens) = (of(Family::Pds), of(Family::PdsToken));
+    assert_eq!(
+        (rows, tokens),
+        (1, 2),
+        "a birth date, and a family name with its year"
+    );
+    assert_eq!(shard.store.records().len(), before + rows + tokens);
 }

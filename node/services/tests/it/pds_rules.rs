@@ -65,7 +65,16 @@ fn accepts<T>(result: Result<T, SpineError>) {
 
 #[test]
 fn every_rule_has_its_reason_and_its_test() {
-    let source = include_str!("pds_rules.rs");
+    let source = [
+        include_str!("pds_rules.rs"),
+        include_str!("patch_rules/access.rs"),
+        include_str!("patch_rules/contacts.rs"),
+        include_str!("patch_rules/fields.rs"),
+        include_str!("patch_rules/people.rs"),
+        include_str!("patch_rules/structure.rs"),
+        include_str!("search.rs"),
+    ]
+    .concat();
     let listed = include_str!("../../src/pds/mod.rs");
     for (rule, number) in RULES.iter().zip(1..) {
         assert_eq!(rule.id, format!("PDS-{number}"));
@@ -283,6 +292,7 @@ fn update(shard: &mut Shard, version_id: u32, body: &Value) -> Result<UpdateResp
         request_id: format!("update-{version_id}"),
         session: None,
         return_minimal: false,
+        ..UpdateRequest::default()
     };
     shard.call("pds.update", &request)
 }

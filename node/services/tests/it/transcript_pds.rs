@@ -57,6 +57,7 @@ fn run(shard: &mut Shard, case: &mut TestCase) -> Result<String, SpineError> {
                 request_id: argument(case, "request"),
                 session: None,
                 return_minimal: false,
+                ..UpdateRequest::default()
             };
             let done: UpdateResponse = shard.call("pds.update", &request)?;
             Ok(changed("updated", done.patient, done.replayed))

@@ -11,6 +11,15 @@ pub struct Request {
     pub outcome: &'static str,
 }
 
+/// Labels of an answer over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpAnswer {
+    /// `plain` or `pds`.
+    pub dialect: &'static str,
+    /// For example 200.
+    pub status: u16,
+}
+
 /// Label of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Operation {

@@ -12,8 +12,10 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-pub use labels::{DiskTrouble, Election, LeaderChange, Operation, Peer, Repair, Request, Shard};
-pub use parts::{AdminMetrics, GatewayMetrics, NodeMetrics, PeerMetrics, ShardMetrics, StorageMetrics};
+pub use labels::{DiskTrouble, Election, HttpAnswer, LeaderChange, Operation, Peer, Repair, Request, Shard};
+pub use parts::{
+    AdminMetrics, GatewayMetrics, HttpMetrics, NodeMetrics, PeerMetrics, ShardMetrics, StorageMetrics,
+};
 pub use register::{Described, Level, NewSeconds, Seconds, SignedLevel};
 
 use register::Register;
@@ -26,6 +28,7 @@ pub struct Metrics {
     pub storage: StorageMetrics,
     pub peer: PeerMetrics,
     pub admin: AdminMetrics,
+    pub http: HttpMetrics,
     registry: Registry,
     described: Vec<Described>,
 }
@@ -48,6 +51,7 @@ impl Metrics {
             storage: StorageMetrics::new(&mut register),
             peer: PeerMetrics::new(&mut register),
             admin: AdminMetrics::new(&mut register),
+            http: HttpMetrics::new(&mut register),
             registry: register.registry,
             described: register.described,
         }

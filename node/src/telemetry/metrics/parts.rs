@@ -3,7 +3,9 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::labels::{Build, DiskTrouble, Election, LeaderChange, Operation, Peer, Repair, Request, Shard};
+use super::labels::{
+    Build, DiskTrouble, Election, HttpAnswer, LeaderChange, Operation, Peer, Repair, Request, Shard,
+};
 use super::register::{Level, NewSeconds, Register, Seconds, SignedLevel};
 use crate::version;
 
@@ -222,6 +224,22 @@ impl AdminMetrics {
                 "",
                 "Admin connections closed because there were too many",
             ),
+        }
+    }
+}
+
+/// FHIR over HTTP.
+#[derive(Clone)]
+pub struct HttpMetrics {
+    pub connections_open: Level,
+    pub answers: Family<HttpAnswer, Counter>,
+}
+
+impl HttpMetrics {
+    pub(super) fn new(to: &mut Register) -> Self {
+        Self {
+            connections_open: to.add("spine_http_connections_open", "", "Connections of FHIR clients"),
+            answers: to.add("spine_http_answers", "dialect, status", "Answers to FHIR clients"),
         }
     }
 }

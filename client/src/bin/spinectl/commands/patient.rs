@@ -1,4 +1,4 @@
-//! `spinectl patient get|put|history|load`.
+//! `spinectl patient get|put|patch|history|load`.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
-use spine_client::Patient as Version;
+use spine_client::{Patient as Version, PatientChanged};
 
-use crate::args::Patient;
+use crate::args::{PatchFormat, Patient};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, emit, line, table};
@@ -26,6 +26,28 @@ pub(crate) async fn run(context: &Context, command: Patient) -> Result<Exit, Fai
             if_version,
             request_id,
         } => put(context, &file, if_version, request_id).await,
+        Patient::Patch {
+            nhs_number,
+            file,
+            format,
+            if_version,
+            request_id,
+        } => {
+            let mut pds = context.client()?.pds();
+            if let Some(id) = request_id {
+                pds = pds.with_request_id(id);
+            }
+            let format = match format {
+                PatchFormat::Json => spine_client::PatchFormat::Json,
+                PatchFormat::Merge => spine_client::PatchFormat::Merge,
+                PatchFormat::Pds => spine_client::PatchFormat::Pds,
+            };
+            let patch = read(&file)?;
+            let changed = pds
+                .patch(&nhs_number, if_version.unwrap_or(0), format, patch)
+                .await?;
+            show(context, &changed)
+        }
         Patient::History { nhs_number, limit } => history(context, &nhs_number, limit).await,
         Patient::Load { file, streams, batch } => patient_load::run(context, &file, streams, batch).await,
     }
@@ -62,6 +84,11 @@ async fn put(
             pds.update(number, version, body.clone()).await?
         }
     };
+    show(context, &changed)
+}
+
+/// What a change did.
+fn show(context: &Context, changed: &PatientChanged) -> Result<Exit, Failure> {
     let json = json!({
         "nhs_number": changed.patient.nhs_number,
         "version_id": changed.patient.version_id,

@@ -1,0 +1,115 @@
+//! Where tokens stand: in the patient's own shard, all tokens of a shard together, so that those of one meaning are one
+//! range.
+//!
+//! A key needs a slot that its shard owns. All tokens of a shard carry the first one: the slot of the patient would
+//! spread one range over thousands. `token(8) | subject(16)` stands where other keys have subject, kind and suffix.
+
+use std::collections::BTreeSet;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use spine_proto::ids::{NhsNumber, RoutingKey};
+use spine_statemachine::key::{Family, SUBJECT_BYTES, SubjectKey, slots_owned, successor};
+use spine_statemachine::slots;
+use spine_statemachine::store::{OrderedRead, ReadError};
+
+use super::tokens::{Members, Token, birth_of, of_birth, of_patient};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::plan::Plan;
+use crate::view::View;
+
+/// Number of an empty value as an encoding of a record.
+const SCHEMA: u32 = 1;
+/// Family, slot, token.
+const PREFIX_BYTES: usize = 1 + 2 + 8;
+
+/// Adds to a plan what finding the patient needs. `before` is the last version; one that an older release wrote is
+/// found by nothing, so that all tokens of the new one are written.
+///
+/// # Errors
+/// [`Failure::Read`] where the shard does not know its slots.
+pub(in crate::pds) fn write(
+    plan: &mut Plan,
+    view: &mut View<'_>,
+    context: &Context,
+    nhs_number: NhsNumber,
+    before: Option<&Members>,
+    after: &Members,
+) -> Result<(), Failure> {
+    let subject_key = &context.subject_key;
+    let slot = match first_slot(view.records())? {
+        Some(slot) => slot,
+        // Apply takes nothing before the shard knows its slots; should it know them by then, this is planned again.
+        None => {
+            view.get(&slots_owned())?;
+            nhs_number.routing_key().slot().get()
+        }
+    };
+    let subject = subject_key.subject(&nhs_number.routing_key());
+    let mut old = BTreeSet::new();
+    if let Some(before) = before
+        && let Some(birth) = birth_of(before)
+        && view
+            .get(&key(slot, &of_birth(subject_key, birth), &subject))?
+            .is_some()
+    {
+        old = of_patient(subject_key, before);
+    }
+    let new = of_patient(subject_key, after);
+    for token in old.difference(&new) {
+        plan.delete(key(slot, token, &subject));
+    }
+    for token in new.difference(&old) {
+        plan.put(key(slot, token, &subject), Bytes::new(), SCHEMA);
+    }
+    Ok(())
+}
+
+/// The slot is read without a guard: apply refuses the keys of one that the shard has lost since.
+fn first_slot(records: &dyn OrderedRead) -> Result<Option<u16>, Failure> {
+    let Some(owned) = slots::owned(records)? else {
+        return Ok(None);
+    };
+    let first = u16::try_from(owned.first);
+    Ok(Some(
+        first.map_err(|_| ReadError("slot beyond all slots".to_owned()))?,
+    ))
+}
+
+fn prefix(slot: u16, token: &Token) -> BytesMut {
+    let mut key = BytesMut::with_capacity(PREFIX_BYTES + SUBJECT_BYTES);
+    key.put_u8(Family::PdsToken as u8);
+    key.put_u16(slot);
+    key.put_slice(token);
+    key
+}
+
+fn key(slot: u16, token: &Token, subject: &[u8; SUBJECT_BYTES]) -> Bytes {
+    let mut key = prefix(slot, token);
+    key.put_slice(subject);
+    key.freeze()
+}
+
+/// The patients of this shard that have the token; at most `limit`.
+///
+/// # Errors
+/// [`Failure::Read`]
+pub(super) fn patients(
+    records: &dyn OrderedRead,
+    subject_key: &SubjectKey,
+    token: &Token,
+    limit: usize,
+) -> Result<Vec<NhsNumber>, Failure> {
+    let Some(slot) = first_slot(records)? else {
+        return Ok(Vec::new());
+    };
+    let start = prefix(slot, token).freeze();
+    let found = records.range(&start, &successor(&start), limit)?;
+    let numbers = found.iter().map(|(key, _)| {
+        let subject = key.get(PREFIX_BYTES..)?.try_into().ok()?;
+        let routing_key: RoutingKey = subject_key.routing_key(&subject)?;
+        NhsNumber::parse(routing_key.expose()).ok()
+    });
+    let numbers: Option<Vec<NhsNumber>> = numbers.collect();
+    Ok(numbers.ok_or_else(|| ReadError("a search token names nobody".to_owned()))?)
+}

@@ -1,0 +1,81 @@
+//! `/metadata`: exactly what works.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::built;
+use super::routes::{Answer, Asked};
+use super::{Dialect, Gate};
+use crate::version;
+
+/// What a search may name, and the type of each.
+const SEARCH_PARAMETERS: [(&str, &str); 13] = [
+    ("family", "string"),
+    ("given", "string"),
+    ("gender", "token"),
+    ("birthdate", "date"),
+    ("death-date", "date"),
+    ("address-postalcode", "string"),
+    ("general-practitioner", "string"),
+    ("email", "string"),
+    ("phone", "string"),
+    ("_fuzzy-match", "special"),
+    ("_exact-match", "special"),
+    ("_history", "special"),
+    ("_max-results", "special"),
+];
+/// The day on which this statement was last changed.
+const DATE: &str = "2026-11-29";
+
+pub(super) async fn statement(gate: Arc<Gate>, _: Asked) -> Answer {
+    let base = gate.base_url();
+    Ok(built(StatusCode::OK, &capability(gate.dialect, &base)))
+}
+
+fn capability(dialect: Dialect, base: &str) -> Value {
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": DATE,
+        "kind": "instance",
+        "software": { "name": "Spine", "version": version::RELEASE },
+        "implementation": { "description": "Spine", "url": base },
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json"],
+        "patchFormat": patch_formats(dialect),
+        "rest": [{ "mode": "server", "resource": [patient(dialect)] }],
+    })
+}
+
+fn patch_formats(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::Plain => &["application/json-patch+json", "application/merge-patch+json"],
+        Dialect::Pds => &["application/json-patch+json"],
+    }
+}
+
+fn patient(dialect: Dialect) -> Value {
+    let interactions: &[&str] = match dialect {
+        Dialect::Plain => &["read", "vread", "update", "patch", "history-instance"],
+        Dialect::Pds => &["read", "patch", "search-type"],
+    };
+    let parameters = match dialect {
+        Dialect::Plain => &[],
+        Dialect::Pds => SEARCH_PARAMETERS.as_slice(),
+    };
+    let parameters = parameters
+        .iter()
+        .map(|(name, kind)| json!({ "name": name, "type": kind }));
+    let interactions = interactions.iter().map(|code| json!({ "code": code }));
+    json!({
+        "type": "Patient",
+        "interaction": interactions.collect::<Vec<_>>(),
+        "versioning": "versioned-update",
+        "readHistory": dialect == Dialect::Plain,
+        "updateCreate": dialect == Dialect::Plain,
+        "conditionalCreate": false,
+        "searchParam": parameters.collect::<Vec<_>>(),
+    })
+}

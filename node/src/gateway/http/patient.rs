@@ -1,0 +1,187 @@
+//! One patient: read, put, patch.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use spine_proto::ids::NhsNumber;
+use spine_proto::pds::v1 as pb;
+use spine_services::pds::restricted;
+use spine_services::{ErrorKind, SpineError, reason};
+
+use super::answer::{self, etag};
+use super::ask::{Ask, version_of};
+use super::body::Read;
+use super::routes::{Answer, Asked};
+use super::{Dialect, Gate};
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Content types of a resource.
+const RESOURCE_TYPES: [&str; 2] = ["application/fhir+json", "application/json"];
+/// The request id had taken effect before; this answer is that of the first time.
+const REPLAYED: HeaderName = HeaderName::from_static("spine-replayed");
+
+/// `GET Patient/{id}`
+pub(super) async fn read(gate: Arc<Gate>, asked: Asked) -> Answer {
+    let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
+    check_id(asked.segment(0))?;
+    let patient = retrieve(&gate, &ask, asked.segment(0)).await?;
+    patient_answer(gate.dialect, StatusCode::OK, patient)
+}
+
+async fn retrieve(gate: &Gate, ask: &Ask, id: &str) -> Result<pb::Patient, SpineError> {
+    let request = pb::RetrieveRequest {
+        nhs_number: id.to_owned(),
+    };
+    let answer: Result<pb::RetrieveResponse, SpineError> = gate.call("pds.retrieve", &request, ask).await;
+    match answer {
+        Ok(answer) => Ok(answer.patient.unwrap_or_default()),
+        // Nothing was to be changed, so nothing needs the same request id.
+        Err(error) if error.kind == ErrorKind::DeadlineExceeded => Err(SpineError::new(
+            ErrorKind::Invalid,
+            reason::REQUEST_TIMED_OUT,
+            error.message,
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+/// `PUT Patient/{id}`: the next version, or the first one.
+pub(super) async fn put(gate: Arc<Gate>, asked: Asked) -> Answer {
+    let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
+    let id = asked.segment(0).to_owned();
+    check_id(&id)?;
+    let version_id = ask.if_match.as_ref().map(named_version).transpose()?;
+    if !RESOURCE_TYPES.contains(&ask.content_type.as_str()) {
+        return Err(unsupported_type("application/fhir+json"));
+    }
+    let body = gate.bodies.read(asked.body, &gate.limits).await?;
+    let request = pb::UpdateRequest {
+        nhs_number: id.clone(),
+        version_id: version_id.unwrap_or(0),
+        fhir_json: body.bytes.clone(),
+        request_id: ask.request_id.clone(),
+        any_version: version_id.is_none(),
+        may_create: version_id.is_none(),
+        ..pb::UpdateRequest::default()
+    };
+    let changed: pb::UpdateResponse = gate.call("pds.update", &request, &ask).await?;
+    let patient = changed.patient.unwrap_or_default();
+    let version = patient.version_id;
+    let status = if version == 1 {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let mut response = patient_answer(gate.dialect, status, patient)?;
+    if version == 1 {
+        let location = format!("{}/Patient/{id}/_history/{version}", gate.base_url());
+        answer::set(response.headers_mut(), header::LOCATION, location);
+    }
+    mark_replayed(&mut response, changed.replayed);
+    Ok(response)
+}
+
+/// `PATCH Patient/{id}`
+pub(super) async fn patch(gate: Arc<Gate>, asked: Asked) -> Answer {
+    let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
+    let id = asked.segment(0).to_owned();
+    check_id(&id)?;
+    // What is read counts as such until it is carried out.
+    let (request, _body) = match patch_request(&gate, &ask, asked).await {
+        Ok(read) => read,
+        // Whether there is such a patient comes before what is wrong with the change.
+        Err(error) if gate.dialect == Dialect::Pds && !error.kind.is_transient() => {
+            retrieve(&gate, &ask, &id).await?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
+    let changed: pb::PatchResponse = gate.call("pds.patch", &request, &ask).await?;
+    let patient = changed.patient.unwrap_or_default();
+    let mut response = patient_answer(gate.dialect, StatusCode::OK, patient)?;
+    mark_replayed(&mut response, changed.replayed);
+    Ok(response)
+}
+
+async fn patch_request(gate: &Gate, ask: &Ask, asked: Asked) -> Result<(pb::PatchRequest, Read), SpineError> {
+    let version_id = match (&ask.if_match, gate.dialect) {
+        (Some(value), _) => named_version(value)?,
+        (None, Dialect::Plain) => 0,
+        (None, Dialect::Pds) => {
+            return Err(SpineError::new(
+                ErrorKind::Invalid,
+                reason::PRECONDITION_FAILED,
+                "Invalid request with error - If-Match header must be supplied to update this resource",
+            ));
+        }
+    };
+    let format = match (gate.dialect, ask.content_type.as_str()) {
+        (Dialect::Pds, JSON_PATCH) => pb::PatchFormat::Pds,
+        (Dialect::Plain, JSON_PATCH) => pb::PatchFormat::Json,
+        (Dialect::Plain, MERGE_PATCH) => pb::PatchFormat::Merge,
+        _ => return Err(unsupported_type(JSON_PATCH)),
+    };
+    let nhs_number = asked.segment(0).to_owned();
+    let body = gate.bodies.read(asked.body, &gate.limits).await?;
+    let request = pb::PatchRequest {
+        nhs_number,
+        version_id,
+        patch: body.bytes.clone(),
+        format: format.into(),
+        request_id: ask.request_id.clone(),
+        ..pb::PatchRequest::default()
+    };
+    Ok((request, body))
+}
+
+fn patient_answer(dialect: Dialect, status: StatusCode, patient: pb::Patient) -> Answer {
+    let body = match dialect {
+        Dialect::Plain => patient.fhir_json,
+        Dialect::Pds => restricted::shown(patient.fhir_json)?,
+    };
+    let mut response = answer::resource(status, body);
+    answer::set(response.headers_mut(), header::ETAG, etag(patient.version_id));
+    Ok(response)
+}
+
+fn mark_replayed(response: &mut Response<Body>, replayed: bool) {
+    if replayed {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+}
+
+/// # Errors
+/// `INVALID_NHS_NUMBER`
+fn check_id(id: &str) -> Result<(), SpineError> {
+    match NhsNumber::parse(id) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(SpineError::new(
+            ErrorKind::Invalid,
+            reason::INVALID_NHS_NUMBER,
+            error.to_string(),
+        )),
+    }
+}
+
+fn named_version(if_match: &HeaderValue) -> Result<u32, SpineError> {
+    version_of(if_match).ok_or_else(|| {
+        SpineError::new(
+            ErrorKind::Invalid,
+            reason::PRECONDITION_FAILED,
+            "Invalid request with error - If-Match header must be of the form W/\"3\"",
+        )
+    })
+}
+
+fn unsupported_type(wanted: &'static str) -> SpineError {
+    SpineError::new(
+        ErrorKind::Invalid,
+        reason::UNSUPPORTED_MEDIA_TYPE,
+        format!("the content type is not {wanted}"),
+    )
+    .with_field("Content-Type")
+}
