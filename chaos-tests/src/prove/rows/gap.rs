@@ -14,10 +14,10 @@ use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
 const CLIENTS: usize = 64;
 const FAULTS: u32 = 100;
-/// Every node; a planned stop of each kind, twice.
-const FAULTS_QUICK: u32 = 4;
-/// One more than one shape for every node: the next shape.
-const SILENCES_QUICK: u32 = 4;
+/// A planned stop of each kind.
+const FAULTS_QUICK: u32 = 2;
+/// Each shape once.
+const SILENCES_QUICK: u32 = 3;
 /// Kills of etcd take seconds each.
 const ETCD_FAULTS: u32 = 20;
 const ETCD_FAULTS_QUICK: u32 = 2;
