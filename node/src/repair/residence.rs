@@ -37,7 +37,12 @@ impl Supervisor {
             let mut here = BTreeSet::new();
             for shard in &plan.shards {
                 let replica = replica_on(shard, running.node_id).map(|member| member.replica_id);
-                here.extend(replica);
+                // One that was lost stays on the disk until the group has let go of it: it may be all that is left.
+                let members = shard
+                    .members
+                    .iter()
+                    .filter(|member| member.node_id == running.node_id);
+                here.extend(members.map(|member| member.replica_id).chain(replica));
                 self.compare(shard.shard, replica).await;
             }
             self.leave_others(&here);
