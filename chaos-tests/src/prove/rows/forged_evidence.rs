@@ -16,7 +16,7 @@ pub(super) const ROW: Row = Row {
 };
 
 const SEEDS: u64 = 10_000;
-const SEEDS_QUICK: u64 = 100;
+const SEEDS_QUICK: u64 = 60;
 const FIRST_SEED: u64 = 300_000;
 
 #[derive(Default, Serialize)]

@@ -22,7 +22,7 @@ pub(super) const ROW: Row = Row {
 const CLIENTS: usize = 64;
 /// A round without a fault takes about two and a half seconds.
 const ROUNDS: u32 = 250;
-const ROUNDS_QUICK: u32 = 12;
+const ROUNDS_QUICK: u32 = 5;
 const BUSY_MIN_PERCENT: u64 = 95;
 
 #[derive(Serialize)]

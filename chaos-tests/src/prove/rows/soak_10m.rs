@@ -19,8 +19,8 @@ pub(super) const ROW: Row = Row {
     run,
 };
 
-const MINUTES: u64 = 10;
-const MINUTES_QUICK: u64 = 1;
+const SECONDS: u64 = 10 * 60;
+const SECONDS_QUICK: u64 = 30;
 const SEED: u64 = 3_000;
 
 #[derive(Serialize)]
@@ -48,11 +48,11 @@ impl Measurement for Measured {
 }
 
 fn run(context: &Context) -> Result<Finding, RowError> {
-    let minutes = context.rounds(MINUTES, MINUTES_QUICK);
+    let seconds = context.rounds(SECONDS, SECONDS_QUICK);
     block_on(async move {
         let mut cluster = linked_cluster(context, SEED).await?;
         let options = SoakOptions {
-            time: Duration::from_secs(minutes * 60),
+            time: Duration::from_secs(seconds),
             seed: SEED,
             focus: Focus::Processes,
         };
