@@ -39,6 +39,8 @@ pub enum ChangeProgress {
     Waits(&'static str),
     /// Everything is ready, but this leader is the one that is to leave: it must hand over first.
     LeaderLeaves,
+    /// The replica that is to be taken out votes already: the change can only go on.
+    Votes,
 }
 
 /// A replica this many entries behind is level: it gets the rest while it becomes a voter.
@@ -178,7 +180,7 @@ impl RaftGroup {
             return Ok(ChangeProgress::Waits("an earlier change is not committed yet"));
         }
         if roster.joint || roster.voters.contains(&joining) {
-            return Ok(ChangeProgress::Waits("it votes already"));
+            return Ok(ChangeProgress::Votes);
         }
         if !roster.learners.contains(&joining) {
             return Ok(ChangeProgress::Done);

@@ -216,7 +216,7 @@ impl Mover {
         }
         request.abandon = is_given_up;
         match self.ask_leader(plan, request).await {
-            Some(Outcome::Done(_)) if is_given_up => Found::Abandoned,
+            Some(Outcome::Done(true)) if is_given_up => Found::Abandoned,
             Some(Outcome::Done(_)) => Found::Finished,
             Some(Outcome::Waits(why)) => Found::Waits(why),
             Some(Outcome::LeaderNode(_)) | None => Found::Waits("no leader is found".to_string()),

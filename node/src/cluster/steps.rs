@@ -23,7 +23,7 @@ impl Inner {
                 let leaving = request.change.as_ref().map_or(0, |change| change.leaving);
                 match self.host.shard(request.shard) {
                     None => Outcome::LeaderNode(0),
-                    Some(shard) if request.abandon => abandon(&shard, joining).await,
+                    Some(shard) if request.abandon => self.abandon(&shard, joining, leaving).await,
                     Some(shard) => self.take_step(&shard, joining, leaving).await,
                 }
             }
@@ -61,11 +61,19 @@ impl Inner {
         }
         of_progress(progress)
     }
-}
 
-async fn abandon(shard: &Shard, joining: Member) -> Outcome {
-    let replica = (joining.replica_id, joining.node_id);
-    of_progress(shard.group.abandon_step(replica).await)
+    /// Takes the joining replica out again. One that votes already stays: the change goes on to its end, which is told as
+    /// `done: false`, and the planner replaces what was given up.
+    async fn abandon(&self, shard: &Arc<Shard>, joining: Member, leaving: u64) -> Outcome {
+        let replica = (joining.replica_id, joining.node_id);
+        match shard.group.abandon_step(replica).await {
+            Ok(ChangeProgress::Votes) => match self.take_step(shard, joining, leaving).await {
+                Outcome::Done(_) => Outcome::Done(false),
+                other => other,
+            },
+            progress => of_progress(progress),
+        }
+    }
 }
 
 fn waits(why: impl Into<String>) -> Outcome {
@@ -80,6 +88,7 @@ fn of_progress(progress: Result<ChangeProgress, GroupError>) -> Outcome {
         }
         Ok(ChangeProgress::Waits(why)) => waits(why),
         Ok(ChangeProgress::LeaderLeaves) => waits("the leader is to leave"),
+        Ok(ChangeProgress::Votes) => waits("the joining replica votes already"),
         Err(error) => of_error(error),
     }
 }
