@@ -106,6 +106,8 @@ trait Patient {
     async fn hurt(&mut self, fault: Fault, turn: u32) -> Result<Option<Duration>, ClusterError>;
     /// Undoes it and waits until the store is as it was.
     async fn mend(&mut self, fault: Fault) -> Result<(), ClusterError>;
+    /// What clients noticed of a fault, for the report of the run.
+    fn note(&self, noticed: String);
     /// Terms so far, over all groups.
     async fn terms(&mut self) -> Result<u64, ClusterError>;
 }
@@ -129,7 +131,10 @@ async fn play(
         closed.extend(patient.hurt(rounds.fault, turn).await?);
         sleep(LASTS).await;
         patient.mend(rounds.fault).await?;
-        gaps.push(load.longest_since(fault, |_| true));
+        let longest = load.longest_since(fault, |_| true);
+        let (gap, ended) = (ms(longest.0), ms(longest.1));
+        patient.note(format!("a call of {gap} ms ended {ended} ms after the fault"));
+        gaps.push(longest);
         others.push(load.longest_since(fault, |shard| !led.contains(&shard)).0);
     }
     let elapsed = began.elapsed();
@@ -240,21 +245,30 @@ impl Patient for SpinePatient<'_> {
         match fault {
             Fault::None => Ok(None),
             Fault::Kill => {
+                self.cluster.began(victim, "SIGKILL");
                 let closing = Closing::watch(self.cluster.grpc(victim)).await?;
                 signals::kill(pid)?;
                 Ok(Some(closing.closed().await))
             }
-            Fault::Pause => Ok(signals::pause(pid).map(|()| None)?),
+            Fault::Pause => {
+                self.cluster.began(victim, "SIGSTOP");
+                Ok(signals::pause(pid).map(|()| None)?)
+            }
             Fault::Silence => {
+                self.cluster.began(victim, "cut off");
                 self.silence(victim, turn);
                 Ok(None)
             }
             Fault::Planned if turn % 2 == 1 => {
+                self.cluster.began(victim, "drain");
                 self.cluster.admin(victim)?.drain_node(false).await?;
                 self.drained = true;
                 Ok(None)
             }
-            Fault::Planned => Ok(signals::terminate(pid).map(|()| None)?),
+            Fault::Planned => {
+                self.cluster.began(victim, "SIGTERM");
+                Ok(signals::terminate(pid).map(|()| None)?)
+            }
         }
     }
 
@@ -282,8 +296,13 @@ impl Patient for SpinePatient<'_> {
                 self.cluster.restart(victim)?;
             }
         }
+        self.cluster.ended(victim);
         self.cluster.wait_healthy(SETTLE).await?;
         self.wait_spread().await
+    }
+
+    fn note(&self, noticed: String) {
+        self.cluster.journal().note(noticed);
     }
 
     async fn terms(&mut self) -> Result<u64, ClusterError> {
@@ -338,6 +357,9 @@ impl Patient for EtcdPatient<'_> {
         self.cluster.restart(victim)?;
         Ok(self.cluster.wait_member(victim, SETTLE).await?)
     }
+
+    /// Nobody looks at the faults of etcd one by one.
+    fn note(&self, _noticed: String) {}
 
     async fn terms(&mut self) -> Result<u64, ClusterError> {
         Ok(self.cluster.leader(SETTLE).await?.1)

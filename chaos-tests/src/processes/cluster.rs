@@ -157,12 +157,14 @@ impl Cluster {
         self
     }
 
-    fn began(&mut self, node: usize, what: &str) {
+    /// Notes that something is done to a node, until [`Self::ended`].
+    pub(crate) fn began(&mut self, node: usize, what: &str) {
         self.ended(node);
         self.ongoing[node] = Some(self.journal.begin(format!("n{} {what}", node + 1)));
     }
 
-    fn ended(&mut self, node: usize) {
+    /// Notes that it is over.
+    pub(crate) fn ended(&mut self, node: usize) {
         if let Some(ongoing) = self.ongoing[node].take() {
             self.journal.end(ongoing);
         }

@@ -114,7 +114,7 @@ pub fn run(row: &Row, context: &Context) -> RowResult {
         ),
     };
     let command = row.command(context.quick);
-    let report = (verdict == Verdict::Fail).then(|| report(row, &measured, &command, context));
+    let report = (verdict == Verdict::Fail).then(|| report(row, &measured, &facts, &command, context));
     RowResult {
         report,
         id: row.id,
@@ -130,12 +130,23 @@ pub fn run(row: &Row, context: &Context) -> RowResult {
 }
 
 /// Writes the report of a failed row and gives its path, or why there is none.
-fn report(row: &Row, measured: &str, command: &str, context: &Context) -> String {
+fn report(
+    row: &Row,
+    measured: &str,
+    facts: &serde_json::Value,
+    command: &str,
+    context: &Context,
+) -> String {
+    // All that was measured: the one line keeps of a hundred faults only the worst.
+    let lines = match facts {
+        serde_json::Value::Null => Vec::new(),
+        facts => vec![facts.to_string()],
+    };
     let page = Page {
         title: &format!("prove {}", row.id),
         problem: &format!("{}: target {}, measured {measured}", row.claim, row.target),
         command,
-        lines: &[],
+        lines: &lines,
     };
     match report::write(
         &context.root.join("target").join("reports"),

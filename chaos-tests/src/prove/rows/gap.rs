@@ -122,6 +122,7 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
             Fault::Silence => Cluster::start_linked_with_defaults(&options, 3).await?,
             _ => Cluster::start_with_defaults(&options).await?,
         };
+        cluster = cluster.noted_in(context.journal.clone());
         let gap = match spine_rounds(&mut cluster, rounds).await {
             Ok(gap) => gap,
             Err(error) => {
