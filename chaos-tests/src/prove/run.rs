@@ -130,13 +130,7 @@ pub fn run(row: &Row, context: &Context) -> RowResult {
 }
 
 /// Writes the report of a failed row and gives its path, or why there is none.
-fn report(
-    row: &Row,
-    measured: &str,
-    facts: &serde_json::Value,
-    command: &str,
-    context: &Context,
-) -> String {
+fn report(row: &Row, measured: &str, facts: &serde_json::Value, command: &str, context: &Context) -> String {
     // All that was measured: the one line keeps of a hundred faults only the worst.
     let lines = match facts {
         serde_json::Value::Null => Vec::new(),

@@ -44,6 +44,9 @@ pub enum JoinError {
     /// Longer than [`TOKEN_LIFE_MAX`].
     #[error("a join token is good for at most 7 days")]
     TooLong,
+    /// Its replicas would stop at the first entry that says so, and the token would be used up.
+    #[error("the cluster is at level {level} and the node's program knows levels to {knows}")]
+    ReleaseTooOld { level: u32, knows: u32 },
 }
 
 impl JoinError {
@@ -55,6 +58,7 @@ impl JoinError {
             Self::Expired => "TOKEN_EXPIRED",
             Self::Used => "TOKEN_USED",
             Self::TooLong => "TOKEN_TOO_LONG",
+            Self::ReleaseTooOld { .. } => "RELEASE_TOO_OLD",
         }
     }
 }
@@ -99,6 +103,7 @@ pub(super) async fn let_in(node: &Arc<Inner>, request: Join) -> Result<u64, Meta
     let hash = token_hash(&request.token);
     let _one_at_a_time = node.changing.lock().await;
     let (running, shard) = node.leading_meta().await?;
+    check_level(shard.group.store().status().level, request.level_max)?;
     let read = shard.group.store().read(|view| rows::token(view, &hash));
     let token = read
         .map_err(|error| MetaError::TryAgain(error.to_string()))?
@@ -126,6 +131,14 @@ pub(super) async fn let_in(node: &Arc<Inner>, request: Join) -> Result<u64, Meta
     node.commit_rows(&running, &shard, rows::change(&before, &after, more))
         .await?;
     Ok(node_id)
+}
+
+/// The meta group is at a level before any other group is.
+fn check_level(level: u32, knows: Option<u32>) -> Result<(), JoinError> {
+    match knows {
+        Some(knows) if knows < level => Err(JoinError::ReleaseTooOld { level, knows }),
+        _ => Ok(()),
+    }
 }
 
 /// Asks the seeds to be let in, round after round, until one does. Returns at once where no token is set.
@@ -164,6 +177,7 @@ async fn ask_seed(node: &Arc<Inner>, seed: &str, secret: &[u8]) -> Result<bool, 
         kind: Some(Kind::Join(Join {
             token: secret.to_vec().into(),
             node: Some(me),
+            level_max: Some(node.parts.release.levels.max),
         })),
     };
     let mut address = seed.to_string();

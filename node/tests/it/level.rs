@@ -8,13 +8,13 @@ use spine_statemachine::Rule;
 
 use crate::nodes::{Machine, cluster, leader, until};
 
-const META: u32 = 0;
+pub(crate) const META: u32 = 0;
 const SHARD: u32 = 1;
-const LEVEL: u32 = 2;
+pub(crate) const LEVEL: u32 = 2;
 
 /// Asks until the leader has an answer that is about the levels: one that has just heard of a start knows some node
 /// only by its silence, and the leader of one group may know more of it than that of another.
-async fn raise(machines: &[Machine], shard: u32, level: u32) -> Result<bool, String> {
+pub(crate) async fn raise(machines: &[Machine], shard: u32, level: u32) -> Result<bool, String> {
     let limit = Instant::now() + Duration::from_secs(20);
     loop {
         match raise_once(machines, shard, level).await {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use spine_node::cluster::rows;
 use spine_node::node::Inner;
+use spine_node::version::Release;
 use spine_proto::admin::v1::{
     CreateJoinTokenRequest, NodeState, PlanClusterRequest, ReadReplicaRequest, SetNodeStateRequest,
 };
@@ -19,6 +20,7 @@ use spine_storage::disk::Disk as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::level;
 use crate::nodes::{Machine, peers, principal, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -190,6 +192,23 @@ async fn a_token_lets_one_node_in() {
     machines[3].stop().await;
     machines[3].start().await.unwrap();
     assert_eq!(machines[3].inner().running().unwrap().node_id, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_does_not_know_the_level_is_not_let_in_and_leaves_the_token_unused() {
+    let mut machines = three_of(4).await;
+    level::raise(&machines[..3], level::META, level::LEVEL)
+        .await
+        .unwrap();
+    machines[3].config.cluster.join_token = token(&machines[0], 0).await;
+    machines[3].release = Release::previous();
+    machines[3].start().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(machines[3].inner().running().is_none());
+    machines[3].stop().await;
+    machines[3].release = Release::this();
+    machines[3].start().await.unwrap();
+    until("it has joined", || machines[3].inner().running().is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
