@@ -14,8 +14,8 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::address::Address;
-use crate::attempt::Try;
-use crate::dial::Link;
+use crate::attempt::{Sending, Try};
+use crate::dial::{Link, LinkError};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hedge::HedgeBudget;
@@ -118,13 +118,22 @@ impl Core {
         let left = until.saturating_duration_since(Instant::now());
         run.attempts += 1;
         let settle = run.refusal.is_some();
-        let message = |left| Try {
+        let message = |left, sending| Try {
             message: request.clone(),
             left,
             settle,
             metadata: Arc::clone(&self.metadata),
+            sending,
         };
-        let first = timeout_at(until, rpc(link, message(left)));
+        let sending = Arc::<Sending>::default();
+        let answer = timeout_at(until, rpc(link, message(left, Arc::clone(&sending))));
+        let first = async {
+            match answer.await {
+                // It waited for this client's own connection: that says nothing of the node.
+                Err(_) if sending.take_back() => Ok(Err(Status::from_error(Box::new(LinkError::Waited)))),
+                other => other,
+            }
+        };
         tokio::pin!(first);
         tokio::select! {
             biased;
@@ -144,7 +153,7 @@ impl Core {
             };
             let left = until.saturating_duration_since(Instant::now());
             sent.store(true, Ordering::Relaxed);
-            let outcome = timeout_at(until, rpc(link, message(left))).await;
+            let outcome = timeout_at(until, rpc(link, message(left, Arc::default()))).await;
             (other, outcome.ok())
         };
         tokio::pin!(second);
@@ -242,6 +251,7 @@ impl Core {
             left,
             settle: false,
             metadata,
+            sending: Arc::default(),
         };
         attempt.into_request()
     }

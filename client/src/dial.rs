@@ -159,7 +159,7 @@ impl Link {
             Some(exchange) if attempt.message.encoded_len() <= REQUEST_BYTES_MAX => {
                 let request = attempt.message.encode_to_vec().into();
                 exchange
-                    .call(operation, request, attempt.left, attempt.settle)
+                    .call(operation, request, attempt.left, attempt.settle, attempt.sending)
                     .await
             }
             _ => alone(self, attempt.into_request()).await,
@@ -173,6 +173,9 @@ pub(crate) enum LinkError {
     /// The request never left: for certain nothing happened.
     #[error("the connection was closed before the request was sent")]
     NotSent,
+    /// The connection took the request in no time: for certain nothing happened.
+    #[error("the request waited for its connection until its time was over")]
+    Waited,
     /// The connection broke after the request had been sent.
     #[error("the connection broke: {0}")]
     Broken(#[source] hyper::Error),

@@ -17,9 +17,11 @@ use prost::Message;
 use spine_proto::calls::v1 as wire;
 use spine_proto::calls::v1::calls_service_client::CallsServiceClient;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::attempt::Sending;
 use crate::call::LEADER_HEADER;
 use crate::dial::{Link, LinkError};
 use crate::options::ANSWER_BYTES_MAX;
@@ -38,11 +40,37 @@ struct Shared(Mutex<State>);
 #[derive(Default)]
 struct State {
     last_id: u64,
-    waiting: Vec<wire::Call>,
-    pending: BTreeMap<u64, oneshot::Sender<Result<wire::Answer, End>>>,
+    /// Of those that were sent, or too late to be.
+    last_taken: u64,
+    pending: BTreeMap<u64, Pending>,
     /// Of the sending half, while nothing waits.
     waker: Option<Waker>,
     end: Option<End>,
+}
+
+struct Pending {
+    tell: oneshot::Sender<Result<wire::Answer, End>>,
+    unsent: Option<Unsent>,
+}
+
+/// A call that waits until the connection takes more.
+struct Unsent {
+    call: wire::Call,
+    until: Instant,
+    sending: Arc<Sending>,
+}
+
+impl Unsent {
+    /// The call, where its caller still waits for it. The node is told the time that is left now.
+    fn take(mut self) -> Result<wire::Call, Self> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        // Who is too late takes it back.
+        if left.is_zero() || !self.sending.send() {
+            return Err(self);
+        }
+        self.call.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+        Ok(self.call)
+    }
 }
 
 /// How a stream ended, for a call without an answer.
@@ -91,8 +119,9 @@ impl Exchange {
         request: Bytes,
         left: Duration,
         settle: bool,
+        sending: Arc<Sending>,
     ) -> Result<Response<A>, Status> {
-        let waits = self.0.send(operation, request, left, settle)?;
+        let waits = self.0.send(operation, request, left, settle, sending)?;
         let answer = waits.answer().await?;
         let response = match answer.outcome {
             Some(wire::answer::Outcome::Response(bytes)) => bytes,
@@ -144,6 +173,7 @@ impl Shared {
         request: Bytes,
         left: Duration,
         settle: bool,
+        sending: Arc<Sending>,
     ) -> Result<Waits, Status> {
         let (tell, answer) = oneshot::channel();
         let mut state = self.0.lock();
@@ -152,14 +182,20 @@ impl Shared {
         }
         state.last_id += 1;
         let id = state.last_id;
-        state.pending.insert(id, tell);
-        state.waiting.push(wire::Call {
+        let call = wire::Call {
             id,
             operation: operation.to_owned(),
             request,
-            deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
+            deadline_ms: 0,
             settle,
-        });
+        };
+        let unsent = Unsent {
+            call,
+            until: Instant::now() + left,
+            sending,
+        };
+        let unsent = Some(unsent);
+        state.pending.insert(id, Pending { tell, unsent });
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -173,22 +209,17 @@ impl Shared {
     }
 
     fn close(&self, end: End) {
-        let (pending, never_sent, waker) = {
+        let (pending, waker) = {
             let mut state = self.0.lock();
             state.end.get_or_insert(end);
-            (
-                std::mem::take(&mut state.pending),
-                std::mem::take(&mut state.waiting),
-                state.waker.take(),
-            )
+            (std::mem::take(&mut state.pending), state.waker.take())
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        for (id, tell) in pending {
-            let unsent = never_sent.iter().any(|call| call.id == id);
+        for Pending { tell, unsent } in pending.into_values() {
             // Whoever asked may have given up.
-            let _ = tell.send(Err(if unsent { End::Complete } else { end }));
+            let _ = tell.send(Err(if unsent.is_some() { End::Complete } else { end }));
         }
     }
 
@@ -196,7 +227,7 @@ impl Shared {
         let mut told = Vec::with_capacity(batch.answers.len());
         let mut state = self.0.lock();
         for answer in batch.answers {
-            told.extend(state.pending.remove(&answer.id).map(|tell| (tell, answer)));
+            told.extend(state.pending.remove(&answer.id).map(|call| (call.tell, answer)));
         }
         drop(state);
         for (tell, answer) in told {
@@ -231,7 +262,7 @@ impl Shared {
     /// Ready when a call waits or the stream has ended.
     fn poll_filled(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
-        if state.end.is_some() || !state.waiting.is_empty() {
+        if state.end.is_some() || state.last_taken < state.last_id {
             return Poll::Ready(());
         }
         state.waker = Some(context.waker().clone());
@@ -244,17 +275,25 @@ impl Shared {
         if state.end.is_some() {
             return None;
         }
-        let mut bytes = 0;
-        let count = state
-            .waiting
-            .iter()
-            .take_while(|call| {
-                let fits = bytes < BATCH_BYTES;
-                bytes += call.request.len();
-                fits
-            })
-            .count();
-        Some(state.waiting.drain(..count).collect())
+        let state = &mut *state;
+        let (mut bytes, mut calls) = (0, Vec::new());
+        for (id, pending) in state.pending.range_mut(state.last_taken + 1..) {
+            if bytes >= BATCH_BYTES {
+                return Some(calls);
+            }
+            state.last_taken = *id;
+            match pending.unsent.take().map(Unsent::take) {
+                Some(Ok(call)) => {
+                    bytes += call.request.len();
+                    calls.push(call);
+                }
+                Some(Err(unsent)) => pending.unsent = Some(unsent),
+                None => {}
+            }
+        }
+        // Callers of the last ones may have given up.
+        state.last_taken = state.last_id;
+        Some(calls)
     }
 }
 
@@ -267,7 +306,13 @@ mod tests {
     fn send(shared: &Arc<Shared>, bytes: usize) -> Waits {
         let request = Bytes::from(vec![0; bytes]);
         shared
-            .send("records.get", request, Duration::from_secs(1), false)
+            .send(
+                "records.get",
+                request,
+                Duration::from_secs(1),
+                false,
+                Arc::default(),
+            )
             .expect("it is open")
     }
 
@@ -294,6 +339,38 @@ mod tests {
             shared.0.lock().pending.is_empty(),
             "a call that nobody waits for is forgotten"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_too_long_or_was_given_up_is_not_sent() {
+        let shared = Arc::<Shared>::default();
+        let (late, given_up) = (send(&shared, 1), send(&shared, 2));
+        drop(given_up);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let sending = Arc::<Sending>::default();
+        let in_time = shared
+            .send(
+                "records.get",
+                Bytes::new(),
+                Duration::from_secs(9),
+                false,
+                Arc::clone(&sending),
+            )
+            .expect("it is open");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let mut outgoing = std::pin::pin!(outgoing(Arc::clone(&shared)));
+        let batch = outgoing.next().await.expect("a batch");
+        let told: Vec<_> = batch
+            .calls
+            .iter()
+            .map(|call| (call.id, call.deadline_ms))
+            .collect();
+        assert_eq!(told, [(3, 7_000)], "the time that is left when it is sent");
+        assert!(!sending.take_back());
+        assert!(outgoing.next().now_or_never().is_none());
+        shared.close(End::Lost);
+        assert!(matches!(late.answer().await, Err(End::Complete)));
+        assert!(matches!(in_time.answer().await, Err(End::Lost)));
     }
 
     #[tokio::test]

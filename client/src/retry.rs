@@ -40,6 +40,11 @@ pub(crate) fn judge(status: &Status) -> Verdict {
     if let Some(error) = link_error(status) {
         return match error {
             LinkError::NotSent => Verdict::NotSent,
+            LinkError::Waited => Verdict::Wait {
+                after: Duration::ZERO,
+                shard: 0,
+                error: Error::local(crate::ErrorKind::RateLimited, "CLIENT_BUSY", error.to_string()),
+            },
             LinkError::Broken(_) | LinkError::Lost => Verdict::Unanswered(broken(&error.to_string())),
         };
     }

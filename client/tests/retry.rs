@@ -615,3 +615,24 @@ fn a_client_outlives_the_runtime_that_began_its_dial() {
     fake.port("a:1", Port::Open);
     runtime().block_on(async { client.records().get(&key()).await.unwrap() });
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_own_connection_was_not_executed() {
+    const CALLS: usize = 200;
+    let fake = Fake::new(&["a:1"]);
+    fake.store.lock().is_deaf = true;
+    let client = fake.builder().connect().unwrap();
+    // The stream of calls is open after it, whichever way this one went.
+    let _ = client.records().get(&key()).await;
+    let records = client.records();
+    let (key, value) = (key(), vec![0; 32 * 1024]);
+    let puts = (0..CALLS).map(|_| records.put(&key, value.clone()));
+    let answers = futures_util::future::join_all(puts).await;
+    let kinds = answers.into_iter().map(|answer| answer.unwrap_err().kind);
+    let (sent, waited): (Vec<_>, Vec<_>) = kinds.partition(|kind| *kind == ErrorKind::OutcomeUnknown);
+    assert!(!sent.is_empty() && !waited.is_empty(), "{sent:?} {waited:?}");
+    assert!(
+        waited.iter().all(|kind| *kind == ErrorKind::RateLimited),
+        "{waited:?}"
+    );
+}

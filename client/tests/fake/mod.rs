@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 mod admin;
+mod calls;
 mod pds;
 mod records;
 
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use spine_client::{Builder, SpineClient};
 use spine_proto::admin::v1::admin_service_server::AdminServiceServer;
+use spine_proto::calls::v1::calls_service_server::CallsServiceServer;
 use spine_proto::common::v1::{Advice, ErrorDetail};
 use spine_proto::pds::v1::pds_service_server::PdsServiceServer;
 use spine_proto::records::v1::records_service_server::RecordsServiceServer;
@@ -90,6 +92,8 @@ pub(crate) struct Store {
     pub(crate) knows_sessions: bool,
     pub(crate) sessions_opened: u8,
     pub(crate) forgotten: Vec<u8>,
+    /// Streams of calls are accepted, and nothing is ever read from them.
+    pub(crate) is_deaf: bool,
     /// Lines registered.
     pub(crate) lines: BTreeMap<u64, bytes::Bytes>,
 }
@@ -258,6 +262,7 @@ impl Seat {
             .add_service(RecordsServiceServer::new(self.clone()))
             .add_service(PdsServiceServer::new(self.clone()))
             .add_service(AdminServiceServer::new(self.clone()))
+            .add_service(CallsServiceServer::new(self.clone()))
     }
 
     /// Takes the next reply of the script; refusals and silences end here. `Ok(true)`: lose the answer.
