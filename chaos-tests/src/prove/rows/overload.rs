@@ -35,11 +35,12 @@ const RATIO_MAX_QUICK: f64 = 6.0;
 /// How long the cluster has to be as before.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// A refusal that tells a caller what to do; anything else is a failure.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 8] = [
     "TOO_MANY_REQUESTS",
     "QUEUE_FULL",
     "BUSY",
     "NO_NODE_REACHED",
+    "NO_LEADER",
     "CLIENT_BUSY",
     "DEADLINE_EXCEEDED",
     "OUTCOME_UNKNOWN",
