@@ -54,10 +54,16 @@ impl Inner {
 
     async fn offer(&self, shards: &[Arc<Shard>]) {
         for shard in shards.iter().filter(|shard| shard.group.status().leading) {
-            if let Some(target) = self.best_successor(shard)
-                && let Err(error) = shard.group.transfer_to(target).await
-            {
-                tracing::warn!(shard = shard.group.identity().shard, %error, "hand over leadership");
+            let (number, Some(replica)) = (shard.group.identity().shard, self.best_successor(shard)) else {
+                continue;
+            };
+            tracing::info!(
+                shard = number,
+                replica,
+                "hand leadership over: this node is to stop or to rest"
+            );
+            if let Err(error) = shard.group.transfer_to(replica).await {
+                tracing::warn!(shard = number, %error, "hand over leadership");
             }
         }
     }

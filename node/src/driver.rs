@@ -196,7 +196,10 @@ impl Driver {
                 tracing::info!(shard = view.shard, term = status.term, "replace a dead leader");
                 group.take_over().await;
             }
-            Some(Action::Elect) => group.elect(true).await,
+            Some(Action::Elect) => {
+                tracing::info!(shard = view.shard, term = status.term, "stand for election");
+                group.elect(true).await;
+            }
             Some(Action::TransferTo(replica)) => {
                 tracing::info!(
                     shard = view.shard,
