@@ -112,6 +112,7 @@ impl Node {
             draining: self.draining.clone(),
             deadline_max: self.inner.config.limits.deadline_max(),
             slow: Duration::from_millis(self.inner.config.telemetry.slow_request_ms),
+            clock: Arc::clone(&self.inner.clock) as _,
         }
     }
 
