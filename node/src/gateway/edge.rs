@@ -23,6 +23,7 @@ use super::watch::{Place, Watching};
 use crate::clock::Clock;
 use crate::dispatch::call::{Answer, Dispatcher};
 use crate::dispatch::failure::{draining, not_initialised, too_many_watches};
+use crate::shard::latch::Latches;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Operation, Request as RequestLabel};
 
@@ -64,6 +65,8 @@ pub struct Edge {
     pub slow: Duration,
     /// For rules about dates that are looked at before a call has its shard.
     pub clock: Arc<dyn Clock>,
+    /// One at a time of those who ask this node for people of one birth date.
+    pub newcomers: Arc<Latches>,
 }
 
 impl Edge {

@@ -9,17 +9,21 @@ use spine_proto::pds::v1::{
     AllocateRequest, AllocateResponse, ListRelatedRequest, ListRelatedResponse, MergeRequest, MergeResponse,
     RetrieveRequest, RetrieveResponse,
 };
-use spine_services::pds::allocate::{allocate, steps::Steps};
+use spine_services::pds::allocate::steps::Steps;
+use spine_services::pds::allocate::{allocate, turn};
 use spine_services::pds::person::merge::merge;
 use spine_services::{ErrorKind, Principal, SpineError, reason};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::edge::Edge;
 use crate::dispatch::call::Answer;
-use crate::dispatch::failure::outcome_unknown;
+use crate::dispatch::failure::{BUSY_PAUSE, busy, outcome_unknown};
+use crate::shard::latch::LatchGuard;
 
 /// Numbers that were merged, one into another, before one answers.
 const SUPERSEDED_MAX: usize = 16;
+/// Longest that a caller waits for others who ask this node for people of the same day.
+const TURN_PATIENCE: Duration = Duration::from_secs(3);
 /// An answer without a resource is shorter than this; nothing longer is decoded.
 const BARE_BYTES_MAX: usize = 128;
 
@@ -68,6 +72,7 @@ impl Edge {
         deadline: Instant,
     ) -> Result<AllocateResponse, SpineError> {
         let started = Instant::now();
+        let _turn = self.turn(request).await?;
         let walk = Walk {
             edge: self,
             principal,
@@ -76,6 +81,18 @@ impl Edge {
         let result = Box::pin(allocate(&walk, request, principal, self.clock.now_ms())).await;
         self.note("pds.allocate", started, result.as_ref().err());
         result
+    }
+
+    /// Saves work and nothing else: who waits in vain goes on without it.
+    async fn turn(&self, request: &AllocateRequest) -> Result<Option<LatchGuard>, SpineError> {
+        let Some(day) = turn(request) else {
+            return Ok(None);
+        };
+        match timeout(TURN_PATIENCE, self.newcomers.acquire(&day)).await {
+            Ok(Ok(latch)) => Ok(Some(latch)),
+            Ok(Err(_)) => Err(busy(BUSY_PAUSE)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Merges one number into another.

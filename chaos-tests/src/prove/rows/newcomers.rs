@@ -48,6 +48,7 @@ struct Measured {
     persons: usize,
     calls: u32,
     failed: usize,
+    failures: Vec<String>,
     longest_ms: u64,
     violations: Vec<String>,
 }
@@ -64,7 +65,9 @@ impl fmt::Display for Measured {
             self.violations.len(),
             self.failed,
             self.longest_ms
-        )
+        )?;
+        let first = self.violations.first().into_iter().chain(self.failures.first());
+        first.into_iter().try_for_each(|why| write!(f, " ({why})"))
     }
 }
 
@@ -94,6 +97,7 @@ fn run(context: &Context, conditional: bool) -> Result<Finding, RowError> {
             persons: 0,
             calls: 0,
             failed: 0,
+            failures: Vec::new(),
             longest_ms: 0,
             violations: Vec::new(),
         };
@@ -232,7 +236,10 @@ impl Measured {
             match &call.told {
                 Ok(_) => {}
                 Err(why) if why.starts_with("violation") => self.violations.push(why.clone()),
-                Err(_) => self.failed += 1,
+                Err(why) => {
+                    self.failed += 1;
+                    self.failures.push(why.clone());
+                }
             }
         }
     }

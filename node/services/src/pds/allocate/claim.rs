@@ -24,7 +24,7 @@ const SCHEMA: u32 = 1;
 const HASH_BYTES: usize = 16;
 
 /// The birth dates of a day stand in one shard.
-fn day(birth_date: &str) -> Result<RoutingKey, Failure> {
+pub(super) fn day(birth_date: &str) -> Result<RoutingKey, Failure> {
     ids::routing_key("birth_date", &format!("born-{birth_date}"))
 }
 
@@ -71,6 +71,7 @@ impl Operation for Claim {
         match view.get(&key)? {
             // Held, perhaps by an earlier try of the same request, which goes on with the same number.
             Some(record) => plan.outcome = row_of(&record)?.encode_to_vec().into(),
+            None if request.peek => {}
             None => {
                 let row = ClaimRow {
                     holder: request.holder.clone(),
@@ -93,8 +94,8 @@ impl Operation for Claim {
         let row = ClaimRow::decode(completed.outcome.clone())
             .map_err(|_| row::damaged("the outcome of a claim cannot be decoded"))?;
         Ok(ClaimResponse {
+            held: !row.nhs_number.is_empty() && row.holder != request.holder,
             nhs_number: row.nhs_number,
-            held: row.holder != request.holder,
             holder: row.holder,
             position: Some(completed.position()),
         })

@@ -23,6 +23,7 @@ pub mod new_patient;
 mod number;
 pub mod steps;
 
+use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{
     AlikeRequest, AlikeResponse, AllocateRequest, AllocateResponse, ClaimRequest, ClaimResponse,
     CreateRequest, CreateResponse, ReleaseRequest, ReleaseResponse, VoidRequest, VoidResponse,
@@ -35,7 +36,7 @@ use super::access;
 use super::rules::PDS_11;
 use crate::authorise::Principal;
 use crate::error::{ErrorKind, SpineError};
-use crate::{ids, reason, submit};
+use crate::{ids, json, reason, submit};
 
 /// How long a claim of one request may stand in the way of another.
 pub const PATIENCE_MS: u64 = 1_000;
@@ -71,6 +72,14 @@ pub async fn allocate<S: Steps>(
         Some(number) => allocation.under(number).await,
         None => allocation.run().await,
     }
+}
+
+/// Those who ask for people of one day had better ask one after another: the second finds whom the first has created.
+/// `None` where the request says no day.
+#[must_use]
+pub fn turn(request: &AllocateRequest) -> Option<RoutingKey> {
+    let day = json::string_member(&request.fhir_json, "birthDate")?;
+    claim::day(day).ok()
 }
 
 struct Allocation<'a, S> {
@@ -119,36 +128,44 @@ impl<S: Steps> Allocation<'_, S> {
 
     /// Waits for its turn: gives the number that goes with the claim, or the answer where there is one before.
     async fn claim(&self, draw: u32) -> Result<Result<AllocateResponse, String>, SpineError> {
-        let (mut waited_ms, mut pause_ms) = (0, PAUSE_MS.0);
-        let mut before = None;
         loop {
             if let Some(answer) = self.look().await? {
                 return Ok(Ok(answer));
             }
-            let request = ClaimRequest {
-                birth_date: self.birth_date.clone(),
-                holder: self.holder.to_vec().into(),
-                body: self.body.to_vec().into(),
-                request_id: step_id(&self.holder, &format!("c{draw}")),
-            };
-            let claim: ClaimResponse = call(self.steps, "pds.claim", &request).await?;
+            let claim = self.ask_for_claim(&format!("c{draw}"), false).await?;
             if !claim.held {
                 return Ok(Err(claim.nhs_number));
             }
-            let seen = Some((claim.holder.clone(), claim.nhs_number.clone()));
-            if before == seen && waited_ms >= PATIENCE_MS {
-                let other = <[u8; 16]>::try_from(&claim.holder[..]).map_err(|_| malformed())?;
-                self.give_up(&other, &claim.nhs_number).await?;
-                continue;
-            }
-            if before != seen {
-                (waited_ms, pause_ms) = (0, PAUSE_MS.0);
-                before = seen;
-            }
+            // Whoever has it is likely to create just this person: then the next search finds them.
+            self.wait_for(claim).await?;
+        }
+    }
+
+    /// Waits until the claim is another one, or gives it up.
+    async fn wait_for(&self, claim: ClaimResponse) -> Result<(), SpineError> {
+        let (mut waited_ms, mut pause_ms) = (0, PAUSE_MS.0);
+        while waited_ms < PATIENCE_MS {
             self.steps.pause(pause_ms).await?;
             waited_ms += pause_ms;
             pause_ms = (pause_ms * 2).min(PAUSE_MS.1);
+            let now = self.ask_for_claim("p", true).await?;
+            if (&now.holder, &now.nhs_number) != (&claim.holder, &claim.nhs_number) {
+                return Ok(());
+            }
         }
+        let other = <[u8; 16]>::try_from(&claim.holder[..]).map_err(|_| malformed())?;
+        self.give_up(&other, &claim.nhs_number).await
+    }
+
+    async fn ask_for_claim(&self, step: &str, peek: bool) -> Result<ClaimResponse, SpineError> {
+        let request = ClaimRequest {
+            birth_date: self.birth_date.clone(),
+            holder: self.holder.to_vec().into(),
+            body: self.body.to_vec().into(),
+            request_id: step_id(&self.holder, step),
+            peek,
+        };
+        call(self.steps, "pds.claim", &request).await
     }
 
     /// The answer, where nobody is to be created.
