@@ -309,6 +309,7 @@ impl Pds {
             slot,
             effect,
             deadline: self.deadline,
+            steps: 1,
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use spine_proto::ids::ROUTING_KEY_BYTES_MAX;
 use spine_proto::pds::v1 as wire;
 
-use crate::call::Effect;
+use crate::call::{Call, Effect};
 use crate::change::checked;
 use crate::error::{Error, Result};
 use crate::pds::{Patient, PatientChanged, Pds, client, slot_of_patient};
@@ -95,6 +95,13 @@ impl fmt::Debug for RelatedPerson {
     }
 }
 
+/// Of a call that takes several steps one after another, each as long as a call, and may wait for others before.
+const STEPS: u32 = 5;
+
+fn in_steps(call: Call) -> Call {
+    Call { steps: STEPS, ..call }
+}
+
 fn changed(
     patient: Option<wire::Patient>,
     replayed: bool,
@@ -137,7 +144,7 @@ impl Pds {
             .filter(char::is_ascii_alphanumeric)
             .take(ROUTING_KEY_BYTES_MAX)
             .collect();
-        let call = self.call(slot_of_patient(&some)?, Effect::Write);
+        let call = in_steps(self.call(slot_of_patient(&some)?, Effect::Write));
         let answer: wire::AllocateResponse = self
             .core
             .run(call, &request, |link, r| async move {
@@ -164,7 +171,7 @@ impl Pds {
     /// # Errors
     /// `NotFound`; `Conflict` where one of them was merged before, or the version is another.
     pub async fn merge(&self, nhs_number: &str, version_id: u32, survivor: &str) -> Result<PatientChanged> {
-        let call = self.call(slot_of_patient(nhs_number)?, Effect::Write);
+        let call = in_steps(self.call(slot_of_patient(nhs_number)?, Effect::Write));
         let request = wire::MergeRequest {
             nhs_number: nhs_number.to_owned(),
             version_id,
