@@ -1,6 +1,7 @@
 //! One person, one number: whoever asks at the same time, and wherever one of them dies.
 
 use std::collections::BTreeSet;
+use std::task::Poll;
 
 use serde_json::{Value, json};
 use spine_proto::pds::v1::{AllocateRequest, AllocateResponse};
@@ -181,6 +182,38 @@ fn whoever_was_only_slow_and_is_given_up_changes_nothing_any_more() {
             (cluster.patients(), cluster.claims()),
             (1, 0),
             "slept after {slept_after} steps"
+        );
+    }
+}
+
+#[test]
+fn a_late_release_does_not_release_the_claim_of_another() {
+    let mut twin = newcomer();
+    twin["name"][0]["given"] = json!(["Philippa"]);
+    // Enough for the second to give the first up and to have the claim.
+    for steps in 0..60 {
+        let cluster = Cluster::new();
+        let asked = [
+            request(&newcomer(), "a"),
+            request(&twin, "b"),
+            request(&twin, "c"),
+        ];
+        let mut late = Box::pin(cluster.allocating(&asked[0]));
+        for _ in 1..STEPS {
+            assert!(step(late.as_mut()).is_pending());
+        }
+        let mut second = Box::pin(cluster.allocating(&asked[1]));
+        let ended = (0..steps).find_map(|_| match step(second.as_mut()) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        });
+        let _ = finish(late);
+        let third = found(cluster.allocate(&asked[2]));
+        let second = found(ended.unwrap_or_else(|| finish(second)));
+        assert_eq!(
+            (second == third, cluster.patients(), cluster.claims()),
+            (true, 2, 0),
+            "{steps}"
         );
     }
 }
