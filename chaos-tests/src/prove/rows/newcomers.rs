@@ -49,7 +49,10 @@ struct Measured {
     calls: u32,
     failed: usize,
     failures: Vec<String>,
+    p99_ms: u64,
     longest_ms: u64,
+    #[serde(skip)]
+    took_ms: Vec<u64>,
     violations: Vec<String>,
 }
 
@@ -57,13 +60,14 @@ impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} rounds, {} kills, {} persons of {} calls, {} violations, {} failed, longest call {} ms",
+            "{} rounds, {} kills, {} persons of {} calls, {} violations, {} failed, p99 {} ms, longest call {} ms",
             self.rounds,
             self.kills,
             self.persons,
             self.calls,
             self.violations.len(),
             self.failed,
+            self.p99_ms,
             self.longest_ms
         )?;
         let first = self.violations.first().into_iter().chain(self.failures.first());
@@ -98,7 +102,9 @@ fn run(context: &Context, conditional: bool) -> Result<Finding, RowError> {
             calls: 0,
             failed: 0,
             failures: Vec::new(),
+            p99_ms: 0,
             longest_ms: 0,
+            took_ms: Vec::new(),
             violations: Vec::new(),
         };
         let mut numbers = BTreeSet::new();
@@ -134,6 +140,10 @@ fn run(context: &Context, conditional: bool) -> Result<Finding, RowError> {
         if !measured.violations.is_empty() {
             cluster.keep_files();
         }
+        measured.took_ms.sort_unstable();
+        measured.longest_ms = measured.took_ms.last().copied().unwrap_or(0);
+        let rank = measured.took_ms.len() * 99 / 100;
+        measured.p99_ms = measured.took_ms.get(rank).copied().unwrap_or(0);
         Finding::of(&measured)
     })
 }
@@ -232,7 +242,7 @@ impl Measured {
         for call in calls {
             self.calls += 1;
             let took = u64::try_from(call.took.as_millis()).unwrap_or(u64::MAX);
-            self.longest_ms = self.longest_ms.max(took);
+            self.took_ms.push(took);
             match &call.told {
                 Ok(_) => {}
                 Err(why) if why.starts_with("violation") => self.violations.push(why.clone()),
