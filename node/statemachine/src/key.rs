@@ -33,7 +33,7 @@ pub enum Family {
     /// Search tokens of the Personal Demographics Service.
     PdsToken = 0x12,
     /// Who is being created, by birth date.
-    PdsClaim = 0x13,
+    PdsClaim = 0x14,
     /// Append streams and their heads.
     Stream = 0x20,
 }
@@ -49,7 +49,7 @@ impl Family {
             0x10 => Some(Self::Records),
             0x11 => Some(Self::Pds),
             0x12 => Some(Self::PdsToken),
-            0x13 => Some(Self::PdsClaim),
+            0x14 => Some(Self::PdsClaim),
             0x20 => Some(Self::Stream),
             _ => None,
         }
