@@ -55,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) slot: Slot,
     pub(crate) effect: Effect,
     pub(crate) deadline: Option<Duration>,
+    /// How many times as long as usual one try may take: some calls take several steps, or wait for their turn.
+    pub(crate) steps: u32,
 }
 
 /// An answer that says which shard gave it.
@@ -457,6 +459,7 @@ impl Run {
     fn try_until(&self, try_deadline: Duration, nodes: usize) -> Instant {
         let rounds = self.slow / u32::try_from(nodes.max(1)).unwrap_or(u32::MAX);
         let factor = 1_u32.checked_shl(rounds).unwrap_or(u32::MAX);
+        let factor = factor.saturating_mul(self.call.steps);
         (Instant::now() + try_deadline.saturating_mul(factor)).min(self.deadline)
     }
 

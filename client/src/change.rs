@@ -39,7 +39,11 @@ changes!(
     records::v1::CommitRequest,
     pds::v1::RegisterRequest,
     pds::v1::UpdateRequest,
-    pds::v1::PatchRequest
+    pds::v1::PatchRequest,
+    pds::v1::InvalidateRequest,
+    pds::v1::SetSensitivityRequest,
+    pds::v1::NotifyDeathRequest,
+    pds::v1::PutRelatedRequest
 );
 
 impl Core {
@@ -73,7 +77,7 @@ impl Core {
     }
 }
 
-fn checked(id: String) -> Result<String> {
+pub(crate) fn checked(id: String) -> Result<String> {
     if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) {
         return Ok(id);
     }

@@ -31,7 +31,7 @@ pub struct Patient {
 }
 
 impl Patient {
-    fn of(wire: Option<wire::Patient>) -> Result<Self> {
+    pub(crate) fn of(wire: Option<wire::Patient>) -> Result<Self> {
         let patient = wire.ok_or_else(|| Error::malformed_answer("a patient"))?;
         Ok(Self {
             nhs_number: patient.nhs_number,
@@ -95,9 +95,9 @@ pub struct HistoryPage {
 /// Calls to the demographics service. Made by [`crate::SpineClient::pds`].
 #[derive(Clone)]
 pub struct Pds {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     deadline: Option<Duration>,
-    request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
 }
 
 impl Pds {
@@ -304,11 +304,12 @@ impl Pds {
         LoadBuilder::new(Arc::clone(&self.core))
     }
 
-    fn call(&self, slot: Slot, effect: Effect) -> Call {
+    pub(crate) fn call(&self, slot: Slot, effect: Effect) -> Call {
         Call {
             slot,
             effect,
             deadline: self.deadline,
+            steps: 1,
         }
     }
 }
@@ -337,7 +338,7 @@ fn id_of(fhir_json: &[u8]) -> Option<String> {
 }
 
 /// A number too odd to be a routing key goes to any node, which says what is wrong with it.
-fn slot_of_patient(nhs_number: &str) -> Result<Slot> {
+pub(crate) fn slot_of_patient(nhs_number: &str) -> Result<Slot> {
     slot_of(nhs_number).or_else(|_| slot_of("unknown"))
 }
 
@@ -355,5 +356,12 @@ positioned!(
     wire::RetrieveResponse,
     wire::UpdateResponse,
     wire::PatchResponse,
-    wire::HistoryResponse
+    wire::HistoryResponse,
+    wire::AllocateResponse,
+    wire::MergeResponse,
+    wire::InvalidateResponse,
+    wire::SetSensitivityResponse,
+    wire::NotifyDeathResponse,
+    wire::ListRelatedResponse,
+    wire::PutRelatedResponse
 );

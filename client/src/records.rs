@@ -335,6 +335,7 @@ impl Records {
             slot: slot_of(routing_key)?,
             effect,
             deadline: self.deadline,
+            steps: 1,
         })
     }
 }

@@ -377,3 +377,43 @@ async fn what_is_no_node_or_no_progress_is_refused() {
         (&"under way".into(), &1.into())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_patient_is_told_from_one_who_is_there() {
+    let shell = Shell::new().await;
+    let (new, alike) = (shell.file("new.json", "{}"), shell.file("alike.json", "alike"));
+    let allocate = |file: &str, more: &[&str]| {
+        let mut arguments = vec!["patient".to_owned(), "allocate".to_owned(), file.to_owned()];
+        arguments.extend(more.iter().map(|text| (*text).to_owned()));
+        arguments
+    };
+    let cases: [(&str, &[&str], i32, &str); 5] = [
+        (&new, &["--request-id", "r"], 0, "9990000026 version 1\n"),
+        (
+            &new,
+            &["--if-none", "identifier=9990000026"],
+            0,
+            "9990000026 exists, version 1\n",
+        ),
+        (
+            &new,
+            &["--if-none", "a=1", "--if-none", "b=2", "--if-none", "c=3"],
+            4,
+            "",
+        ),
+        (&new, &["--if-none", "a"], 2, ""),
+        (
+            &alike,
+            &["--national"],
+            4,
+            "not created: somebody alike has 9990000018\n",
+        ),
+    ];
+    for (file, more, code, said) in cases {
+        let arguments = allocate(file, more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        assert_eq!(shell.says(&arguments).await, (code, said.to_owned()), "{more:?}");
+    }
+    let told = ["patient", "death", "9990000026", "removed", "--if-version", "3"];
+    assert_eq!(shell.says(&told).await, (0, "9990000026 version 4\n".to_owned()));
+}

@@ -21,6 +21,7 @@ use crate::gateway::server;
 use crate::node::{Inner, NodeError, Parts};
 use crate::readiness;
 use crate::shard::host::count;
+use crate::shard::latch::Latches;
 use crate::telemetry::metrics::{Peer as PeerLabel, Shard as ShardLabel, mirror};
 use crate::telemetry::{self, LevelHandle};
 use crate::version::Version;
@@ -112,6 +113,8 @@ impl Node {
             draining: self.draining.clone(),
             deadline_max: self.inner.config.limits.deadline_max(),
             slow: Duration::from_millis(self.inner.config.telemetry.slow_request_ms),
+            clock: Arc::clone(&self.inner.clock) as _,
+            newcomers: Arc::new(Latches::new(count(self.inner.config.limits.key_waiters_max))),
         }
     }
 

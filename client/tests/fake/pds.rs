@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
 use spine_proto::common::v1::{Advice, Position};
+use spine_proto::pds::v1 as pb;
 use spine_proto::pds::v1::pds_service_server::PdsService;
 use spine_proto::pds::v1::{
     HistoryRequest, HistoryResponse, LoadError, LoadRequest, LoadResponse, PatchRequest, PatchResponse,
@@ -26,6 +27,7 @@ impl PdsService for Seat {
             nhs_number: "n".into(),
             version_id: 1,
             fhir_json: request.fhir_json,
+            ..Patient::default()
         });
         self.after(
             reply,
@@ -48,12 +50,14 @@ impl PdsService for Seat {
             nhs_number,
             version_id: 3,
             fhir_json: "{}".into(),
+            ..Patient::default()
         });
         self.after(
             reply,
             RetrieveResponse {
                 patient,
                 position: position(),
+                ..RetrieveResponse::default()
             },
         )
         .await
@@ -75,6 +79,7 @@ impl PdsService for Seat {
             nhs_number: request.nhs_number,
             version_id: 4,
             fhir_json: request.fhir_json,
+            ..Patient::default()
         });
         self.after(
             reply,
@@ -94,6 +99,7 @@ impl PdsService for Seat {
             nhs_number: request.nhs_number,
             version_id: request.version_id + 1,
             fhir_json: request.patch,
+            ..Patient::default()
         });
         let answer = PatchResponse {
             patient,
@@ -122,6 +128,7 @@ impl PdsService for Seat {
             nhs_number: "n".into(),
             version_id,
             fhir_json: "{}".into(),
+            ..Patient::default()
         };
         let answer = HistoryResponse {
             versions: (oldest..=newest).rev().map(version).collect(),
@@ -129,6 +136,84 @@ impl PdsService for Seat {
             position: position(),
         };
         self.after(reply, answer).await
+    }
+
+    /// Somebody alike is there for a body that says so.
+    async fn allocate(
+        &self,
+        request: Request<pb::AllocateRequest>,
+    ) -> Result<Response<pb::AllocateResponse>, Status> {
+        let request = request.into_inner();
+        let reply = self.before(&request.request_id).await?;
+        let mut answer = pb::AllocateResponse {
+            position: position(),
+            ..pb::AllocateResponse::default()
+        };
+        if request.fhir_json == "alike" {
+            answer.alike = vec!["9990000018".to_owned()];
+        } else {
+            answer.several = request.if_none.len() == 3;
+            answer.existing = request.if_none.len() == 1;
+            answer.patient = Some(Patient {
+                nhs_number: "9990000026".to_owned(),
+                version_id: 1,
+                fhir_json: request.fhir_json,
+                ..Patient::default()
+            });
+        }
+        self.after(reply, answer).await
+    }
+
+    async fn merge(&self, _: Request<pb::MergeRequest>) -> Result<Response<pb::MergeResponse>, Status> {
+        Err(Status::unimplemented("the fake knows nobody"))
+    }
+
+    async fn invalidate(
+        &self,
+        _: Request<pb::InvalidateRequest>,
+    ) -> Result<Response<pb::InvalidateResponse>, Status> {
+        Err(Status::unimplemented("the fake knows nobody"))
+    }
+
+    async fn set_sensitivity(
+        &self,
+        _: Request<pb::SetSensitivityRequest>,
+    ) -> Result<Response<pb::SetSensitivityResponse>, Status> {
+        Err(Status::unimplemented("the fake knows nobody"))
+    }
+
+    async fn notify_death(
+        &self,
+        request: Request<pb::NotifyDeathRequest>,
+    ) -> Result<Response<pb::NotifyDeathResponse>, Status> {
+        let request = request.into_inner();
+        let reply = self.before(&request.request_id).await?;
+        let patient = Some(Patient {
+            nhs_number: request.nhs_number,
+            version_id: request.version_id + 1,
+            fhir_json: format!("{} {}", request.status, request.deceased).into(),
+            ..Patient::default()
+        });
+        let answer = pb::NotifyDeathResponse {
+            patient,
+            replayed: false,
+            position: position(),
+        };
+        self.after(reply, answer).await
+    }
+
+    async fn list_related(
+        &self,
+        _: Request<pb::ListRelatedRequest>,
+    ) -> Result<Response<pb::ListRelatedResponse>, Status> {
+        Err(Status::unimplemented("the fake knows nobody"))
+    }
+
+    async fn put_related(
+        &self,
+        _: Request<pb::PutRelatedRequest>,
+    ) -> Result<Response<pb::PutRelatedResponse>, Status> {
+        Err(Status::unimplemented("the fake knows nobody"))
     }
 
     type LoadStream = Pin<Box<dyn Stream<Item = Result<LoadResponse, Status>> + Send>>;

@@ -57,6 +57,7 @@ fn stored_form(line: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     let row = PatientRow {
         version_id: 1,
         fhir_json: json.into(),
+        ..PatientRow::default()
     };
     Ok(row.encode_to_vec())
 }

@@ -2,10 +2,18 @@
 
 use crate::error::{ErrorKind, SpineError};
 pub use crate::operation::OperationSpec;
+use crate::pds::allocate::alike::Alike;
+use crate::pds::allocate::claim::{Claim, Release};
+use crate::pds::allocate::create::{Create, Void};
 use crate::pds::history::History;
 use crate::pds::load::Load;
 use crate::pds::patch::Patch;
+use crate::pds::person::death::NotifyDeath;
+use crate::pds::person::invalidate::Invalidate;
+use crate::pds::person::merge::{Absorb, Supersede};
+use crate::pds::person::sensitivity::SetSensitivity;
 use crate::pds::register::Register;
+use crate::pds::related::{ListRelated, PutRelated};
 use crate::pds::retrieve::Retrieve;
 use crate::pds::search::Search;
 use crate::pds::update::Update;
@@ -17,13 +25,25 @@ use crate::records::watch::Watch;
 
 /// Every operation, in the order of their names.
 pub const OPERATIONS: &[OperationSpec] = &[
+    OperationSpec::of::<Absorb>(),
+    OperationSpec::of::<Alike>(),
+    OperationSpec::of::<Claim>(),
+    OperationSpec::of::<Create>(),
     OperationSpec::of::<History>(),
+    OperationSpec::of::<Invalidate>(),
+    OperationSpec::of::<ListRelated>(),
     OperationSpec::of::<Load>(),
+    OperationSpec::of::<NotifyDeath>(),
     OperationSpec::of::<Patch>(),
+    OperationSpec::of::<PutRelated>(),
     OperationSpec::of::<Register>(),
+    OperationSpec::of::<Release>(),
     OperationSpec::of::<Retrieve>(),
     OperationSpec::of::<Search>(),
+    OperationSpec::of::<SetSensitivity>(),
+    OperationSpec::of::<Supersede>(),
     OperationSpec::of::<Update>(),
+    OperationSpec::of::<Void>(),
     OperationSpec::of::<Commit>(),
     OperationSpec::of::<Get>(),
     OperationSpec::of::<List>(),

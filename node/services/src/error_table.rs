@@ -85,7 +85,31 @@ pub const INVALIDATED_RESOURCE: Outcome = error(
     "processing",
     404,
     "Resource that has been marked as invalid was requested - invalid resources cannot be retrieved",
+)
+.plain(410);
+/// What is said of a new patient is not acceptable.
+pub const INVALID_CREATE: Outcome =
+    error("INVALID_CREATE", "value", 400, "Patient create data is invalid").plain(422);
+/// Somebody alike has a number; it is answered with 200.
+pub const SINGLE_MATCH: Outcome = error("SINGLE_MATCH", "value", 200, "Single match found").plain(409);
+/// Several are alike; it is answered with 200.
+pub const MULTIPLE_MATCHES: Outcome =
+    error("MULTIPLE_MATCHES", "value", 200, "Multiple matches found").plain(409);
+/// Several patients meet the criteria of a conditional create.
+pub const CRITERIA_NOT_SINGLE: Outcome = error(
+    "PRECONDITION_FAILED",
+    "multiple-matches",
+    412,
+    "Required condition was not fulfilled",
 );
+/// More than a record takes.
+pub const TOO_MANY_VALUES: Outcome = error(
+    "TOO_MANY_VALUES_SUBMITTED",
+    "value",
+    400,
+    "Too many values submitted",
+)
+.plain(422);
 /// Applications on their own change nothing.
 pub const INVALID_METHOD: Outcome = error(
     "INVALID_METHOD",
@@ -303,9 +327,11 @@ pub const ROWS: [Row; 16] = [
 pub const REASONS: &[(&str, Outcome)] = &[
     (reason::ACCESS_DENIED, ACCESS_DENIED),
     (reason::ADDITIONAL_PROPERTIES, ADDITIONAL_PROPERTIES),
+    (reason::CRITERIA_NOT_SINGLE, CRITERIA_NOT_SINGLE),
     (reason::FORBIDDEN_UPDATE, FORBIDDEN_UPDATE),
     (reason::IDENTIFIER_MISMATCH, INVALID_RESOURCE_ID),
     (reason::INVALID_BIRTH_DATE, BROKEN_RULE),
+    (reason::INVALID_CREATE, INVALID_CREATE),
     (reason::INVALID_DECEASED, BROKEN_RULE),
     (reason::INVALID_GENDER, BROKEN_RULE),
     (reason::INVALID_METHOD, INVALID_METHOD),
@@ -320,11 +346,14 @@ pub const REASONS: &[(&str, Outcome)] = &[
     (reason::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED),
     (reason::MISSING_USUAL_NAME, BROKEN_RULE),
     (reason::MISSING_VALUE, MISSING_VALUE),
+    (reason::MULTIPLE_MATCHES, MULTIPLE_MATCHES),
     (reason::PAGE_SIZE_OUT_OF_RANGE, INVALID_VALUE),
     (reason::PRECONDITION_FAILED, PRECONDITION_FAILED),
     (reason::RECORD_TOO_LARGE, TOO_LARGE),
     (reason::REQUEST_TIMED_OUT, UNABLE_TO_CALL_SERVICE),
     (reason::SEARCH_NOT_SINGLE, NOT_SINGLE),
+    (reason::SINGLE_MATCH, SINGLE_MATCH),
+    (reason::TOO_MANY_VALUES, TOO_MANY_VALUES),
     (reason::UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_MEDIA_TYPE),
     (reason::UNSUPPORTED_SERVICE, UNSUPPORTED_SERVICE),
     (reason::VERSION_MISMATCH, RESOURCE_VERSION_MISMATCH),

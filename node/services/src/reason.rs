@@ -66,6 +66,8 @@ reasons! {
         METHOD_NOT_ALLOWED: "The resource at this path has no such method.",
         UNSUPPORTED_MEDIA_TYPE: "The content type is not one that is understood here.",
         INVALID_SEARCH_DATA: "The parameters of a search are malformed, do not go together, or are not enough.",
+        INVALID_CREATE: "What is said of a new patient is not acceptable; the message says why.",
+        TOO_MANY_VALUES: "There are more of a kind than a record takes.",
         REQUEST_TIMED_OUT: "The request did not arrive in time; nothing happened.",
     }
     Unauthenticated {
@@ -83,11 +85,15 @@ reasons! {
         NO_SUCH_REPLICA: "The node hosts no replica of this shard.",
         PATIENT_NOT_FOUND: "There is no patient with this NHS Number.",
         VERSION_NOT_FOUND: "The patient has no such version.",
+        RELATED_NOT_FOUND: "The patient has no such related person.",
         INVALIDATED_RESOURCE: "The record was marked as invalid and is not shown.",
     }
     AlreadyExists {
         CLUSTER_EXISTS: "The node belongs to a cluster of other nodes.",
         PATIENT_EXISTS: "There is a patient with this NHS Number.",
+        NUMBER_TAKEN: "The NHS Number that was drawn is taken, or was given up; between nodes only.",
+        SINGLE_MATCH: "Somebody alike has an NHS Number, so no new one was given.",
+        MULTIPLE_MATCHES: "Several patients are alike, so no new number was given.",
     }
     Conflict {
         NODE_REMOVED: "The node was given up for good; it joins anew with an empty data directory.",
@@ -96,6 +102,8 @@ reasons! {
         NOT_EXECUTED: "The caller asked what became of a change: it did not take effect, and no try of it under its id ever will.",
         GUARD_FAILED: "A guard of the commit does not hold; the message says which.",
         COMPACTED: "Changes from this index on are no longer kept by any replica asked; list, then watch from there.",
+        PATIENT_SUPERSEDED: "The number was merged into another, which a read of it answers with.",
+        CRITERIA_NOT_SINGLE: "Several patients meet the criteria of a conditional create, so nothing was created.",
         VERSION_MISMATCH: "The version named is not the current one, which the message names.",
     }
     SessionExpired {

@@ -20,8 +20,10 @@ use tonic::{Request, Response, Status};
 use super::admission::{Admission, Admitted};
 use super::status::to_status;
 use super::watch::{Place, Watching};
+use crate::clock::Clock;
 use crate::dispatch::call::{Answer, Dispatcher};
 use crate::dispatch::failure::{draining, not_initialised, too_many_watches};
+use crate::shard::latch::Latches;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Operation, Request as RequestLabel};
 
@@ -61,6 +63,10 @@ pub struct Edge {
     pub deadline_max: Duration,
     /// A call that takes longer is worth a line in the log.
     pub slow: Duration,
+    /// For rules about dates that are looked at before a call has its shard.
+    pub clock: Arc<dyn Clock>,
+    /// One at a time of those who ask this node for people of one birth date.
+    pub newcomers: Arc<Latches>,
 }
 
 impl Edge {
@@ -88,11 +94,30 @@ impl Edge {
         Ok(response)
     }
 
-    /// Carries out one call, counted and timed.
+    /// Carries out one call, counted and timed; where numbers were merged, of the one that answers.
     ///
     /// # Errors
     /// [`SpineError`] with advice on what to do next.
     pub async fn call(
+        &self,
+        operation: &str,
+        request: Bytes,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+        settle: bool,
+    ) -> Result<Answer, SpineError> {
+        let answer = self
+            .call_once(operation, request.clone(), principal, deadline, settle)
+            .await?;
+        self.followed(operation, &request, answer, principal, deadline)
+            .await
+    }
+
+    /// Carries out one call, counted and timed.
+    ///
+    /// # Errors
+    /// [`SpineError`] with advice on what to do next.
+    pub(super) async fn call_once(
         &self,
         operation: &str,
         request: Bytes,
@@ -132,7 +157,7 @@ impl Edge {
         result
     }
 
-    fn note(&self, operation: &'static str, started: Instant, error: Option<&SpineError>) {
+    pub(super) fn note(&self, operation: &'static str, started: Instant, error: Option<&SpineError>) {
         let outcome = error.map_or("ok", |error| error.kind.as_str());
         let took = started.elapsed();
         if took > self.slow {

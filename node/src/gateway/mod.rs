@@ -11,4 +11,5 @@ pub mod pds;
 pub mod records;
 pub mod server;
 pub mod status;
+mod steps;
 pub mod watch;

@@ -66,6 +66,55 @@ impl pb::pds_service_server::PdsService for Pds {
     ) -> Result<Response<pb::HistoryResponse>, Status> {
         self.0.unary("pds.history", request).await
     }
+    async fn allocate(
+        &self,
+        request: Request<pb::AllocateRequest>,
+    ) -> Result<Response<pb::AllocateResponse>, Status> {
+        let answer = async {
+            let principal = self.0.principal(request.metadata())?;
+            let deadline = Instant::now() + deadline_of(request.metadata()).min(self.0.deadline_max);
+            self.0.allocate(request.get_ref(), &principal, deadline).await
+        };
+        answer.await.map(Response::new).map_err(|error| to_status(&error))
+    }
+    async fn merge(&self, request: Request<pb::MergeRequest>) -> Result<Response<pb::MergeResponse>, Status> {
+        let answer = async {
+            let principal = self.0.principal(request.metadata())?;
+            let deadline = Instant::now() + deadline_of(request.metadata()).min(self.0.deadline_max);
+            self.0.merge(request.get_ref(), &principal, deadline).await
+        };
+        answer.await.map(Response::new).map_err(|error| to_status(&error))
+    }
+    async fn invalidate(
+        &self,
+        request: Request<pb::InvalidateRequest>,
+    ) -> Result<Response<pb::InvalidateResponse>, Status> {
+        self.0.unary("pds.invalidate", request).await
+    }
+    async fn set_sensitivity(
+        &self,
+        request: Request<pb::SetSensitivityRequest>,
+    ) -> Result<Response<pb::SetSensitivityResponse>, Status> {
+        self.0.unary("pds.set_sensitivity", request).await
+    }
+    async fn notify_death(
+        &self,
+        request: Request<pb::NotifyDeathRequest>,
+    ) -> Result<Response<pb::NotifyDeathResponse>, Status> {
+        self.0.unary("pds.notify_death", request).await
+    }
+    async fn list_related(
+        &self,
+        request: Request<pb::ListRelatedRequest>,
+    ) -> Result<Response<pb::ListRelatedResponse>, Status> {
+        self.0.unary("pds.list_related", request).await
+    }
+    async fn put_related(
+        &self,
+        request: Request<pb::PutRelatedRequest>,
+    ) -> Result<Response<pb::PutRelatedResponse>, Status> {
+        self.0.unary("pds.put_related", request).await
+    }
 
     async fn load(
         &self,

@@ -32,6 +32,8 @@ pub enum Family {
     Pds = 0x11,
     /// Search tokens of the Personal Demographics Service.
     PdsToken = 0x12,
+    /// Who is being created, by birth date.
+    PdsClaim = 0x14,
     /// Append streams and their heads.
     Stream = 0x20,
 }
@@ -47,6 +49,7 @@ impl Family {
             0x10 => Some(Self::Records),
             0x11 => Some(Self::Pds),
             0x12 => Some(Self::PdsToken),
+            0x14 => Some(Self::PdsClaim),
             0x20 => Some(Self::Stream),
             _ => None,
         }

@@ -4,6 +4,7 @@
 
 mod fhir;
 mod golden;
+mod people;
 mod program;
 mod raw;
 mod watch;

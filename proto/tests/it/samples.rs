@@ -263,6 +263,21 @@ fn rows() -> Vec<Sample> {
     let patient = pb::PatientRow {
         version_id: 3,
         fhir_json: bytes("{\"resourceType\":\"Patient\"}"),
+        ..pb::PatientRow::default()
+    };
+    let merged = pb::PatientRow {
+        allocated: Some(allocated()),
+        superseded_by: "9990000026".to_owned(),
+        replaces: vec!["9990000034".to_owned()],
+        ..patient.clone()
+    };
+    let claim = pb::ClaimRow {
+        holder: bytes("holder-16-bytes!"),
+        nhs_number: "9990000018".to_owned(),
+    };
+    let related = pb::RelatedRow {
+        version_id: 2,
+        fhir_json: bytes("{\"resourceType\":\"RelatedPerson\"}"),
     };
     vec![
         sample("StoredRecord", "", stored),
@@ -276,7 +291,18 @@ fn rows() -> Vec<Sample> {
             },
         ),
         sample("PatientRow", "", patient),
+        sample("PatientRow", "merged", merged),
+        sample("Allocated", "", allocated()),
+        sample("ClaimRow", "", claim),
+        sample("RelatedRow", "", related),
     ]
+}
+
+fn allocated() -> pb::Allocated {
+    pb::Allocated {
+        holder: bytes("holder-16-bytes!"),
+        body: bytes("body-of-16-bytes"),
+    }
 }
 
 fn log_id() -> pb::LogId {

@@ -23,6 +23,7 @@ mod load_bad_lines;
 mod members;
 mod mutants;
 mod new_replica_1m;
+mod newcomers;
 mod overload;
 mod patients;
 mod planner_300;
@@ -92,4 +93,6 @@ pub const ROWS: &[Row] = &[
     roll_resume::ROW,
     rollback_formats::ROW,
     golden_dirs::ROW,
+    newcomers::ALLOCATE,
+    newcomers::CONDITIONAL,
 ];

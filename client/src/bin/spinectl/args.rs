@@ -271,6 +271,64 @@ pub(crate) enum Patient {
         #[arg(long)]
         request_id: Option<String>,
     },
+    /// Has a patient created under a new NHS Number, unless somebody alike has one. Exits 4 where somebody has.
+    Allocate {
+        /// A FHIR R4 Patient without an id; - for stdin.
+        file: PathBuf,
+        /// What the national service asks of a new patient must be there.
+        #[arg(long)]
+        national: bool,
+        /// NAME=VALUE: nothing is created where one patient meets all of these. Either identifier=NHS-NUMBER, or a
+        /// search with the birth date.
+        #[arg(long, value_name = "NAME=VALUE")]
+        if_none: Vec<String>,
+        /// Answered with the same number, however often it is sent.
+        #[arg(long)]
+        request_id: Option<String>,
+    },
+    /// Merges a number into another, which answers for both from now on.
+    Merge {
+        /// The number that is to be superseded.
+        nhs_number: String,
+        /// The number that stays.
+        #[arg(long)]
+        into: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Marks a record as invalid: nobody is shown it any more.
+    Invalidate {
+        /// Ten digits.
+        nhs_number: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Says whether a record shows where the patient is.
+    Sensitivity {
+        /// Ten digits.
+        nhs_number: String,
+        /// Hide it, or show it again.
+        #[arg(value_enum)]
+        to: Sensitivity,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Tells that a patient has died, or that this was wrong.
+    Death {
+        /// Ten digits.
+        nhs_number: String,
+        /// As somebody or the registrar tells it, or removed.
+        #[arg(value_enum)]
+        status: Death,
+        /// When: a FHIR dateTime of UTC, for example 2026-01-02T03:04:05+00:00.
+        #[arg(long)]
+        at: Option<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Who is there for a patient.
+    #[command(subcommand)]
+    Related(Related),
     /// Lists the versions, newest first.
     History {
         /// Ten digits.
@@ -290,6 +348,65 @@ pub(crate) enum Patient {
         /// Lines of one batch.
         #[arg(long, default_value_t = spine_client::load::BATCH_LINES)]
         batch: usize,
+    },
+}
+
+/// What changes of a patient share.
+#[derive(clap::Args)]
+pub(crate) struct Change {
+    /// Change exactly this version.
+    #[arg(long)]
+    pub(crate) if_version: Option<u32>,
+    /// Takes effect once, however often it is sent.
+    #[arg(long)]
+    pub(crate) request_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sensitivity {
+    /// Where the patient is, and what leads there, is hidden.
+    Restricted,
+    /// Nothing is hidden.
+    Unrestricted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Death {
+    /// Somebody has told it.
+    Informal,
+    /// The registrar has told it.
+    Formal,
+    /// It was wrong.
+    Removed,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Related {
+    /// Prints everybody who is there for a patient.
+    List {
+        /// Ten digits.
+        nhs_number: String,
+    },
+    /// Adds somebody, or replaces them with --number.
+    Put {
+        /// Ten digits.
+        nhs_number: String,
+        /// A FHIR R4 RelatedPerson; - for stdin.
+        file: PathBuf,
+        /// Which one to replace.
+        #[arg(long)]
+        number: Option<u32>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Removes somebody; their versions stay.
+    Remove {
+        /// Ten digits.
+        nhs_number: String,
+        /// Which one.
+        number: u32,
+        #[command(flatten)]
+        change: Change,
     },
 }
 

@@ -105,6 +105,21 @@ pub(super) fn check_search(principal: &Principal, max_results: Option<usize>) ->
     }
 }
 
+/// Whether this principal may have new patients created.
+///
+/// # Errors
+/// `PDS-16`, `PDS-17`
+pub(super) fn check_create(principal: &Principal) -> Result<(), Failure> {
+    match Mode::of(principal) {
+        Mode::HealthcareWorker => Ok(()),
+        Mode::Patient => Err(PDS_16.refuse("", "Patient cannot perform this action")),
+        Mode::Application | Mode::PrivilegedApplication => Err(PDS_17.refuse(
+            "",
+            "Cannot create resource with application-restricted access token",
+        )),
+    }
+}
+
 /// Whether this principal may write whole records.
 ///
 /// # Errors

@@ -53,18 +53,40 @@
 //! | PDS-45 | a birth place says something | `INVALID_UPDATE` |
 //! | PDS-46 | a patient changes address, contact points, emergency contacts, pharmacy, language and birth place | `FORBIDDEN_UPDATE` |
 //! | PDS-47 | an application without a user behind it searches for one patient | `SEARCH_NOT_SINGLE` |
+//! | PDS-48 | a new patient of the national service has a name, a gender, a birth date, an address with a period, and a registering authority | `MISSING_VALUE` |
+//! | PDS-49 | a new patient of the national service has one name, the usual one | `INVALID_CREATE` |
+//! | PDS-50 | what is said of a new patient of the national service keeps the rules of changes, and the birth date is a day | `INVALID_CREATE` |
+//! | PDS-51 | a new patient of the national service has no members but those of a create | `ADDITIONAL_PROPERTIES` |
+//! | PDS-52 | nobody alike has a number already | `SINGLE_MATCH` |
+//! | PDS-53 | If-None-Exist describes the new patient: by NHS Number, or by an exact search with the birth date | `INVALID_SEARCH_DATA` |
+//! | PDS-54 | If-None-Exist is met by one patient at most | `CRITERIA_NOT_SINGLE` |
+//! | PDS-55 | a number is not merged with itself | `INVALID_VALUE` |
+//! | PDS-56 | a number that was merged into another is not changed any more | `PATIENT_SUPERSEDED` |
+//! | PDS-57 | a record that was marked as invalid is neither shown nor changed | `INVALIDATED_RESOURCE` |
+//! | PDS-58 | how confidential a record is, is changed by its own operation alone | `FORBIDDEN_UPDATE` |
+//! | PDS-59 | a death that the registrar has told is not told informally | `FORBIDDEN_UPDATE` |
+//! | PDS-60 | a death is told with its time, and taken back where it was told | `INVALID_VALUE` |
+//! | PDS-61 | a related person has one relationship, and a name and an address or an NHS Number | `INVALID_VALUE` |
+//! | PDS-62 | a related person is related to the patient whose they are | `IDENTIFIER_MISMATCH` |
+//! | PDS-63 | a patient has at most 64 related persons, over time | `TOO_MANY_VALUES` |
 //!
 //! PDS-18 to PDS-24 are about patches, and PDS-20 to PDS-22 and PDS-25 on only about those in the national format.
 //!
-//! Each rule has a test named after it in `tests/it/pds_rules.rs` or `tests/it/patch_rules`; transcripts are in `testdata/pds`.
+//! PDS-48 to PDS-54 are about new patients (`allocate`), the others about what a person is (`person`) and who is there
+//! for them (`related`). PDS-52 and PDS-54 are answers and no failures, as they name whom they are about.
+//!
+//! Each rule has a test named after it in `tests/it/pds_rules.rs`, `tests/it/patch_rules` or `tests/it/people`; transcripts are in `testdata/pds`.
 
 pub mod access;
+pub mod allocate;
 pub mod history;
 mod keys;
 pub mod load;
 pub mod patch;
 pub mod patient;
+pub mod person;
 pub mod register;
+pub mod related;
 pub mod restricted;
 pub mod retrieve;
 mod row;
@@ -77,3 +99,9 @@ pub mod update;
 pub const PERMISSION_READ: &str = "pds.read";
 /// Permission to register and update patients.
 pub const PERMISSION_WRITE: &str = "pds.write";
+/// Permission to create patients under numbers that the service chooses.
+pub const PERMISSION_ALLOCATE: &str = "pds.allocate.write";
+/// Permission to merge and invalidate records, and to say how confidential they are.
+pub const PERMISSION_ADMINISTER: &str = "pds.administer.write";
+/// Permission to tell of deaths.
+pub const PERMISSION_DEATH: &str = "pds.death.write";

@@ -98,6 +98,11 @@ impl Patient {
         Ok(Self { nhs_number, resource })
     }
 
+    /// What is stored, or was read from it.
+    pub(super) fn of_stored(nhs_number: NhsNumber, resource: Vec<(String, Json)>) -> Self {
+        Self { nhs_number, resource }
+    }
+
     /// The NHS Number.
     pub fn nhs_number(&self) -> NhsNumber {
         self.nhs_number
@@ -106,6 +111,10 @@ impl Patient {
     /// The members of the resource.
     pub(super) fn members(&self) -> &[(String, Json)] {
         &self.resource
+    }
+
+    pub(super) fn members_mut(&mut self) -> &mut Vec<(String, Json)> {
+        &mut self.resource
     }
 
     /// The canonical JSON of this patient as version `version_id`.
@@ -136,7 +145,7 @@ impl Patient {
     }
 }
 
-fn check_size(bytes: usize) -> Result<(), Failure> {
+pub(super) fn check_size(bytes: usize) -> Result<(), Failure> {
     if bytes <= PATIENT_BYTES_MAX {
         return Ok(());
     }
@@ -302,7 +311,7 @@ fn check_birth(resource: &Json, now_ms: i64) -> Result<Span, Failure> {
     }
 }
 
-fn check_death(resource: &Json, birth: Span, now_ms: i64) -> Result<(), Failure> {
+pub(super) fn check_death(resource: &Json, birth: Span, now_ms: i64) -> Result<(), Failure> {
     let Some(value) = resource.member("deceasedDateTime") else {
         return Ok(());
     };

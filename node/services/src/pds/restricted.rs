@@ -8,7 +8,7 @@ use crate::json::{self, Json};
 use crate::reason;
 
 /// The system of `meta.security`.
-const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+pub(super) const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
 /// Whereabouts, and what leads to them.
 const HIDDEN: [&str; 4] = ["address", "telecom", "contact", "generalPractitioner"];
 /// The ends of the urls of extensions that lead to them, too.
@@ -52,7 +52,12 @@ pub fn shown(fhir_json: Bytes) -> Result<Bytes, SpineError> {
 
 /// The code of `meta.security`.
 pub(super) fn confidentiality(patient: &Json) -> Option<&str> {
-    let security = patient.member("meta")?.member("security")?.as_array()?;
+    code_of(patient.member("meta")?)
+}
+
+/// The code that `meta` has.
+pub(super) fn code_of(meta: &Json) -> Option<&str> {
+    let security = meta.member("security")?.as_array()?;
     let of_system = |coding: &&Json| coding.member("system").and_then(Json::as_str) == Some(CONFIDENTIALITY);
     security.iter().find(of_system)?.member("code")?.as_str()
 }

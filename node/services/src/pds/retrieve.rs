@@ -1,4 +1,4 @@
-//! `pds.retrieve`: a patient's current version.
+//! `pds.retrieve`: a patient's current version, or the number that answers for this one.
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{RetrieveRequest, RetrieveResponse};
@@ -44,9 +44,19 @@ impl Operation for Retrieve {
     ) -> Result<RetrieveResponse, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         let row = row::current(view, context, nhs_number)?;
+        if !row.superseded_by.is_empty() {
+            // In another shard: whoever took the call goes there.
+            return Ok(RetrieveResponse {
+                superseded_by: row.superseded_by,
+                position: Some(completed.position()),
+                ..RetrieveResponse::default()
+            });
+        }
+        row::check_shown(&row)?;
         Ok(RetrieveResponse {
             patient: Some(row::answer(nhs_number, row)),
             position: Some(completed.position()),
+            ..RetrieveResponse::default()
         })
     }
 }

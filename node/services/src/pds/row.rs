@@ -12,7 +12,8 @@ use spine_proto::storage::v1::PatientRow;
 use spine_statemachine::frame::{self, Dictionary};
 use spine_statemachine::store::{OrderedRead, ReadError, Record};
 
-use super::keys;
+use super::rules::PDS_57;
+use super::{keys, restricted};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::reason;
@@ -32,15 +33,15 @@ pub(super) struct Plain(Bytes);
 
 impl Plain {
     pub(super) fn new(version_id: u32, fhir_json: Vec<u8>) -> Self {
-        let fhir_json = fhir_json.into();
-        Self(
-            PatientRow {
-                version_id,
-                fhir_json,
-            }
-            .encode_to_vec()
-            .into(),
-        )
+        Self::of_row(&PatientRow {
+            version_id,
+            fhir_json: fhir_json.into(),
+            ..PatientRow::default()
+        })
+    }
+
+    pub(super) fn of_row(row: &PatientRow) -> Self {
+        Self(row.encode_to_vec().into())
     }
 
     /// The frame of a current version.
@@ -167,6 +168,20 @@ impl<'a> Versions<'a> {
     }
 }
 
+/// Whether the record is shown to anybody.
+///
+/// # Errors
+/// `PDS-57`
+pub(super) fn check_shown(row: &PatientRow) -> Result<(), Failure> {
+    match restricted::shown(row.fhir_json.clone()) {
+        Err(error) if error.reason == reason::INVALIDATED_RESOURCE => {
+            Err(PDS_57.refuse("nhs_number", "the record was marked as invalid"))
+        }
+        Err(_) => Err(damaged("a patient is no JSON")),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// The current version.
 pub(super) fn current(
     view: &dyn OrderedRead,
@@ -206,6 +221,8 @@ pub(super) fn answer(nhs_number: NhsNumber, row: PatientRow) -> Patient {
         nhs_number: nhs_number.expose(),
         version_id: row.version_id,
         fhir_json: row.fhir_json,
+        superseded_by: row.superseded_by,
+        replaces: row.replaces,
     }
 }
 

@@ -368,11 +368,124 @@ pub const PDS_47: Rule = Rule::new(
     reason::SEARCH_NOT_SINGLE,
     "an application without a user behind it searches for one patient",
 );
+/// See its text.
+pub const PDS_48: Rule = Rule::new(
+    "PDS-48",
+    ErrorKind::Invalid,
+    reason::MISSING_VALUE,
+    "a new patient of the national service has a name, a gender, a birth date, an address with a period, and a registering authority",
+);
+/// See its text.
+pub const PDS_49: Rule = Rule::new(
+    "PDS-49",
+    ErrorKind::Invalid,
+    reason::INVALID_CREATE,
+    "a new patient of the national service has one name, the usual one",
+);
+/// See its text.
+pub const PDS_50: Rule = Rule::new(
+    "PDS-50",
+    ErrorKind::Invalid,
+    reason::INVALID_CREATE,
+    "what is said of a new patient of the national service keeps the rules of changes, and the birth date is a day",
+);
+/// See its text.
+pub const PDS_51: Rule = Rule::new(
+    "PDS-51",
+    ErrorKind::Invalid,
+    reason::ADDITIONAL_PROPERTIES,
+    "a new patient of the national service has no members but those of a create",
+);
+/// See its text.
+pub const PDS_52: Rule = Rule::new(
+    "PDS-52",
+    ErrorKind::AlreadyExists,
+    reason::SINGLE_MATCH,
+    "nobody alike has a number already",
+);
+/// See its text.
+pub const PDS_53: Rule = Rule::new(
+    "PDS-53",
+    ErrorKind::Invalid,
+    reason::INVALID_SEARCH_DATA,
+    "If-None-Exist describes the new patient: by NHS Number, or by an exact search with the birth date",
+);
+/// See its text.
+pub const PDS_54: Rule = Rule::new(
+    "PDS-54",
+    ErrorKind::Conflict,
+    reason::CRITERIA_NOT_SINGLE,
+    "If-None-Exist is met by one patient at most",
+);
+/// See its text.
+pub const PDS_55: Rule = Rule::new(
+    "PDS-55",
+    ErrorKind::Invalid,
+    reason::INVALID_VALUE,
+    "a number is not merged with itself",
+);
+/// See its text.
+pub const PDS_56: Rule = Rule::new(
+    "PDS-56",
+    ErrorKind::Conflict,
+    reason::PATIENT_SUPERSEDED,
+    "a number that was merged into another is not changed any more",
+);
+/// See its text.
+pub const PDS_57: Rule = Rule::new(
+    "PDS-57",
+    ErrorKind::NotFound,
+    reason::INVALIDATED_RESOURCE,
+    "a record that was marked as invalid is neither shown nor changed",
+);
+/// See its text.
+pub const PDS_58: Rule = Rule::new(
+    "PDS-58",
+    ErrorKind::Forbidden,
+    reason::FORBIDDEN_UPDATE,
+    "how confidential a record is, is changed by its own operation alone",
+);
+/// See its text.
+pub const PDS_59: Rule = Rule::new(
+    "PDS-59",
+    ErrorKind::Forbidden,
+    reason::FORBIDDEN_UPDATE,
+    "a death that the registrar has told is not told informally",
+);
+/// See its text.
+pub const PDS_60: Rule = Rule::new(
+    "PDS-60",
+    ErrorKind::Invalid,
+    reason::INVALID_VALUE,
+    "a death is told with its time, and taken back where it was told",
+);
+/// See its text.
+pub const PDS_61: Rule = Rule::new(
+    "PDS-61",
+    ErrorKind::Invalid,
+    reason::INVALID_VALUE,
+    "a related person has one relationship, and a name and an address or an NHS Number",
+);
+/// See its text.
+pub const PDS_62: Rule = Rule::new(
+    "PDS-62",
+    ErrorKind::Invalid,
+    reason::IDENTIFIER_MISMATCH,
+    "a related person is related to the patient whose they are",
+);
+/// See its text.
+pub const PDS_63: Rule = Rule::new(
+    "PDS-63",
+    ErrorKind::Invalid,
+    reason::TOO_MANY_VALUES,
+    "a patient has at most 64 related persons, over time",
+);
 
 /// Every rule.
-pub const RULES: [Rule; 47] = [
+pub const RULES: [Rule; 63] = [
     PDS_1, PDS_2, PDS_3, PDS_4, PDS_5, PDS_6, PDS_7, PDS_8, PDS_9, PDS_10, PDS_11, PDS_12, PDS_13, PDS_14,
     PDS_15, PDS_16, PDS_17, PDS_18, PDS_19, PDS_20, PDS_21, PDS_22, PDS_23, PDS_24, PDS_25, PDS_26, PDS_27,
     PDS_28, PDS_29, PDS_30, PDS_31, PDS_32, PDS_33, PDS_34, PDS_35, PDS_36, PDS_37, PDS_38, PDS_39, PDS_40,
-    PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, PDS_46, PDS_47,
+    PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, PDS_46, PDS_47, PDS_48, PDS_49, PDS_50, PDS_51, PDS_52, PDS_53,
+    PDS_54, PDS_55, PDS_56, PDS_57, PDS_58, PDS_59, PDS_60, PDS_61, PDS_62, PDS_63,
 ];

@@ -6,12 +6,13 @@ use spine_statemachine::store::{Key, ReadError, Record};
 
 use super::keys;
 use super::patient::{JSON_DEPTH_MAX, Patient};
+use super::person::confidentiality;
 use super::row::{self, Plain};
-use super::rules::PDS_12;
+use super::rules::{PDS_12, PDS_56};
 use super::search::index;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::json;
+use crate::json::{self, Json};
 use crate::plan::Plan;
 use crate::view::View;
 
@@ -63,10 +64,48 @@ impl<'a> Current<'a> {
         &self.row.fhir_json
     }
 
-    /// The plan that makes `patient` the next version.
-    pub(super) fn replaced_by(self, view: &mut View<'_>, patient: Patient) -> Result<Plan, Failure> {
-        let before = json::parse(&self.row.fhir_json, JSON_DEPTH_MAX)
-            .map_err(|_| row::damaged("a patient is no JSON"))?;
+    /// Whether anything may still be changed.
+    ///
+    /// # Errors
+    /// `PDS-56`, `PDS-57`
+    pub(super) fn check_live(&self) -> Result<(), Failure> {
+        if !self.row.superseded_by.is_empty() {
+            return Err(PDS_56.refuse("nhs_number", "this number was merged into another"));
+        }
+        row::check_shown(&self.row)
+    }
+
+    pub(super) fn row(&self) -> &PatientRow {
+        &self.row
+    }
+
+    fn resource(&self) -> Result<Json, Failure> {
+        json::parse(&self.row.fhir_json, JSON_DEPTH_MAX).map_err(|_| row::damaged("a patient is no JSON"))
+    }
+
+    /// The members of the resource.
+    pub(super) fn members(&self) -> Result<Vec<(String, Json)>, Failure> {
+        match self.resource()? {
+            Json::Object(members) => Ok(members),
+            _ => Err(row::damaged("a patient is no object")),
+        }
+    }
+
+    /// The plan that makes `patient`, as a caller sends it, the next version.
+    pub(super) fn replaced_by(self, view: &mut View<'_>, mut patient: Patient) -> Result<Plan, Failure> {
+        confidentiality::keep(&self.resource()?, &mut patient)?;
+        let row = self.row.clone();
+        self.followed_by(view, patient, row)
+    }
+
+    /// The plan that makes `patient` the next version, with what `row` says besides.
+    pub(super) fn followed_by(
+        self,
+        view: &mut View<'_>,
+        patient: Patient,
+        row: PatientRow,
+    ) -> Result<Plan, Failure> {
+        let before = self.resource()?;
         let current = self.row.version_id;
         let next = current
             .checked_add(1)
@@ -75,16 +114,18 @@ impl<'a> Current<'a> {
             outcome: row::outcome(next),
             ..Plan::default()
         };
-        let (nhs_number, after) = (self.nhs_number, patient.members());
-        index::write(
-            &mut plan,
-            view,
-            self.context,
-            nhs_number,
-            before.as_object(),
-            after,
-        )?;
-        let updated = Plain::new(next, patient.into_json(next)?);
+        // Who is not shown is not found.
+        let after = match confidentiality::of_members(patient.members()) {
+            Some(confidentiality::INVALID) => &[][..],
+            _ => patient.members(),
+        };
+        let before = before.as_object();
+        index::write(&mut plan, view, self.context, self.nhs_number, before, after)?;
+        let updated = Plain::of_row(&PatientRow {
+            version_id: next,
+            fhir_json: patient.into_json(next)?.into(),
+            ..row
+        });
         plan.put(
             keys::older(&self.context.subject_key, self.nhs_number, current),
             row::frame_of_older(current, &self.plain, self.record.value, &updated),

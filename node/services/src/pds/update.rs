@@ -57,6 +57,7 @@ impl Operation for Update {
                 Err(PDS_11.refuse("nhs_number", "a patient with this NHS Number is registered"))
             }
             Some(current) => {
+                current.check_live()?;
                 if request.version_id != 0 {
                     current.check_version(request.version_id)?;
                 }

@@ -28,6 +28,7 @@ pub(crate) struct Shard {
     pub(crate) index: u64,
     pub(crate) now_ms: i64,
     pub(crate) principal: Principal,
+    pub(crate) entropy: [u8; 32],
 }
 
 impl Shard {
@@ -42,6 +43,7 @@ impl Shard {
                 id: "surgery-1".to_owned(),
                 permissions,
             },
+            entropy: [0; 32],
         };
         let slots = SlotRange {
             first: 0,
@@ -67,7 +69,7 @@ impl Shard {
             now_ms: self.now_ms,
             principal: self.principal.clone().into(),
             subject_key: SubjectKey::new([7; 16]),
-            entropy: [0; 32],
+            entropy: self.entropy,
         }
     }
 

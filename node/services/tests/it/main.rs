@@ -14,6 +14,7 @@ mod patch_rules;
 mod patient_versions;
 mod pds_load;
 mod pds_rules;
+mod people;
 mod search;
 mod transcript_pds;
 mod transcript_records;

@@ -72,6 +72,10 @@ fn every_rule_has_its_reason_and_its_test() {
         include_str!("patch_rules/fields.rs"),
         include_str!("patch_rules/people.rs"),
         include_str!("patch_rules/structure.rs"),
+        include_str!("people/death.rs"),
+        include_str!("people/marks.rs"),
+        include_str!("people/new_patients.rs"),
+        include_str!("people/related.rs"),
         include_str!("search.rs"),
     ]
     .concat();

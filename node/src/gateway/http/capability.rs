@@ -45,7 +45,7 @@ fn capability(dialect: Dialect, base: &str) -> Value {
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json"],
         "patchFormat": patch_formats(dialect),
-        "rest": [{ "mode": "server", "resource": [patient(dialect)] }],
+        "rest": [{ "mode": "server", "resource": resources(dialect) }],
     })
 }
 
@@ -56,10 +56,26 @@ fn patch_formats(dialect: Dialect) -> &'static [&'static str] {
     }
 }
 
+/// In the national dialect related persons are a part of their patient.
+fn resources(dialect: Dialect) -> Vec<Value> {
+    match dialect {
+        Dialect::Plain => vec![patient(dialect), related_person()],
+        Dialect::Pds => vec![patient(dialect)],
+    }
+}
+
 fn patient(dialect: Dialect) -> Value {
     let interactions: &[&str] = match dialect {
-        Dialect::Plain => &["read", "vread", "update", "patch", "history-instance"],
-        Dialect::Pds => &["read", "patch", "search-type"],
+        Dialect::Plain => &[
+            "read",
+            "vread",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "history-instance",
+        ],
+        Dialect::Pds => &["read", "create", "patch", "search-type"],
     };
     let parameters = match dialect {
         Dialect::Plain => &[],
@@ -69,13 +85,29 @@ fn patient(dialect: Dialect) -> Value {
         .iter()
         .map(|(name, kind)| json!({ "name": name, "type": kind }));
     let interactions = interactions.iter().map(|code| json!({ "code": code }));
-    json!({
+    let mut patient = json!({
         "type": "Patient",
         "interaction": interactions.collect::<Vec<_>>(),
         "versioning": "versioned-update",
         "readHistory": dialect == Dialect::Plain,
         "updateCreate": dialect == Dialect::Plain,
-        "conditionalCreate": false,
+        "conditionalCreate": dialect == Dialect::Plain,
         "searchParam": parameters.collect::<Vec<_>>(),
+    });
+    if dialect == Dialect::Plain {
+        let merge = "http://hl7.org/fhir/OperationDefinition/Patient-merge";
+        patient["operation"] = json!([{ "name": "merge", "definition": merge }]);
+    }
+    patient
+}
+
+fn related_person() -> Value {
+    let interactions = ["read", "vread", "create", "update", "delete", "search-type"];
+    let interactions = interactions.map(|code| json!({ "code": code }));
+    json!({
+        "type": "RelatedPerson",
+        "interaction": interactions,
+        "versioning": "versioned-update",
+        "searchParam": [{ "name": "patient", "type": "reference" }],
     })
 }

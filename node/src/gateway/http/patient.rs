@@ -18,7 +18,7 @@ use super::{Dialect, Gate};
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Content types of a resource.
-const RESOURCE_TYPES: [&str; 2] = ["application/fhir+json", "application/json"];
+pub(super) const RESOURCE_TYPES: [&str; 2] = ["application/fhir+json", "application/json"];
 /// The request id had taken effect before; this answer is that of the first time.
 const REPLAYED: HeaderName = HeaderName::from_static("spine-replayed");
 
@@ -136,7 +136,7 @@ async fn patch_request(gate: &Gate, ask: &Ask, asked: Asked) -> Result<(pb::Patc
     Ok((request, body))
 }
 
-fn patient_answer(dialect: Dialect, status: StatusCode, patient: pb::Patient) -> Answer {
+pub(super) fn patient_answer(dialect: Dialect, status: StatusCode, patient: pb::Patient) -> Answer {
     let body = match dialect {
         Dialect::Plain => patient.fhir_json,
         Dialect::Pds => restricted::shown(patient.fhir_json)?,
@@ -146,7 +146,7 @@ fn patient_answer(dialect: Dialect, status: StatusCode, patient: pb::Patient) ->
     Ok(response)
 }
 
-fn mark_replayed(response: &mut Response<Body>, replayed: bool) {
+pub(super) fn mark_replayed(response: &mut Response<Body>, replayed: bool) {
     if replayed {
         response
             .headers_mut()
@@ -156,7 +156,7 @@ fn mark_replayed(response: &mut Response<Body>, replayed: bool) {
 
 /// # Errors
 /// `INVALID_NHS_NUMBER`
-fn check_id(id: &str) -> Result<(), SpineError> {
+pub(super) fn check_id(id: &str) -> Result<(), SpineError> {
     match NhsNumber::parse(id) {
         Ok(_) => Ok(()),
         Err(error) => Err(SpineError::new(
@@ -167,7 +167,7 @@ fn check_id(id: &str) -> Result<(), SpineError> {
     }
 }
 
-fn named_version(if_match: &HeaderValue) -> Result<u32, SpineError> {
+pub(super) fn named_version(if_match: &HeaderValue) -> Result<u32, SpineError> {
     version_of(if_match).ok_or_else(|| {
         SpineError::new(
             ErrorKind::Invalid,
@@ -177,7 +177,7 @@ fn named_version(if_match: &HeaderValue) -> Result<u32, SpineError> {
     })
 }
 
-fn unsupported_type(wanted: &'static str) -> SpineError {
+pub(super) fn unsupported_type(wanted: &'static str) -> SpineError {
     SpineError::new(
         ErrorKind::Invalid,
         reason::UNSUPPORTED_MEDIA_TYPE,

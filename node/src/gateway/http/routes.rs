@@ -8,12 +8,15 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use spine_services::{ErrorKind, SpineError, reason};
 
 use super::ask::Echo;
 use super::body::Budget;
-use super::{Dialect, Gate, Http, HttpLimits, answer, capability, history, patient, search, status};
+use super::{
+    Dialect, Gate, Http, HttpLimits, answer, capability, create, gone, history, patient, related, search,
+    status,
+};
 use crate::telemetry::metrics::HttpAnswer;
 
 /// What a handler gives.
@@ -55,8 +58,17 @@ pub(super) fn router(http: &Http, limits: HttpLimits) -> Router {
 fn plain(gate: Arc<Gate>) -> Router<Arc<Gate>> {
     let one = get(on(patient::read))
         .put(on(patient::put))
-        .patch(on(patient::patch));
+        .patch(on(patient::patch))
+        .delete(on(gone::delete));
+    let related = get(on(related::read))
+        .put(on(related::put))
+        .delete(on(related::delete));
     common(one)
+        .route("/Patient", post(on(create::create)))
+        .route("/Patient/$merge", post(on(gone::merge)))
+        .route("/RelatedPerson", get(on(related::list)).post(on(related::create)))
+        .route("/RelatedPerson/{id}", related)
+        .route("/RelatedPerson/{id}/_history/{version}", get(on(related::read)))
         .route("/Patient/{id}/_history", get(on(history::list)))
         .route("/Patient/{id}/_history/{version}", get(on(history::version)))
         .with_state(gate)
@@ -64,13 +76,14 @@ fn plain(gate: Arc<Gate>) -> Router<Arc<Gate>> {
 
 fn pds(gate: Arc<Gate>) -> Router<Arc<Gate>> {
     common(get(on(patient::read)).patch(on(patient::patch)))
-        .route("/Patient", get(on(search::search)))
+        .route("/Patient", get(on(search::search)).post(on(create::create)))
         .with_state(gate)
 }
 
 fn common(patient: MethodRouter<Arc<Gate>>) -> Router<Arc<Gate>> {
     Router::new()
         .route("/Patient/{id}", patient)
+        .route("/Patient/{id}/RelatedPerson", get(on(related::of_patient)))
         .route("/metadata", get(on(capability::statement)))
         .route("/_ping", get(on(status::ping)))
         .route("/_status", get(on(status::status)))

@@ -161,7 +161,7 @@ async fn what_the_plain_dialect_refuses_is_told_as_fhir_tells_it() {
     );
     assert_eq!(code(&get(node, "/").await), "404 UNSUPPORTED_SERVICE");
     assert_eq!(
-        code(&ask(node, "DELETE", &path, &[FHIR], "").await),
+        code(&ask(node, "POST", &path, &[FHIR], "").await),
         "405 UNSUPPORTED_SERVICE"
     );
     assert_eq!(
@@ -344,7 +344,7 @@ async fn access_modes_and_sensitive_records_are_those_of_the_national_service() 
 async fn a_node_says_what_it_can_do_and_how_it_is() {
     let nodes = three().await;
     let node = at(&nodes[0]);
-    for (base, interactions) in [(PLAIN, 5), (PDS, 3)] {
+    for (base, interactions) in [(PLAIN, 7), (PDS, 4)] {
         let statement = get(node, &format!("{base}/metadata")).await.json();
         assert_eq!(statement["resourceType"], "CapabilityStatement");
         let listed = &statement["rest"][0]["resource"][0]["interaction"];

@@ -9,6 +9,7 @@ mod moves;
 mod node;
 mod patient;
 mod patient_load;
+mod people;
 mod population;
 mod proto;
 mod records;

@@ -1,4 +1,4 @@
-//! `spinectl patient get|put|patch|history|load`.
+//! `spinectl patient ...`; what makes or changes a person is in `people.rs`.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -8,12 +8,12 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use spine_client::{Patient as Version, PatientChanged};
 
-use crate::args::{PatchFormat, Patient};
+use crate::args::{PatchFormat, Patient, Sensitivity};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, emit, line, table};
 
-use super::patient_load;
+use super::{patient_load, people};
 
 /// The most versions of one page.
 const HISTORY_PAGE: u32 = 100;
@@ -48,6 +48,53 @@ pub(crate) async fn run(context: &Context, command: Patient) -> Result<Exit, Fai
                 .await?;
             show(context, &changed)
         }
+        Patient::Allocate {
+            file,
+            national,
+            if_none,
+            request_id,
+        } => people::allocate(context, &file, national, &if_none, request_id).await,
+        Patient::Merge {
+            nhs_number,
+            into,
+            change,
+        } => {
+            let pds = people::pds(context, &change)?;
+            let version = change.if_version.unwrap_or(0);
+            show(context, &pds.merge(&nhs_number, version, &into).await?)
+        }
+        Patient::Invalidate { nhs_number, change } => {
+            let pds = people::pds(context, &change)?;
+            let version = change.if_version.unwrap_or(0);
+            show(context, &pds.invalidate(&nhs_number, version).await?)
+        }
+        Patient::Sensitivity {
+            nhs_number,
+            to,
+            change,
+        } => {
+            let pds = people::pds(context, &change)?;
+            let (version, restricted) = (change.if_version.unwrap_or(0), to == Sensitivity::Restricted);
+            show(
+                context,
+                &pds.set_sensitivity(&nhs_number, version, restricted).await?,
+            )
+        }
+        Patient::Death {
+            nhs_number,
+            status,
+            at,
+            change,
+        } => {
+            let pds = people::pds(context, &change)?;
+            let (version, at) = (change.if_version.unwrap_or(0), at.unwrap_or_default());
+            show(
+                context,
+                &pds.notify_death(&nhs_number, version, people::status(status), &at)
+                    .await?,
+            )
+        }
+        Patient::Related(command) => people::related(context, command).await,
         Patient::History { nhs_number, limit } => history(context, &nhs_number, limit).await,
         Patient::Load { file, streams, batch } => patient_load::run(context, &file, streams, batch).await,
     }
@@ -88,7 +135,7 @@ async fn put(
 }
 
 /// What a change did.
-fn show(context: &Context, changed: &PatientChanged) -> Result<Exit, Failure> {
+pub(super) fn show(context: &Context, changed: &PatientChanged) -> Result<Exit, Failure> {
     let json = json!({
         "nhs_number": changed.patient.nhs_number,
         "version_id": changed.patient.version_id,

@@ -53,6 +53,7 @@ impl Operation for Patch {
         let format = format_of(request)?;
         let any_version = request.version_id == 0 && format != PatchFormat::Pds;
         let current = successor::Current::read(view, context, nhs_number)?.ok_or_else(row::not_found)?;
+        current.check_live()?;
         if !any_version {
             current.check_version(request.version_id)?;
         }
@@ -86,6 +87,16 @@ impl Operation for Patch {
             position: Some(completed.position()),
         })
     }
+}
+
+/// Completes a new patient of the national service, and checks it like what a patch brings.
+///
+/// # Errors
+/// The first rule broken.
+pub(super) fn complete_new(patient: &mut Json, context: &Context) -> Result<(), Failure> {
+    let nobody = Json::Object(Vec::new());
+    fill::complete(&nobody, patient, context);
+    fields::check(&Changes::between(&nobody, patient), context)
 }
 
 fn format_of(request: &PatchRequest) -> Result<PatchFormat, Failure> {

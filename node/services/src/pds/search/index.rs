@@ -94,7 +94,7 @@ fn key(slot: u16, token: &Token, subject: &[u8; SUBJECT_BYTES]) -> Bytes {
 ///
 /// # Errors
 /// [`Failure::Read`]
-pub(super) fn patients(
+pub(in crate::pds) fn patients(
     records: &dyn OrderedRead,
     subject_key: &SubjectKey,
     token: &Token,

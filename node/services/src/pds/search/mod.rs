@@ -7,7 +7,12 @@ pub(super) mod index;
 mod matching;
 mod query;
 mod soundex;
-mod tokens;
+pub(super) mod tokens;
+
+/// How words are compared, for other uses than a search.
+pub(super) mod likeness {
+    pub(in crate::pds) use super::soundex::{folded, is_slip, soundex};
+}
 
 use std::collections::BTreeSet;
 
@@ -139,6 +144,23 @@ pub fn merge(
     }
     shorten(&mut merged, query.max_results);
     Ok(merged)
+}
+
+/// Whether a patient meets a search that is not fuzzy and names just this birth date.
+///
+/// # Errors
+/// What is wrong with the search.
+pub(super) fn is_met_exactly(
+    request: &SearchRequest,
+    patient: &Json,
+    birth_date: &str,
+) -> Result<bool, Failure> {
+    let query = Query::parse(&request.parameters)?;
+    let of_day = query
+        .birth
+        .as_ref()
+        .is_some_and(|birth| birth.from == birth_date && birth.to == birth_date);
+    Ok(of_day && !query.fuzzy && !query.history && matching::score(&query, patient).is_some())
 }
 
 /// When an answer was made, as FHIR writes it.

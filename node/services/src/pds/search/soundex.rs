@@ -1,7 +1,7 @@
 //! Names as they sound, and how little two words may differ to be taken for each other.
 
 /// Soundex: the first letter and three digits; `None` for a word without a letter from A to Z.
-pub(super) fn soundex(word: &str) -> Option<String> {
+pub(in crate::pds) fn soundex(word: &str) -> Option<String> {
     let mut letters = word.chars().flat_map(plain).filter(char::is_ascii_uppercase);
     let first = letters.next()?;
     let mut out = String::from(first);
@@ -69,12 +69,12 @@ fn plain(letter: char) -> impl Iterator<Item = char> {
 }
 
 /// A word as words are compared: capitals, without accents and without white space around it.
-pub(super) fn folded(word: &str) -> String {
+pub(in crate::pds) fn folded(word: &str) -> String {
     word.trim().chars().flat_map(plain).collect()
 }
 
 /// Whether two words differ in one letter, or in two neighbours that changed places.
-pub(super) fn is_slip(one: &str, other: &str) -> bool {
+pub(in crate::pds) fn is_slip(one: &str, other: &str) -> bool {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let (short, long) = if one.len() <= other.len() {
         (&one, &other)

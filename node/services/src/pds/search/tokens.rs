@@ -16,10 +16,10 @@ const FAMILIES_MAX: usize = 5;
 const DISTRICTS_MAX: usize = 2;
 
 /// What all tokens of one meaning are.
-pub(super) type Token = [u8; 8];
+pub(in crate::pds) type Token = [u8; 8];
 
 /// A date of birth.
-pub(super) fn of_birth(subject_key: &SubjectKey, date: &str) -> Token {
+pub(in crate::pds) fn of_birth(subject_key: &SubjectKey, date: &str) -> Token {
     hashed(subject_key, "birth", date, "")
 }
 

@@ -1,0 +1,170 @@
+//! Changes that reach over several shards, carried out here step by step: this node may die at any of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use spine_proto::pds::v1::{
+    AllocateRequest, AllocateResponse, ListRelatedRequest, ListRelatedResponse, MergeRequest, MergeResponse,
+    RetrieveRequest, RetrieveResponse,
+};
+use spine_services::pds::allocate::steps::Steps;
+use spine_services::pds::allocate::{allocate, turn};
+use spine_services::pds::person::merge::merge;
+use spine_services::{ErrorKind, Principal, SpineError, reason};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::edge::Edge;
+use crate::dispatch::call::Answer;
+use crate::dispatch::failure::{BUSY_PAUSE, busy, outcome_unknown};
+use crate::shard::latch::LatchGuard;
+
+/// Numbers that were merged, one into another, before one answers.
+const SUPERSEDED_MAX: usize = 16;
+/// Longest that a caller waits for others who ask this node for people of the same day.
+const TURN_PATIENCE: Duration = Duration::from_secs(3);
+/// An answer without a resource is shorter than this; nothing longer is decoded.
+const BARE_BYTES_MAX: usize = 128;
+
+/// One change on its way.
+struct Walk<'a> {
+    edge: &'a Edge,
+    principal: &'a Arc<Principal>,
+    deadline: Instant,
+}
+
+impl Steps for Walk<'_> {
+    async fn call(&self, operation: &'static str, request: Bytes) -> Result<Bytes, SpineError> {
+        let answer = self
+            .edge
+            .call_once(operation, request, self.principal, self.deadline, false)
+            .await?;
+        Ok(answer.body)
+    }
+
+    async fn every_shard(&self, operation: &'static str, request: Bytes) -> Result<Vec<Bytes>, SpineError> {
+        self.edge
+            .call_every_shard(operation, request, self.principal, self.deadline)
+            .await
+    }
+
+    async fn pause(&self, ms: u64) -> Result<(), SpineError> {
+        let pause = Duration::from_millis(ms);
+        if Instant::now() + pause >= self.deadline {
+            // An earlier try may have got further than this one knows.
+            return Err(outcome_unknown());
+        }
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+impl Edge {
+    /// Has a patient created under a new NHS Number, unless there is one.
+    ///
+    /// # Errors
+    /// [`SpineError`] with advice on what to do next.
+    pub async fn allocate(
+        &self,
+        request: &AllocateRequest,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<AllocateResponse, SpineError> {
+        let started = Instant::now();
+        let _turn = self.turn(request).await?;
+        let walk = Walk {
+            edge: self,
+            principal,
+            deadline,
+        };
+        let result = Box::pin(allocate(&walk, request, principal, self.clock.now_ms())).await;
+        self.note("pds.allocate", started, result.as_ref().err());
+        result
+    }
+
+    /// Saves work and nothing else: who waits in vain goes on without it.
+    async fn turn(&self, request: &AllocateRequest) -> Result<Option<LatchGuard>, SpineError> {
+        let Some(day) = turn(request) else {
+            return Ok(None);
+        };
+        match timeout(TURN_PATIENCE, self.newcomers.acquire(&day)).await {
+            Ok(Ok(latch)) => Ok(Some(latch)),
+            Ok(Err(_)) => Err(busy(BUSY_PAUSE)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Merges one number into another.
+    ///
+    /// # Errors
+    /// [`SpineError`] with advice on what to do next.
+    pub async fn merge(
+        &self,
+        request: &MergeRequest,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<MergeResponse, SpineError> {
+        let started = Instant::now();
+        let walk = Walk {
+            edge: self,
+            principal,
+            deadline,
+        };
+        let result = Box::pin(merge(&walk, request, principal)).await;
+        self.note("pds.merge", started, result.as_ref().err());
+        result
+    }
+
+    /// The answer of the number that answers for this one, where they were merged.
+    pub(super) async fn followed(
+        &self,
+        operation: &str,
+        request: &Bytes,
+        mut answer: Answer,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<Answer, SpineError> {
+        for _ in 0..SUPERSEDED_MAX {
+            let Some((operation, request)) = next(operation, request, &answer.body)? else {
+                return Ok(answer);
+            };
+            answer = self
+                .call_once(operation, request, principal, deadline, false)
+                .await?;
+        }
+        Err(SpineError::new(
+            ErrorKind::Internal,
+            reason::INTERNAL,
+            "too many numbers were merged one into another",
+        ))
+    }
+}
+
+/// What to ask instead; `None` where the answer is one.
+fn next(operation: &str, request: &Bytes, body: &Bytes) -> Result<Option<(&'static str, Bytes)>, SpineError> {
+    if body.len() > BARE_BYTES_MAX {
+        return Ok(None);
+    }
+    match operation {
+        "pds.retrieve" => {
+            let number = decoded::<RetrieveResponse>(body)?.superseded_by;
+            let request = RetrieveRequest {
+                nhs_number: number.clone(),
+            };
+            Ok((!number.is_empty()).then(|| ("pds.retrieve", request.encode_to_vec().into())))
+        }
+        "pds.list_related" => {
+            let number = decoded::<ListRelatedResponse>(body)?.superseded_by;
+            let mut request: ListRelatedRequest = decoded(request)?;
+            request.nhs_number.clone_from(&number);
+            Ok((!number.is_empty()).then(|| ("pds.list_related", request.encode_to_vec().into())))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn decoded<M: Message + Default>(bytes: &Bytes) -> Result<M, SpineError> {
+    M::decode(bytes.clone())
+        .map_err(|_| SpineError::new(ErrorKind::Internal, reason::INTERNAL, "message of another kind"))
+}
