@@ -224,6 +224,40 @@ impl Admin {
         .await
     }
 
+    /// Orders a new incarnation of the cluster from what this node has; the node ends, and begins it at its next start.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn recover_cluster(&self) -> Result<wire::RecoverClusterResponse> {
+        let request = wire::RecoverClusterRequest {
+            accept_data_loss: true,
+        };
+        self.call(&request, |link, r| async move {
+            client(link).recover_cluster(r).await
+        })
+        .await
+    }
+
+    /// Alters a record of this node's own replica behind the log's back; the index from which on it differs. Only where
+    /// the node runs with `development.tamper`.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn tamper_replica(&self, key: &Key, value: impl Into<Bytes>) -> Result<u64> {
+        let request = wire::TamperReplicaRequest {
+            routing_key: key.routing_key.clone(),
+            suffix: key.suffix.clone(),
+            value: value.into(),
+        };
+        let answer = self
+            .call(
+                &request,
+                |link, r| async move { client(link).tamper_replica(r).await },
+            )
+            .await?;
+        Ok(answer.applied_index)
+    }
+
     /// A secret that lets one node without data into the cluster, for so long: at most 7 days.
     ///
     /// # Errors

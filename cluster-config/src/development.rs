@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Nothing here changes what a cluster stores or shows.
+/// What tests do to a cluster; nothing here is of use to anybody else.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Development {
@@ -14,6 +14,8 @@ pub struct Development {
     /// The node runs as the release before this one would: it calls itself so and knows a level less. For tests of
     /// upgrades.
     pub previous_release: bool,
+    /// Administrators may alter a record of one replica behind the log's back. For tests of how that is noticed.
+    pub tamper: bool,
 }
 
 impl Development {

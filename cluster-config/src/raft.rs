@@ -17,6 +17,8 @@ pub struct Raft {
     pub leader_lease_ms: u64,
     /// Entries per group kept behind the checkpoint, so that a short absence needs no snapshot.
     pub log_keep_entries: u64,
+    /// Entries of a shard after which its replicas compare their digests.
+    pub verify_every_entries: u64,
 }
 
 impl Raft {
@@ -44,6 +46,7 @@ impl Default for Raft {
             peer_silence_ms: 250,
             leader_lease_ms: 1_000,
             log_keep_entries: 10_000,
+            verify_every_entries: 4_096,
         }
     }
 }

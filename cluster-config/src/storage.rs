@@ -1,6 +1,7 @@
 //! `[storage]`: log, delta and engine.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,16 @@ pub struct Storage {
     pub min_free_bytes: u64,
     /// Below this a running node takes no writes and leads nothing, until there is room again.
     pub full_below_bytes: u64,
+    /// How often the whole state of every replica is read to find damage, milliseconds; 0 = never.
+    pub scrub_every_ms: u64,
+}
+
+impl Storage {
+    /// [`Storage::scrub_every_ms`].
+    #[must_use]
+    pub fn scrub_every(&self) -> Option<Duration> {
+        (self.scrub_every_ms > 0).then(|| Duration::from_millis(self.scrub_every_ms))
+    }
 }
 
 impl Default for Storage {
@@ -55,6 +66,7 @@ impl Default for Storage {
             log_cache_bytes: 64 * MIB,
             min_free_bytes: GIB,
             full_below_bytes: 256 * MIB,
+            scrub_every_ms: 24 * 3_600_000,
         }
     }
 }

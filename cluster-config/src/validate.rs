@@ -93,6 +93,9 @@ impl Config {
         if self.development.previous_release {
             warnings.push("DEVELOPMENT MODE: the node plays the release before this one".to_owned());
         }
+        if self.development.tamper {
+            warnings.push("DEVELOPMENT MODE: administrators may alter single replicas".to_owned());
+        }
         let listen = &self.listen;
         for (name, address) in [
             ("grpc", &listen.grpc),
@@ -236,6 +239,11 @@ fn storage(check: &mut Check, config: &Config) {
     check.range("storage.log_cache_bytes", storage.log_cache_bytes, MIB..=TIB);
     check.range("storage.min_free_bytes", storage.min_free_bytes, 0..=TIB);
     check.range("storage.full_below_bytes", storage.full_below_bytes, 0..=TIB);
+    check.range(
+        "storage.scrub_every_ms",
+        storage.scrub_every_ms,
+        0..=31_536_000_000,
+    );
 }
 
 fn raft(check: &mut Check, config: &Config) {
@@ -244,6 +252,11 @@ fn raft(check: &mut Check, config: &Config) {
     check.range("raft.peer_silence_ms", raft.peer_silence_ms, 50..=60_000);
     check.range("raft.leader_lease_ms", raft.leader_lease_ms, 100..=60_000);
     check.range("raft.log_keep_entries", raft.log_keep_entries, 0..=100_000_000);
+    check.range(
+        "raft.verify_every_entries",
+        raft.verify_every_entries,
+        64..=1_000_000,
+    );
     if raft.peer_silence_ms < raft.watch_interval_ms.saturating_mul(4) {
         let least = raft.watch_interval_ms.saturating_mul(4);
         check.fault(
@@ -315,6 +328,9 @@ fn development(check: &mut Check, config: &Config) {
     if config.development.previous_release && !config.security.is_development() {
         let advice = "is refused in production mode; remove it";
         check.fault("development.previous_release", advice);
+    }
+    if config.development.tamper && !config.security.is_development() {
+        check.fault("development.tamper", "is refused in production mode; remove it");
     }
     let dial = &config.development.dial;
     if !dial.is_empty() && !config.security.is_development() {

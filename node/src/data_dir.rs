@@ -1,7 +1,8 @@
 //! The data directory: one process at a time, ours and of a format we know, with room to write.
 //!
 //! `LOCK` holds the process's id and is locked while it lives; `IDENTITY` says whose data this is. Identity, log
-//! and state each name the store, so that a part which went missing is seen.
+//! and state each name the store, so that a part which went missing is seen. The identity has a copy beside it, written
+//! first: where the one is damaged or gone, the other takes its place.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -17,8 +18,9 @@ use crate::version::STORED_FORMAT;
 const FIRST_FORMAT: u32 = 1;
 const LOCK: &str = "LOCK";
 const IDENTITY: &str = "IDENTITY";
+const IDENTITY_COPY: &str = "IDENTITY-COPY";
 /// What a crash while the identity is written may leave.
-const IDENTITY_UNFINISHED: &str = "IDENTITY.tmp";
+const UNFINISHED: [&str; 2] = ["IDENTITY.tmp", "IDENTITY-COPY.tmp"];
 /// First bytes of the identity file.
 const MAGIC: &[u8; 8] = b"SPINEID\0";
 /// Leading bytes of the BLAKE3 hash of the content.
@@ -167,6 +169,7 @@ pub fn open_within(
     newest_format: u32,
 ) -> Result<Identity, DataDirError> {
     if let Some(identity) = read_within(disk, dir, newest_format)? {
+        mend(disk, dir, &identity, newest_format)?;
         if identity.engine != engine {
             return Err(DataDirError::Engine {
                 dir: dir.to_path_buf(),
@@ -181,7 +184,7 @@ pub fn open_within(
     let names = disk.list(dir).map_err(|source| io_error("list", dir, source))?;
     if let Some(found) = names
         .into_iter()
-        .find(|name| name != LOCK && name != IDENTITY_UNFINISHED)
+        .find(|name| name != LOCK && !UNFINISHED.contains(&name.as_str()))
     {
         return Err(DataDirError::NoIdentity {
             dir: dir.to_path_buf(),
@@ -230,8 +233,46 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, DataDirErro
     read_within(disk, dir, STORED_FORMAT)
 }
 
+/// Of a damaged or missing identity the copy is read.
 fn read_within(disk: &dyn Disk, dir: &Path, newest_format: u32) -> Result<Option<Identity>, DataDirError> {
-    let path = dir.join(IDENTITY);
+    let first = read_file(disk, dir, IDENTITY, newest_format);
+    if !matches!(first, Ok(None) | Err(DataDirError::Damaged { .. })) {
+        return first;
+    }
+    match read_file(disk, dir, IDENTITY_COPY, newest_format) {
+        Ok(Some(identity)) => Ok(Some(identity)),
+        Ok(None) | Err(DataDirError::Damaged { .. }) => first,
+        Err(error) => Err(error),
+    }
+}
+
+/// Sees to it that either file is whole: one that is damaged or gone gets what was read of the other. A directory of an
+/// earlier release has no copy yet.
+fn mend(disk: &dyn Disk, dir: &Path, identity: &Identity, newest_format: u32) -> Result<(), DataDirError> {
+    for name in [IDENTITY_COPY, IDENTITY] {
+        match read_file(disk, dir, name, newest_format) {
+            Ok(None) | Err(DataDirError::Damaged { .. }) => {}
+            Ok(Some(_)) => continue,
+            Err(error) => return Err(error),
+        }
+        tracing::warn!(
+            file = name,
+            "an identity was damaged or not there; it is mended from the other"
+        );
+        let path = dir.join(name);
+        disk.write_atomic(&path, &encode(identity))
+            .map_err(|source| io_error("write", &path, source))?;
+    }
+    Ok(())
+}
+
+fn read_file(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    newest_format: u32,
+) -> Result<Option<Identity>, DataDirError> {
+    let path = dir.join(name);
     if !disk
         .exists(&path)
         .map_err(|source| io_error("look for", &path, source))?
@@ -245,9 +286,12 @@ fn read_within(disk: &dyn Disk, dir: &Path, newest_format: u32) -> Result<Option
 }
 
 fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), DataDirError> {
-    let path = dir.join(IDENTITY);
-    disk.write_atomic(&path, &encode(identity))
-        .map_err(|source| io_error("write", &path, source))
+    for name in [IDENTITY_COPY, IDENTITY] {
+        let path = dir.join(name);
+        disk.write_atomic(&path, &encode(identity))
+            .map_err(|source| io_error("write", &path, source))?;
+    }
+    Ok(())
 }
 
 fn encode(identity: &Identity) -> Vec<u8> {

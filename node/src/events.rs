@@ -30,6 +30,16 @@ pub enum EventKind {
     ReplicaReopened,
     /// A replica's state was built anew.
     ReplicaRepaired,
+    /// A replica's digest is not that of another one at the same index.
+    DigestsDiffer,
+    /// A replica that a majority of its group differs from: it is to be built anew.
+    ReplicaDiverged,
+    /// The log was damaged: a new one was begun, and its replicas are lost.
+    LogReplaced,
+    /// An older copy of the data directory was put back: its replicas are lost.
+    OldCopyFound,
+    /// The cluster goes on from what this node had.
+    IncarnationBegun,
     /// A replica is to live here from now on.
     ReplicaCame,
     /// A replica has moved to another node.
@@ -51,6 +61,11 @@ impl EventKind {
             Self::ReplicaStopped => "replica-stopped",
             Self::ReplicaReopened => "replica-reopened",
             Self::ReplicaRepaired => "replica-repaired",
+            Self::DigestsDiffer => "digests-differ",
+            Self::ReplicaDiverged => "replica-diverged",
+            Self::LogReplaced => "log-replaced",
+            Self::OldCopyFound => "old-copy-found",
+            Self::IncarnationBegun => "incarnation-begun",
             Self::ReplicaCame => "replica-came",
             Self::ReplicaLeft => "replica-left",
         }

@@ -24,8 +24,6 @@ use crate::shard::proposals::txn_entry;
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
 /// A shard without a quorum holds the others' housekeeping up no longer than this.
 const SHARD_DEADLINE: Duration = Duration::from_millis(500);
-/// Entries between two Verify entries of a shard.
-const VERIFY_EVERY_ENTRIES: u64 = 4_096;
 
 /// Keeps all hosted replicas in order.
 pub struct Housekeeper {
@@ -36,6 +34,8 @@ pub struct Housekeeper {
     started: Instant,
     /// Entries kept behind a snapshot.
     keep_entries: u64,
+    /// Entries between two Verify entries of a shard.
+    verify_every: u64,
     rows_written: BTreeMap<u32, u64>,
     verified: BTreeMap<u32, u64>,
 }
@@ -48,14 +48,15 @@ impl Housekeeper {
         plan: ClusterPlan,
         time: LeaderTime,
         started: Instant,
-        keep_entries: u64,
+        raft: &spine_cluster_config::Raft,
     ) -> Self {
         Self {
             host,
             plan,
             time,
             started,
-            keep_entries,
+            keep_entries: raft.log_keep_entries,
+            verify_every: raft.verify_every_entries,
             rows_written: BTreeMap::new(),
             verified: BTreeMap::new(),
         }
@@ -139,7 +140,7 @@ impl Housekeeper {
         };
         let index = applied.index;
         let last = self.verified.get(&number).copied().unwrap_or(0);
-        if index < last.saturating_add(VERIFY_EVERY_ENTRIES) {
+        if index < last.saturating_add(self.verify_every) {
             return;
         }
         self.verified.insert(number, index);

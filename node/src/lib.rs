@@ -45,4 +45,5 @@ pub mod start;
 pub mod status;
 pub mod telemetry;
 pub mod turns;
+mod twice;
 pub mod version;

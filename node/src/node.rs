@@ -17,7 +17,7 @@ use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
 use spine_storage::gently;
 use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, WorkerOptions};
-use spine_storage::wal::{Driver as StorageDriver, Wal, WalOptions};
+use spine_storage::wal::{Driver as StorageDriver, Wal, WalError, WalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,7 @@ use crate::cluster::change::replica_on;
 use crate::cluster::follow::{self, PlanNews};
 use crate::cluster::join;
 use crate::cluster::mover::Mover;
+use crate::cluster::recover;
 use crate::data_dir::{self, DataDirError, Membership};
 use crate::dial_map::dialled_at;
 use crate::disk_guard::DiskGuard;
@@ -44,7 +45,7 @@ use crate::gateway::edge::DispatcherSource;
 use crate::housekeeping::Housekeeper;
 use crate::leader_log::LeaderLog;
 use crate::peers::NodePeers;
-use crate::repair::{Deliveries, Fault, Opener, Supervisor};
+use crate::repair::{Deliveries, Fault, History, Opener, Referee, Supervisor, log_file, scrub};
 use crate::shard::host::{Absent, Host};
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
@@ -168,6 +169,8 @@ pub struct Inner {
     pub fitness: Fitness,
     /// Replicas that wait for their state from a peer.
     pub deliveries: Deliveries,
+    /// How far this node's data directory has come, and the peers'.
+    pub history: Arc<History>,
     /// Newer plans of the cluster, heard from others.
     pub plan_news: PlanNews,
     /// What happened here of late.
@@ -208,9 +211,10 @@ impl Inner {
         let (fatal, _) = tokio::sync::watch::channel(None);
         let limits = config.limits.clone();
         let clock = Arc::new(AdvancedClock::new(Arc::clone(&parts.clock)));
+        let history = Arc::<History>::default();
         Arc::new_cyclic(|node| {
             let peers = NodePeers::new(
-                node.clone(),
+                (node.clone(), Arc::clone(&history)),
                 dialled_at(Arc::clone(&parts.net), config.development.dial_map()),
                 &config,
                 &parts.release,
@@ -229,6 +233,7 @@ impl Inner {
                 metrics: Arc::new(Metrics::new()),
                 fitness: Fitness::default(),
                 deliveries: Deliveries::default(),
+                history,
                 plan_news: PlanNews::default(),
                 changing: tokio::sync::Mutex::new(()),
                 events: Arc::default(),
@@ -249,6 +254,9 @@ impl Inner {
         self.stop.cancel();
         self.tasks.close();
         let _ = tokio::time::timeout_at(until, self.tasks.wait()).await;
+        if let Err(error) = self.history.keep(true) {
+            tracing::warn!(%error, "keep what is known of the peers");
+        }
         for shard in self.host.all() {
             let _ = tokio::time::timeout_at(until, shard.group.shutdown()).await;
         }
@@ -383,31 +391,15 @@ impl Inner {
         store_uuid: [u8; 16],
         create: bool,
     ) -> Result<(), NodeError> {
-        let wal = self.open_wal(store_uuid).await?;
-        let fatal = self.fatal.clone();
-        let on_failure: spine_storage::replica::OnFailure = Arc::new(move |store, error| {
-            if matches!(error, ReplicaError::Full) {
-                tracing::warn!(%error, "put a checkpoint off");
-                return;
-            }
-            tracing::error!(%error, "write checkpoint");
-            // A replica that halted says so in its status; others go on. After a failed write or sync nobody knows
-            // what the disk holds: the process ends, and the log replays it after a restart.
-            if let ReplicaError::Damaged(why) = error {
-                store.halt_as_damaged(why);
-            }
-            if matches!(error, ReplicaError::Io(_)) {
-                fatal.send_replace(Some(format!("checkpoint: {error}")));
-            }
-        });
-        let checkpoints = CheckpointWorker::start(self.parts.storage_driver, WorkerOptions { on_failure })
-            .map_err(|error| NodeError::open("checkpoint worker", error))?;
-        let mine: Vec<&PlanShard> = plan
-            .shards
-            .iter()
-            .filter(|shard| replica_on(shard, node_id).is_some())
-            .collect();
-        let options = self.replica_options(mine.len());
+        let (wal, is_new) = self.open_wal(store_uuid).await?;
+        let dir = &self.config.node.data_dir;
+        let begun = self
+            .history
+            .begin(&self.parts.disk, dir, self.boot_id, (&wal, is_new));
+        begun.map_err(|error| NodeError::open("the history of the data directory", error))?;
+        let checkpoints = self.checkpoint_worker()?;
+        let here = |shard: &&PlanShard| replica_on(shard, node_id).is_some();
+        let options = self.replica_options(plan.shards.iter().filter(here).count());
         let opener = Arc::new(Opener {
             disk: Arc::clone(&self.parts.disk),
             engine: Arc::clone(&self.parts.engine),
@@ -424,7 +416,11 @@ impl Inner {
             wal: wal.clone(),
             checkpoints: checkpoints.clone(),
             peers: Arc::clone(&self.peers),
+            history: Arc::clone(&self.history),
         });
+        let recovered = self.recovered(&opener, plan).await?;
+        let plan = recovered.as_ref().unwrap_or(plan);
+        let mine: Vec<&PlanShard> = plan.shards.iter().filter(here).collect();
         let mut opened = Vec::with_capacity(mine.len());
         for shard in mine {
             let state = if create {
@@ -467,27 +463,71 @@ impl Inner {
         self.start_running(plan, node_id, wal, checkpoints, Arc::clone(&opener))?;
         self.peers.set_unfit(self.is_draining());
         self.spawn(Supervisor::new(Arc::clone(self), opener).run());
+        self.spawn(Referee::new(Arc::clone(self)).run());
+        if let Some(every) = self.config.storage.scrub_every() {
+            self.spawn(scrub::run(Arc::clone(self), every));
+        }
         self.spawn(follow::run(Arc::clone(self)));
         self.spawn(Mover::new(Arc::clone(self)).run());
         self.spawn(join::tell_addresses(Arc::clone(self)));
         Ok(())
     }
 
-    async fn open_wal(&self, store_uuid: [u8; 16]) -> Result<Wal, NodeError> {
+    fn checkpoint_worker(&self) -> Result<CheckpointWorker, NodeError> {
+        let fatal = self.fatal.clone();
+        let on_failure: spine_storage::replica::OnFailure = Arc::new(move |store, error| {
+            if matches!(error, ReplicaError::Full) {
+                tracing::warn!(%error, "put a checkpoint off");
+                return;
+            }
+            tracing::error!(%error, "write checkpoint");
+            // A replica that halted says so in its status; others go on. After a failed write or sync nobody knows
+            // what the disk holds: the process ends, and the log replays it after a restart.
+            if let ReplicaError::Damaged(why) = error {
+                store.halt_as_damaged(why);
+            }
+            if matches!(error, ReplicaError::Io(_)) {
+                fatal.send_replace(Some(format!("checkpoint: {error}")));
+            }
+        });
+        CheckpointWorker::start(self.parts.storage_driver, WorkerOptions { on_failure })
+            .map_err(|error| NodeError::open("checkpoint worker", error))
+    }
+
+    /// The plan of a new incarnation, where one was ordered: everything is made anew for it first.
+    async fn recovered(&self, opener: &Opener, plan: &ClusterPlan) -> Result<Option<ClusterPlan>, NodeError> {
+        let (disk, dir) = (self.parts.disk.as_ref(), &self.config.node.data_dir);
+        let order = recover::ordered(disk, dir).map_err(|error| NodeError::open("a recovery", error))?;
+        let Some(after) = order else { return Ok(None) };
+        if after.incarnation > plan.incarnation {
+            recover::carry_out(opener, plan, &after).await?;
+            self.plan_files().store_plan(&after)?;
+            self.note(EventKind::IncarnationBegun, None);
+        }
+        recover::remove_order(disk, dir).map_err(|error| NodeError::open("a recovery", error))?;
+        Ok((after.incarnation > plan.incarnation).then_some(after))
+    }
+
+    /// The log, and whether it was begun anew.
+    async fn open_wal(&self, store_uuid: [u8; 16]) -> Result<(Wal, bool), NodeError> {
         let options = WalOptions {
             segment_bytes: self.config.storage.segment_bytes,
             cache_bytes: self.config.storage.log_cache_bytes,
             ..WalOptions::default()
         };
-        Wal::open(
-            Arc::clone(&self.parts.disk),
-            &self.dir("wal"),
-            store_uuid,
-            options,
-            self.parts.storage_driver,
-        )
-        .await
-        .map_err(|error| NodeError::open("log", error))
+        let (disk, dir, driver) = (&self.parts.disk, self.dir("wal"), self.parts.storage_driver);
+        let mut is_new = !disk.exists(&dir).map_err(BootstrapError::Io)?;
+        let mut opened = Wal::open(Arc::clone(disk), &dir, store_uuid, options, driver).await;
+        if let Err(WalError::Damaged(damage)) = &opened {
+            tracing::error!(%damage, "the log is damaged; it is set aside, and none of its replicas votes any more");
+            self.note(EventKind::LogReplaced, None);
+            let set_aside = log_file::set_aside(disk.as_ref(), &dir);
+            set_aside.map_err(|error| NodeError::open("damaged log", error))?;
+            is_new = true;
+            opened = Wal::open(Arc::clone(disk), &dir, store_uuid, options, driver).await;
+        }
+        let wal = opened.map_err(|error| NodeError::open("log", error))?;
+        Ok((wal, is_new))
     }
 
     /// One replica keeps neither the node nor the others from running.
@@ -560,13 +600,12 @@ impl Inner {
             self.started,
         );
         self.spawn(driver.run());
-        let keep_entries = self.config.raft.log_keep_entries;
         let housekeeper = Housekeeper::new(
             Arc::clone(&self.host),
             plan.clone(),
             time.clone(),
             self.started,
-            keep_entries,
+            &self.config.raft,
         );
         self.spawn(housekeeper.run());
         self.spawn(clock_guard::run(Arc::clone(self), time));

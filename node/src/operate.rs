@@ -323,8 +323,11 @@ impl Inner {
             if let Some(stopped) = why_stopped(&shard) {
                 reasons.push(format!("shard {number} stopped: {stopped}"));
             }
-            if shard.group.store().status().verdict.mismatch.is_some() {
-                reasons.push(format!("shard {number} differs from its leader's digest"));
+            if let Some(mismatch) = shard.group.store().status().verdict.mismatch {
+                let index = mismatch.index;
+                reasons.push(format!(
+                    "shard {number} differs from another replica at index {index}"
+                ));
             }
         }
         reasons
@@ -443,26 +446,10 @@ impl Inner {
         &self,
         request: &pb::ReadReplicaRequest,
     ) -> Result<pb::ReadReplicaResponse, SpineError> {
-        let running = self.running().ok_or_else(not_initialised)?;
-        let routing_key = RoutingKey::parse(&request.routing_key)
-            .map_err(|error| invalid("MALFORMED_KEY", error.to_string()))?;
-        let shard = self
-            .host
-            .map()
-            .and_then(|map| map.shard_of(routing_key.slot()))
-            .unwrap_or(0);
+        let (shard, key) = self.locate(&request.routing_key, &request.suffix)?;
         let Some(shard) = self.host.shard(shard) else {
             return Ok(pb::ReadReplicaResponse::default());
         };
-        let mut subject_key = [0; 16];
-        subject_key.copy_from_slice(running.plan().subject_key.get(..16).ok_or_else(not_initialised)?);
-        let key = key::encode(
-            Family::Records,
-            &SubjectKey::new(subject_key),
-            &routing_key,
-            1,
-            &request.suffix,
-        );
         let unreadable = |_| damaged("this replica cannot read its store");
         let (applied, record) = shard
             .group
@@ -482,6 +469,20 @@ impl Inner {
             answer.value = frame::decode(&record.value).map_err(|error| damaged(error.to_string()))?;
         }
         Ok(answer)
+    }
+
+    /// The shard of a record, and its key there.
+    pub(crate) fn locate(&self, routing_key: &str, suffix: &[u8]) -> Result<(u32, Bytes), SpineError> {
+        let running = self.running().ok_or_else(not_initialised)?;
+        let routing_key =
+            RoutingKey::parse(routing_key).map_err(|error| invalid("MALFORMED_KEY", error.to_string()))?;
+        let map = self.host.map();
+        let shard = map.and_then(|map| map.shard_of(routing_key.slot())).unwrap_or(0);
+        let mut subject_key = [0; 16];
+        subject_key.copy_from_slice(running.plan().subject_key.get(..16).ok_or_else(not_initialised)?);
+        let subject_key = SubjectKey::new(subject_key);
+        let key = key::encode(Family::Records, &subject_key, &routing_key, 1, suffix);
+        Ok((shard, key))
     }
 
     /// Checkpoints a replica here and purges its log up to there.

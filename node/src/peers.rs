@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::driver::NodesSource;
 use crate::fitness::Trouble;
 use crate::node::Inner;
-use crate::repair;
+use crate::repair::{self, History};
 use crate::version::Release;
 
 /// A snapshot whose receiver is silent for this long is given up.
@@ -50,7 +50,7 @@ pub struct NodePeers {
 impl NodePeers {
     /// Links that answer through `node`. Nothing is dialled before the node belongs to a cluster.
     pub fn new(
-        node: Weak<Inner>,
+        (node, history): (Weak<Inner>, Arc<History>),
         net: Arc<dyn Net>,
         config: &Config,
         release: &Release,
@@ -75,6 +75,7 @@ impl NodePeers {
             silence_limit: Duration::from_millis(timings.peer_silence_ms),
         };
         config.unfit = Arc::clone(&unfit);
+        config.stores = history;
         let led = Arc::clone(&leading);
         config.leading = Arc::new(move || led.get());
         config.clock = Arc::new(move || clock.now_ms());
@@ -102,6 +103,7 @@ impl NodePeers {
         self.identity.set(Identity {
             node: NodeId(node_id),
             cluster_id: plan.cluster_id.clone(),
+            incarnation: plan.incarnation,
         });
     }
 
@@ -247,6 +249,7 @@ impl PeerHandler for Inbound {
     fn on_watch(&self, from: NodeId, watch: &pb::Watch) {
         if let Some(node) = self.0.upgrade() {
             node.peer_clocks.heard(from.0, watch.clock_ms);
+            node.history.heard(from.0, watch.log_position);
             if let Some(running) = node.running()
                 && watch.plan_epoch > running.plan().epoch
             {

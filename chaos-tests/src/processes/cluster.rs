@@ -7,6 +7,8 @@ use spine_client::local_cluster::{LocalCluster, Plan};
 use spine_client::{Admin, SpineClient};
 use spine_proto::admin::v1::GetClusterStatusResponse;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::{ClusterError, links, signals};
@@ -248,6 +250,37 @@ impl Cluster {
         self.set_listening(node, false);
         self.began(node, "killed");
         Ok(self.local.kill(node + 1)?)
+    }
+
+    /// Stops a node as planned and waits for its end.
+    ///
+    /// # Errors
+    /// What the kernel says, or it does not end within `limit`.
+    pub async fn stop(&mut self, node: usize, limit: Duration) -> Result<(), ClusterError> {
+        self.set_listening(node, false);
+        self.began(node, "stopped");
+        if self.local.stop(node + 1, limit).await? {
+            return Ok(());
+        }
+        Err(ClusterError::Waited {
+            what: format!("the end of node {}", node + 1),
+            limit,
+            seen: "it was killed".to_owned(),
+        })
+    }
+
+    /// What a node's metrics page says.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn metrics(&self, node: usize) -> std::io::Result<String> {
+        let [_, _, admin] = self.ports(node);
+        let mut stream = TcpStream::connect(admin).await?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await?;
+        Ok(page)
     }
 
     /// Ends all nodes at once.

@@ -2,6 +2,7 @@
 
 pub mod alter;
 mod cluster;
+pub mod damage;
 mod error;
 mod faulty;
 pub mod garbage;

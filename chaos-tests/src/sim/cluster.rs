@@ -41,6 +41,7 @@ pub(super) struct Settings {
     pub(super) peer: Vec<String>,
     pub(super) admin: Vec<String>,
     pub(super) releases: Releases,
+    pub(super) verify_every: Option<u64>,
 }
 
 /// How far each node's wall clock is wrong, milliseconds.
@@ -254,5 +255,8 @@ fn config(number: usize, name: &str, settings: &Settings) -> Config {
     config.storage.checkpoint_bytes = CHECKPOINT_BYTES;
     config.storage.full_below_bytes = FULL_BELOW_BYTES;
     config.raft.log_keep_entries = LOG_KEEP_ENTRIES;
+    if let Some(entries) = settings.verify_every {
+        config.raft.verify_every_entries = entries;
+    }
     config
 }

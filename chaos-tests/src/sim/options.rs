@@ -21,6 +21,8 @@ pub struct SimOptions {
     pub restless: bool,
     /// Releases are rolled over the nodes meanwhile.
     pub rolls: bool,
+    /// Entries of a shard after which its replicas compare their digests; `None` = as nodes do by themselves.
+    pub verify_every: Option<u64>,
     /// Keep the lines of the trace.
     pub keep_trace: bool,
 }
@@ -40,6 +42,7 @@ impl SimOptions {
             script: None,
             restless: false,
             rolls: false,
+            verify_every: None,
             keep_trace: false,
         }
     }

@@ -111,6 +111,7 @@ impl Stage {
             peer: addresses.peer.clone(),
             admin: at(&sim, ADMIN_PORT),
             releases: releases.clone(),
+            verify_every: options.verify_every,
         };
         let nodes = Nodes::start(&mut sim, &names, &settings, &wires, &clock_ms);
         let clock = clock_ms.clone();

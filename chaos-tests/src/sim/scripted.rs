@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use spine_node::fitness::Trouble;
 use spine_node::node::Inner;
+use spine_node::shard::proposals::txn_entry;
+use spine_proto::storage::v1 as pb;
 use spine_storage::disk::SimDisk;
 
 use super::SimOptions;
@@ -114,6 +116,36 @@ impl Scene<'_> {
     /// Starts it again.
     pub fn restart(&mut self, node: usize) {
         self.end(Fault::Kill(vec![node]));
+    }
+
+    /// Changes what one replica holds behind the log's back; its invariants are not looked at until [`Self::trust`].
+    ///
+    /// # Errors
+    /// The node is down, or hosts no such shard.
+    pub fn alter(&mut self, node: usize, shard: u32) -> Result<(), String> {
+        let inner = self.node(node).ok_or("the node is down")?;
+        let hosted = inner.host.shard(shard).ok_or("not hosted")?;
+        self.stage.world.invariants.distrust(node, shard);
+        // A row that no caller reads.
+        let put = pb::Put {
+            key: spine_statemachine::key::level(),
+            value: spine_statemachine::levels::value(0),
+            schema: spine_statemachine::levels::SCHEMA,
+        };
+        let sub = pb::SubTxn {
+            mutations: vec![pb::Mutation {
+                kind: Some(pb::mutation::Kind::Put(put)),
+            }],
+            ..pb::SubTxn::default()
+        };
+        let entry = txn_entry(vec![sub], 0);
+        let altered = hosted.group.store().tamper(&entry);
+        altered.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// It holds what the others hold again.
+    pub fn trust(&mut self, node: usize, shard: u32) {
+        self.stage.world.invariants.trust(node, shard);
     }
 
     /// Every node makes a checkpoint of every shard and purges its logs up to there.

@@ -191,3 +191,112 @@ fn a_replica_whose_log_is_gone_never_runs_again_and_another_one_comes() {
         assert!(report.passed(), "{report}");
     });
 }
+
+#[test]
+fn a_damaged_log_is_set_aside_and_other_replicas_come() {
+    alone(|| {
+        let options = SimOptions {
+            shards: SHARDS,
+            ..SimOptions::of(10)
+        };
+        let report = run(&options, |scene| {
+            scene.pass(2 * SECOND)?;
+            let inner = scene.node(NODE).ok_or("the node is down")?;
+            let ids = |inner: &spine_node::node::Inner| -> Vec<u64> {
+                let hosted = inner.host.all();
+                hosted
+                    .iter()
+                    .map(|shard| shard.group.identity().replica_id)
+                    .collect()
+            };
+            let before = ids(&inner);
+            drop(inner);
+            scene.kill(NODE);
+            let (disk, wal) = (scene.disk(NODE), Path::new("/data/wal"));
+            let names = io(disk.list(wal))?;
+            let first = names.iter().filter(|name| name.ends_with(".seg")).min();
+            // A byte of an early record: good ones follow.
+            io(disk.corrupt(&wal.join(first.ok_or("no segment")?), 4_096 + 40, 1))?;
+            scene.restart(NODE);
+            scene.until(30 * SECOND, "other replicas run in their place", move |cluster| {
+                cluster.node(NODE).is_some_and(|inner| {
+                    let now = ids(&inner);
+                    now.len() == before.len() && now.iter().all(|id| !before.contains(id))
+                })
+            })?;
+            let inner = scene.node(NODE).ok_or("the node is down")?;
+            let said = inner.events.all();
+            if !said.iter().any(|event| event.kind == EventKind::LogReplaced) {
+                return Err("nobody was told".to_owned());
+            }
+            io(disk.exists(Path::new("/data/wal.damaged")))?
+                .then_some(())
+                .ok_or_else(|| "the damaged log is gone".to_owned())
+        });
+        assert!(report.passed(), "{report}");
+    });
+}
+
+/// Small enough that a run of seconds verifies several times.
+const VERIFY_EVERY: u64 = 16;
+
+fn has_event(cluster: &Cluster<'_>, node: usize, kind: EventKind) -> bool {
+    cluster.node(node).is_some_and(|inner| {
+        let events = inner.events.all();
+        events
+            .iter()
+            .any(|event| event.kind == kind && event.shard == Some(SHARD))
+    })
+}
+
+/// The replica of one node is altered, leader or not: it alone is convicted, and serves again with what the others have.
+fn alter_and_heal(scene: &mut Scene<'_>, leads: bool) -> Result<(), String> {
+    scene.pass(2 * SECOND)?;
+    let leader = scene.leader_of(SHARD).ok_or("nobody leads")?;
+    let odd = if leads { leader } else { (leader + 1) % 3 };
+    scene.alter(odd, SHARD)?;
+    let convicted = move |cluster: &Cluster<'_>| has_event(cluster, odd, EventKind::ReplicaDiverged);
+    scene.until(10 * SECOND, "the altered replica is convicted", convicted)?;
+    scene.until(15 * SECOND, "it is built anew", move |cluster| {
+        has_event(cluster, odd, EventKind::ReplicaRepaired)
+            && cluster
+                .node(odd)
+                .is_some_and(|inner| inner.host.shard(SHARD).is_some())
+    })?;
+    scene.until(5 * SECOND, "it is where the others are", move |cluster| {
+        let applied = |node: usize| {
+            let shard = cluster.node(node)?.host.shard(SHARD)?;
+            shard.group.store().applied().map(|id| id.index)
+        };
+        applied(odd) >= applied((odd + 1) % 3)
+    })?;
+    scene.trust(odd, SHARD);
+    for other in (0..3).filter(|node| *node != odd) {
+        let inner = scene.node(other).ok_or("the node is down")?;
+        let events = inner.events.all();
+        if events
+            .iter()
+            .any(|event| event.kind == EventKind::ReplicaDiverged)
+        {
+            return Err(format!("n{} is right and was convicted", other + 1));
+        }
+    }
+    scene.pass(2 * SECOND)
+}
+
+#[test]
+fn a_replica_that_came_to_differ_is_judged_by_the_majority_and_built_anew() {
+    alone(|| {
+        let options = SimOptions {
+            shards: SHARDS,
+            verify_every: Some(VERIFY_EVERY),
+            ..SimOptions::of(11)
+        };
+        for script in [(|scene| alter_and_heal(scene, false)) as Script, |scene| {
+            alter_and_heal(scene, true)
+        }] {
+            let report = run(&options, script);
+            assert!(report.passed(), "{report}");
+        }
+    });
+}

@@ -7,8 +7,9 @@ use spine_proto::admin::v1::{
     DrainNodeResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetNodeStatusRequest,
     GetNodeStatusResponse, GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse,
     ListShardsRequest, ListShardsResponse, NodeSummary, PlanClusterRequest, PlanClusterResponse,
-    RaiseLevelRequest, RaiseLevelResponse, ReadReplicaRequest, ReadReplicaResponse, ReplicaSummary,
-    SetNodeStateRequest, SetNodeStateResponse, ShardSummary, TransferLeaderRequest, TransferLeaderResponse,
+    RaiseLevelRequest, RaiseLevelResponse, ReadReplicaRequest, ReadReplicaResponse, RecoverClusterRequest,
+    RecoverClusterResponse, RecoveredShard, ReplicaSummary, SetNodeStateRequest, SetNodeStateResponse,
+    ShardSummary, TamperReplicaRequest, TamperReplicaResponse, TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -149,6 +150,28 @@ impl AdminService for Seat {
             level,
             already: false,
         }))
+    }
+
+    async fn recover_cluster(
+        &self,
+        _: Request<RecoverClusterRequest>,
+    ) -> Result<Response<RecoverClusterResponse>, Status> {
+        Ok(Response::new(RecoverClusterResponse {
+            incarnation: 2,
+            shards: vec![RecoveredShard {
+                shard: 1,
+                last_index: 9,
+                last_term: 3,
+                committed_index: 7,
+            }],
+        }))
+    }
+
+    async fn tamper_replica(
+        &self,
+        _: Request<TamperReplicaRequest>,
+    ) -> Result<Response<TamperReplicaResponse>, Status> {
+        Err(Status::permission_denied("this is a fake"))
     }
 
     async fn compact_replica(

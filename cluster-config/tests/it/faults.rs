@@ -80,6 +80,19 @@ fn production_never_plays_another_release() {
 }
 
 #[test]
+fn production_never_lets_replicas_be_altered() {
+    let tamper = "[development]\ntamper = true\n";
+    assert_eq!(
+        faults_of(tamper),
+        "the configuration has 1 fault:
+  development.tamper: is refused in production mode; remove it (spine.toml)"
+    );
+    let development = format!("{tamper}[security]\nmode = \"development\"\n");
+    let config = Config::parse(Path::new("spine.toml"), &development).unwrap();
+    assert!(config.warnings()[1].contains("alter single replicas"));
+}
+
+#[test]
 fn production_refuses_a_dial_map() {
     let dial = "[development]\ndial = [\"127.0.0.1:1=127.0.0.1:2\"]\n";
     assert_eq!(

@@ -9,6 +9,7 @@ use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use spine_proto::internal::raft::v1 as pb;
 use spine_proto::storage::v1;
+use spine_statemachine::Digest;
 use spine_storage::replica::ReplicaStore;
 use spine_storage::snapshot::{Installed, SnapshotInstaller};
 use tokio::time::sleep;
@@ -50,6 +51,7 @@ impl RaftGroup {
             Some(pb::group_request::Kind::Vote(vote)) => self.on_vote(vote, false).await,
             Some(pb::group_request::Kind::PreVote(vote)) => self.on_vote(vote, true).await,
             Some(pb::group_request::Kind::TransferLeader(transfer)) => self.on_transfer(transfer).await,
+            Some(pb::group_request::Kind::Digest(request)) => Ok(self.on_digest(&request)),
             // The node answers this one: what is asked for goes another way.
             Some(pb::group_request::Kind::PullSnapshot(_)) | None => {
                 Err("message of an unknown kind".to_string())
@@ -139,6 +141,18 @@ impl RaftGroup {
         Ok(pb::group_response::Kind::TransferLeader(
             pb::TransferLeaderResponse { accepted, reason },
         ))
+    }
+
+    /// Says this replica's digest, and begins to doubt it where who asks has another one.
+    fn on_digest(&self, request: &pb::DigestRequest) -> pb::group_response::Kind {
+        let ours = self.store().digest_at(request.index);
+        if let Some(theirs) = Digest::from_bytes(&request.digest) {
+            self.store().doubt(request.index, theirs);
+        }
+        let digest = ours.map(|digest| digest.to_bytes().to_vec().into());
+        pb::group_response::Kind::Digest(pb::DigestResponse {
+            digest: digest.unwrap_or_default(),
+        })
     }
 
     /// Takes a snapshot that a leader streams: into a new directory, verified, then switched to.

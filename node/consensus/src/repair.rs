@@ -4,9 +4,11 @@ use std::io;
 
 use spine_proto::internal::raft::v1 as pb;
 use spine_storage::ids::LogId;
-use spine_storage::replica::{CheckpointWorker, ReplicaStore};
+use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaStore};
+use spine_storage::snapshot::SnapshotSource;
 use spine_storage::wal::GroupLog;
 
+use crate::background::in_background;
 use crate::group::RaftGroup;
 use crate::inbound::{SnapshotInflow, receive};
 use crate::network_adapter::Feed;
@@ -56,6 +58,16 @@ pub async fn restore(
     let header = start.header.ok_or("snapshot without header")?;
     let installed = receive(store, header, inflow).await?;
     store.install(installed).map_err(|error| error.to_string())
+}
+
+/// Reads every record of the last checkpoint, resting more than it works, and compares count and digest.
+///
+/// # Errors
+/// [`ReplicaError::Damaged`] where it is not what was written; others where the checkpoint went meanwhile.
+pub async fn read_all(store: &ReplicaStore) -> Result<(), ReplicaError> {
+    let mut source = SnapshotSource::begin(store, 0)?;
+    while in_background(|| source.next_chunk()).await?.is_some() {}
+    source.end().map(drop)
 }
 
 /// Whether the state and the log of a replica have a gap between them: the entries that would fill it were purged.

@@ -98,6 +98,8 @@ reasons! {
     Conflict {
         NODE_REMOVED: "The node was given up for good; it joins anew with an empty data directory.",
         QUORUM_AT_RISK: "A shard would be left with too few replicas; the message says which.",
+        QUORUM_POSSIBLE: "Another node is heard, which the message names: no new incarnation of the cluster is begun.",
+        DATA_LOSS_NOT_ACCEPTED: "A new incarnation of the cluster loses what only lost nodes had, and nobody has accepted that.",
         NO_ROOM: "No other node can take a replica of a shard that the message names.",
         NOT_EXECUTED: "The caller asked what became of a change: it did not take effect, and no try of it under its id ever will.",
         GUARD_FAILED: "A guard of the commit does not hold; the message says which.",

@@ -13,6 +13,7 @@ use spine_proto::storage::v1::ClusterPlan;
 use spine_storage::disk::Disk;
 
 use super::plan::PLAN_FORMAT;
+use crate::twice;
 
 const PLAN_FILE: &str = "plan";
 const PROPOSAL_FILE: &str = "proposed-plan";
@@ -65,12 +66,7 @@ impl PlanFiles {
         if blake3::hash(content).as_bytes() != digest {
             return Err(BootstrapError::Format);
         }
-        let plan = ClusterPlan::decode(content).map_err(|_| BootstrapError::Format)?;
-        if plan.format == PLAN_FORMAT {
-            Ok(Some(plan))
-        } else {
-            Err(BootstrapError::Format)
-        }
+        decode(content).map(Some)
     }
 
     fn write(&self, name: &str, plan: &ClusterPlan) -> Result<(), BootstrapError> {
@@ -85,7 +81,12 @@ impl PlanFiles {
     /// # Errors
     /// [`BootstrapError`]
     pub fn plan(&self) -> Result<Option<ClusterPlan>, BootstrapError> {
-        self.read(PLAN_FILE)
+        match twice::read(self.disk.as_ref(), &self.dir.join(PLAN_FILE)) {
+            Ok(None) => Ok(None),
+            Ok(Some(content)) => decode(&content).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(BootstrapError::Format),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// First step of adopting a plan.
@@ -93,7 +94,8 @@ impl PlanFiles {
     /// # Errors
     /// [`BootstrapError`]
     pub fn store_plan(&self, plan: &ClusterPlan) -> Result<(), BootstrapError> {
-        self.write(PLAN_FILE, plan)
+        let path = self.dir.join(PLAN_FILE);
+        Ok(twice::write(self.disk.as_ref(), &path, &plan.encode_to_vec())?)
     }
 
     /// A plan that this node decided on and has perhaps not told everybody yet.
@@ -110,6 +112,15 @@ impl PlanFiles {
     /// [`BootstrapError`]
     pub fn store_proposal(&self, plan: &ClusterPlan) -> Result<(), BootstrapError> {
         self.write(PROPOSAL_FILE, plan)
+    }
+}
+
+fn decode(content: &[u8]) -> Result<ClusterPlan, BootstrapError> {
+    let plan = ClusterPlan::decode(content).map_err(|_| BootstrapError::Format)?;
+    if plan.format == PLAN_FORMAT {
+        Ok(plan)
+    } else {
+        Err(BootstrapError::Format)
     }
 }
 

@@ -248,7 +248,7 @@ fn shard_mut(plan: &mut ClusterPlan, shard: u32) -> Option<&mut PlanShard> {
     plan.shards.iter_mut().find(|planned| planned.shard == shard)
 }
 
-/// A replica that may not vote any more is replaced by a new one on its own node.
+/// A replica that may not vote any more is replaced by a new one on its own node; one that was about to join does not.
 #[must_use]
 pub fn replace_lost(plan: &ClusterPlan, shard: u32, lost: Member) -> Option<ClusterPlan> {
     let places = Move {
@@ -256,6 +256,11 @@ pub fn replace_lost(plan: &ClusterPlan, shard: u32, lost: Member) -> Option<Clus
         to: lost.node_id,
     };
     let planned = plan.shards.iter().find(|planned| planned.shard == shard)?;
+    if let Some(change) = planned.change.filter(|change| change.joining == Some(lost)) {
+        let mut next = next(plan);
+        shard_mut(&mut next, shard)?.change = Some(ReplicaChange { lost: true, ..change });
+        return (!change.lost).then_some(next);
+    }
     planned.members.contains(&lost).then_some(())?;
     begin(plan, Step { shard, places })
 }
@@ -285,6 +290,7 @@ pub fn begin(plan: &ClusterPlan, step: Step) -> Option<ClusterPlan> {
         }),
         leaving,
         created: false,
+        lost: false,
     });
     Some(next)
 }
@@ -469,6 +475,28 @@ mod tests {
         assert!(replica_on(&plan.shards[3], lost.node_id) == Some(here));
         assert_eq!(plan.shards[3].members.len(), 3);
         assert!(replace_lost(&plan, 3, lost).is_none(), "it is no member any more");
+    }
+
+    #[test]
+    fn a_replica_that_is_lost_on_its_way_is_marked_once_and_goes() {
+        let plan = join(&plan(), &named(9)).expect("it may join");
+        let step = steps(&plan, &[], true)[0];
+        let plan = begin(&plan, step).expect("it may begin");
+        let plan = created(&plan, step.shard).expect("not yet created");
+        let joining = |plan: &ClusterPlan| {
+            let planned = plan.shards.iter().find(|planned| planned.shard == step.shard);
+            planned.and_then(|planned| planned.change).expect("under way")
+        };
+        let lost = joining(&plan).joining.expect("one joins");
+        let marked = replace_lost(&plan, step.shard, lost).expect("news");
+        assert!(joining(&marked).lost && joining(&marked).created);
+        assert!(replace_lost(&marked, step.shard, lost).is_none(), "once");
+        let plan = abandon(&marked, step.shard).expect("under way");
+        assert!(steps(&plan, &[], true).contains(&step), "it is tried again");
+        assert!(
+            replace_lost(&plan, step.shard, lost).is_none(),
+            "it belongs to nothing"
+        );
     }
 
     #[test]

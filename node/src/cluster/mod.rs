@@ -13,5 +13,6 @@ pub mod meta;
 pub mod mover;
 pub mod placement;
 pub mod plan;
+pub mod recover;
 pub mod rows;
 pub mod steps;

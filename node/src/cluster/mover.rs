@@ -196,8 +196,8 @@ impl Mover {
     /// Asks for the next step of one change.
     async fn advance(&self, plan: &ClusterPlan, shard: u32, change: &ReplicaChange) -> Found {
         let joining = change.joining.unwrap_or_default();
-        let is_given_up =
-            change::node(plan, joining.node_id).map_or(true, |node| node.state() == NodeState::Lost);
+        let is_given_up = change.lost
+            || change::node(plan, joining.node_id).map_or(true, |node| node.state() == NodeState::Lost);
         let mut request = ChangeRequest {
             shard,
             change: Some(*change),

@@ -128,6 +128,12 @@ pub fn change(before: &Stored, after: &ClusterPlan, more: Vec<pb::Mutation>) -> 
     }
 }
 
+/// The transaction that makes the rows those of a new incarnation.
+#[must_use]
+pub fn recovered(before: &Stored, after: &ClusterPlan) -> pb::SubTxn {
+    change(before, after, vec![put(key::meta(PLAN), &after.encode_to_vec())])
+}
+
 /// The plan as the rows have it; `None` before they are there.
 ///
 /// # Errors

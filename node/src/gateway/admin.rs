@@ -141,6 +141,14 @@ impl pb::admin_service_server::AdminService for Admin {
         reply(self.node.compact_replica(request.get_ref().shard).await)
     }
 
+    async fn tamper_replica(
+        &self,
+        request: Request<pb::TamperReplicaRequest>,
+    ) -> Reply<pb::TamperReplicaResponse> {
+        self.admin(&request)?;
+        reply(self.node.tamper_replica(&request.into_inner()))
+    }
+
     async fn create_join_token(
         &self,
         request: Request<pb::CreateJoinTokenRequest>,
@@ -165,6 +173,14 @@ impl pb::admin_service_server::AdminService for Admin {
     async fn plan_cluster(&self, request: Request<pb::PlanClusterRequest>) -> Reply<pb::PlanClusterResponse> {
         self.admin(&request)?;
         reply(self.node.plan_cluster(request.get_ref()))
+    }
+
+    async fn recover_cluster(
+        &self,
+        request: Request<pb::RecoverClusterRequest>,
+    ) -> Reply<pb::RecoverClusterResponse> {
+        self.admin(&request)?;
+        reply(self.node.recover_cluster(request.get_ref()))
     }
 
     async fn raise_level(&self, request: Request<pb::RaiseLevelRequest>) -> Reply<pb::RaiseLevelResponse> {

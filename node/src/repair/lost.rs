@@ -8,7 +8,6 @@ use spine_proto::internal::raft::v1::{ClusterRequest, ReportLost};
 use spine_proto::storage::v1::Member;
 use tokio::time::Instant;
 
-use super::open::Fault;
 use super::supervisor::Supervisor;
 
 /// Told again after this long, until the plan has a new replica in its place.
@@ -23,7 +22,7 @@ impl Supervisor {
         let lost: Vec<u32> = self
             .patients
             .iter()
-            .filter(|(_, patient)| matches!(patient.fault, Fault::LogLost | Fault::LogDamaged(_)))
+            .filter(|(_, patient)| patient.fault.is_loss())
             .filter(|(_, patient)| patient.next <= now)
             .map(|(shard, _)| *shard)
             .collect();

@@ -12,6 +12,7 @@ use spine_storage::engine::EngineFactory;
 use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore};
 use spine_storage::wal::{GroupLog, Wal};
 
+use super::history::History;
 use crate::cluster::change::replica_on;
 use crate::peers::NodePeers;
 
@@ -24,6 +25,12 @@ pub enum Fault {
     /// The same.
     #[error("its log is damaged, so it may not vote: {0}")]
     LogDamaged(String),
+    /// The same.
+    #[error("an older copy of the data directory was put back, so it may not vote")]
+    OldCopy,
+    /// A peer says so, and it is not known yet whether a majority does.
+    #[error("a peer knows a newer state of the data directory, so it may not vote")]
+    Doubted,
     /// Its files are not what was written. Deleted and built anew.
     #[error("its state is damaged: {0}")]
     StateDamaged(String),
@@ -44,12 +51,18 @@ impl Fault {
     pub fn can_be_repaired(&self) -> bool {
         match self {
             Self::StateDamaged(_) | Self::StateBehind | Self::Passing(_) => true,
-            Self::LogLost | Self::LogDamaged(_) | Self::Refused(_) => false,
+            Self::LogLost | Self::LogDamaged(_) | Self::OldCopy | Self::Doubted | Self::Refused(_) => false,
         }
     }
 }
 
 impl Fault {
+    /// Whether the replica is lost for good: the cluster gives the node another one.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::LogLost | Self::LogDamaged(_) | Self::OldCopy)
+    }
+
     /// Whether the state is to be built anew.
     #[must_use]
     pub fn needs_new_state(&self) -> bool {
@@ -92,6 +105,7 @@ pub struct Opener {
     pub(crate) wal: Wal,
     pub(crate) checkpoints: CheckpointWorker,
     pub(crate) peers: Arc<NodePeers>,
+    pub(crate) history: Arc<History>,
 }
 
 impl Opener {
@@ -196,6 +210,9 @@ impl Opener {
         if !log.exists() {
             // An empty log under an old id could vote twice in one term.
             return Err(Fault::LogLost);
+        }
+        if self.history.is_condemned(self.replica_id(shard)) {
+            return Err(Fault::OldCopy);
         }
         if let Some(damage) = log.damage() {
             return Err(Fault::LogDamaged(damage));

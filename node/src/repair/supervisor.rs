@@ -76,6 +76,7 @@ impl Supervisor {
         self.admit_absent();
         loop {
             self.follow_plan().await;
+            self.heed_refusals().await;
             self.tell_of_lost();
             for shard in self.node.host.all() {
                 if let Some(fault) = self.fault_of(&shard) {
@@ -126,7 +127,7 @@ impl Supervisor {
         }
     }
 
-    async fn close(&mut self, shard: Arc<Shard>, fault: Fault) {
+    pub(super) async fn close(&mut self, shard: Arc<Shard>, fault: Fault) {
         let number = shard.group.identity().shard;
         tracing::error!(shard = number, %fault, "replica stopped");
         self.node.note(EventKind::ReplicaStopped, Some(number));
@@ -217,9 +218,12 @@ impl Supervisor {
         let (store, kind) = match fault {
             Fault::StateDamaged(_) => (self.opener.begin_anew(shard)?, EventKind::ReplicaRepaired),
             Fault::StateBehind => (self.opener.open_behind(shard)?, EventKind::ReplicaRepaired),
-            Fault::LogLost | Fault::LogDamaged(_) | Fault::Refused(_) | Fault::Passing(_) => {
-                (self.opener.open(shard)?, EventKind::ReplicaReopened)
-            }
+            Fault::LogLost
+            | Fault::LogDamaged(_)
+            | Fault::OldCopy
+            | Fault::Doubted
+            | Fault::Refused(_)
+            | Fault::Passing(_) => (self.opener.open(shard)?, EventKind::ReplicaReopened),
         };
         if has_gap(&self.opener.log(shard), &store) {
             self.fetch(shard, &store).await.map_err(|reason| {

@@ -94,6 +94,7 @@ fn every_changed_byte_is_seen() {
     data_dir::join(&DISK, dir.path(), MEMBER).unwrap();
     let path = dir.path().join("IDENTITY");
     let good = fs::read(&path).unwrap();
+    fs::remove_file(dir.path().join("IDENTITY-COPY")).unwrap();
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 1;
@@ -110,6 +111,28 @@ fn every_changed_byte_is_seen() {
             "cut to {len}"
         );
     }
+}
+
+#[test]
+fn an_identity_is_mended_from_its_copy_and_the_reverse() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap();
+    let member = data_dir::join(&DISK, dir.path(), MEMBER).unwrap();
+    let names = ["IDENTITY", "IDENTITY-COPY"].map(|name| dir.path().join(name));
+    let good = fs::read(&names[0]).unwrap();
+    for name in &names {
+        for spoilt in [None, Some(&good[1..]), Some(&[][..])] {
+            match spoilt {
+                None => fs::remove_file(name).unwrap(),
+                Some(bytes) => fs::write(name, bytes).unwrap(),
+            }
+            assert_eq!(data_dir::read(&DISK, dir.path()).unwrap(), Some(member.clone()));
+            assert_eq!(open(dir.path()).unwrap(), member);
+            assert!(names.iter().all(|name| fs::read(name).unwrap() == good));
+        }
+    }
+    names.iter().for_each(|name| fs::write(name, "SPINEID").unwrap());
+    assert!(matches!(open(dir.path()), Err(DataDirError::Damaged { .. })));
 }
 
 #[test]

@@ -507,6 +507,7 @@ fn cluster() -> Vec<Sample> {
         joining: Some(member(7)),
         leaving: 1,
         created: true,
+        lost: false,
     };
     let joined = pb::PlanNode {
         zone: "hall 2".to_string(),
@@ -537,10 +538,47 @@ fn cluster() -> Vec<Sample> {
         sample("PlanShard", "moving", moving),
         sample("ClusterPlan", "changed", changed),
         sample("ReplicaChange", "", change),
+        sample(
+            "ReplicaChange",
+            "lost",
+            pb::ReplicaChange { lost: true, ..change },
+        ),
         sample("JoinTokenRow", "", token),
         sample("NodeIdentity", "", identity),
+        sample("StoreMark", "", store_mark(2)),
+        sample(
+            "PeerMark",
+            "",
+            pb::PeerMark {
+                node_id: 3,
+                mark: Some(store_mark(1)),
+            },
+        ),
+        sample("StoreHistory", "", store_history()),
         sample("PlanNode", "", node),
         sample("PlanShard", "", shard),
         sample("ClusterPlan", "", plan),
     ]
+}
+
+fn store_mark(log_number: u32) -> pb::StoreMark {
+    pb::StoreMark {
+        log_number,
+        starts: 7,
+        boot: 0x0123_4567_89ab_cdef,
+        segment: 300,
+        offset: 4_096,
+    }
+}
+
+fn store_history() -> pb::StoreHistory {
+    pb::StoreHistory {
+        format: 1,
+        own: Some(store_mark(2)),
+        peers: vec![pb::PeerMark {
+            node_id: 3,
+            mark: Some(store_mark(1)),
+        }],
+        condemned: vec![(1 << 48) + 5, (1 << 48) + 6],
+    }
 }

@@ -20,8 +20,8 @@ pub(super) const ROW: Row = Row {
     id: "digest",
     issue: 3,
     claim: "after faults all replicas have one digest at one index, and a replica whose disk was altered behind every \
-            checksum is noticed",
-    target: "0 differ, the altered one is noticed within 60 s of its next use",
+            checksum is noticed and built anew",
+    target: "0 differ, the altered one is noticed within 60 s of its next use, all equal in the end",
     run,
 };
 
@@ -47,6 +47,8 @@ struct Measured {
     checker_noticed: bool,
     /// A node said itself that its replica differs from its leader's.
     node_noticed_ms: Option<u64>,
+    /// In the end all replicas were equal.
+    healed: bool,
 }
 
 impl fmt::Display for Measured {
@@ -65,7 +67,8 @@ impl fmt::Display for Measured {
         match self.node_noticed_ms {
             Some(ms) => write!(f, ", by the node itself after {ms} ms"),
             None => write!(f, ", missed by the node itself"),
-        }
+        }?;
+        write!(f, "; {}", if self.healed { "healed" } else { "not healed" })
     }
 }
 
@@ -75,6 +78,7 @@ impl Measurement for Measured {
             && self.violations.is_empty()
             && self.checker_noticed
             && self.node_noticed_ms.is_some()
+            && self.healed
     }
 }
 
@@ -144,11 +148,13 @@ async fn notice(cluster: &Cluster, measured: &mut Measured) -> Result<(), RowErr
         join_all(writes).await;
         let seen = observe(cluster, &mut Digests::default()).await?;
         measured.checker_noticed |= !seen.is_empty();
-        let reasons = cluster.status(0).await?.reasons;
-        if measured.node_noticed_ms.is_none() && reasons.iter().any(|reason| reason.contains("differs")) {
+        let events = cluster.status(0).await?.events;
+        if measured.node_noticed_ms.is_none() && events.iter().any(|event| event.kind == "replica-diverged") {
             measured.node_noticed_ms = u64::try_from(began.elapsed().as_millis()).ok();
         }
     }
+    cluster.wait_healthy(SETTLE).await?;
+    measured.healed = cluster.wait_equal(SETTLE).await.is_ok();
     Ok(())
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
+use spine_client::Key;
 
 use super::callers::Callers;
 use super::start_stop::Scripts;
@@ -43,6 +45,24 @@ pub(super) const LOST: Row = Row {
     run: |context| run(context, Deed::LoseLog),
 };
 
+pub(super) const OLD_IMAGE: Row = Row {
+    id: "old-image-no-vote",
+    issue: 5,
+    claim: "a node that gets an older copy of its own data directory back, made while it was stopped or while it ran, votes \
+            no more under its old replica ids and gets new replicas by itself",
+    target: "no old id left, healthy; 0 failed calls, nothing lost",
+    run: |context| run(context, Deed::OldImage),
+};
+
+pub(super) const RECOVER: Row = Row {
+    id: "recover-quorum",
+    issue: 5,
+    claim: "a cluster that lost two of three nodes for good goes on from the third with spinectl cluster recover, grows to \
+            three again, and refuses the lost ones when they come back",
+    target: "healthy with three replicas of each shard, every record there that was on all nodes; the old node refused",
+    run: recover,
+};
+
 /// The same again, each time with another node.
 const ROUNDS: u32 = 5;
 const ROUNDS_QUICK: u32 = 1;
@@ -59,6 +79,7 @@ enum Deed {
     Decommission,
     Address,
     LoseLog,
+    OldImage,
 }
 
 #[derive(Default, Serialize)]
@@ -117,6 +138,115 @@ fn run(context: &Context, deed: Deed) -> Result<Finding, RowError> {
     })
 }
 
+/// Records that are on all nodes before two of them are lost.
+const KEPT: usize = 200;
+
+#[derive(Default, Serialize)]
+struct Recovered {
+    incarnation: u64,
+    shards_told: usize,
+    kept: usize,
+    of: usize,
+    grown: bool,
+    /// Connections of the old node that the new incarnation refused.
+    refused: u64,
+    recover_ms: u64,
+    grow_ms: u64,
+}
+
+impl fmt::Display for Recovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "incarnation {} of {} shards serves after {} ms with {} of {} records; three replicas each {} after {} ms; \
+             {} connections of an old node refused",
+            self.incarnation,
+            self.shards_told,
+            self.recover_ms,
+            self.kept,
+            self.of,
+            if self.grown { "again" } else { "never" },
+            self.grow_ms,
+            self.refused
+        )
+    }
+}
+
+impl Measurement for Recovered {
+    fn met(&self) -> bool {
+        self.incarnation == 2
+            && self.shards_told == 9
+            && self.kept == self.of
+            && self.grown
+            && self.refused > 0
+    }
+}
+
+fn recover(context: &Context) -> Result<Finding, RowError> {
+    let scripts = Scripts::new(context)?;
+    scripts.must(&scripts.start(0)?, "start.sh")?;
+    let operator = Operator {
+        context,
+        scripts: &scripts,
+    };
+    block_on(async {
+        let mut measured = Recovered {
+            of: KEPT,
+            ..Recovered::default()
+        };
+        let client = scripts.client()?;
+        for number in 0..KEPT {
+            client.records().put(&kept(number), "kept").await?;
+        }
+        operator.healthy(|_| true).await?;
+        // Followers hear of the last commits with the next entry or look.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Node 2 comes back later, node 3 never.
+        operator.kill(2)?;
+        operator.kill(3)?;
+        fs::remove_dir_all(operator.node_dir(3).join("data"))?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+
+        let began = Instant::now();
+        let all = operator.endpoints();
+        let survivor = all.split(',').next().unwrap_or_default().to_owned();
+        let said = operator.spinectl_at(&survivor, &["cluster", "recover", "--accept-data-loss"])?;
+        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+        measured.incarnation = said["incarnation"].as_u64().unwrap_or(0);
+        measured.shards_told = said["shards"].as_array().map_or(0, Vec::len);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        operator.restart(1)?;
+        operator.healthy(|_| true).await?;
+        measured.recover_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for number in 0..KEPT {
+            let found = client.records().get(&kept(number)).await?;
+            measured.kept += usize::from(found.record.is_some());
+        }
+        let began = Instant::now();
+        operator.add_node()?;
+        operator.add_node()?;
+        measured.grown = operator
+            .healthy(|status| {
+                let shards = status["shards"].as_array();
+                shards.is_some_and(|shards| {
+                    shards
+                        .iter()
+                        .all(|shard| shard["replicas"].as_array().map_or(0, Vec::len) == 3)
+                })
+            })
+            .await?;
+        measured.grow_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        operator.restart_without_waiting(2)?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        measured.refused = operator.refusals_of(1)?;
+        Finding::of(&measured)
+    })
+}
+
+fn kept(number: usize) -> Key {
+    Key::new(format!("kept-{number}"), "")
+}
+
 struct Operator<'a> {
     context: &'a Context,
     scripts: &'a Scripts<'a>,
@@ -147,6 +277,35 @@ impl Operator<'_> {
                 self.restart(node)?;
                 self.healthy(|_| true).await
             }
+            Deed::OldImage => {
+                let node = 1 + u64::from(round) % 3;
+                let before = self.replica_ids(node)?;
+                let (data, copy) = (
+                    self.node_dir(node).join("data"),
+                    self.node_dir(node).join("older"),
+                );
+                if round.is_multiple_of(2) {
+                    // As a snapshot of a disk: of one moment, in the middle of everything.
+                    self.signal(node, signals::pause)?;
+                    copy_tree(&data, &copy)?;
+                    self.signal(node, signals::resume)?;
+                } else {
+                    self.kill(node)?;
+                    copy_tree(&data, &copy)?;
+                    self.restart(node)?;
+                }
+                self.healthy(|_| true).await?;
+                tokio::time::sleep(AROUND).await;
+                self.kill(node)?;
+                fs::remove_dir_all(&data)?;
+                fs::rename(&copy, &data)?;
+                self.restart(node)?;
+                self.healthy(|status| {
+                    let now = ids_of(status, node);
+                    now.len() == before.len() && now.iter().all(|id| !before.contains(id))
+                })
+                .await
+            }
             Deed::LoseLog => {
                 let node = 1 + u64::from(round) % 3;
                 let before = self.replica_ids(node)?;
@@ -167,10 +326,14 @@ impl Operator<'_> {
     }
 
     fn kill(&self, node: u64) -> Result<(), RowError> {
+        self.signal(node, signals::kill)
+    }
+
+    fn signal(&self, node: u64, signal: fn(u32) -> std::io::Result<()>) -> Result<(), RowError> {
         let noted = fs::read_to_string(self.node_dir(node).join("node.pid"))?;
         let pid = noted.lines().next().and_then(|pid| pid.parse().ok());
         let pid = pid.ok_or_else(|| RowError::because("no process id"))?;
-        signals::kill(pid).map_err(|error| RowError::because(error.to_string()))
+        signal(pid).map_err(|error| RowError::because(error.to_string()))
     }
 
     fn add_node(&self) -> Result<(), RowError> {
@@ -206,8 +369,47 @@ impl Operator<'_> {
     }
 
     fn spinectl(&self, arguments: &[&str]) -> Result<Vec<u8>, RowError> {
-        let endpoints = self.endpoints();
-        let arguments = [&["--endpoints", &endpoints, "--output", "json"], arguments].concat();
+        self.spinectl_at(&self.endpoints(), arguments)
+    }
+
+    /// The old node does not become healthy: nobody waits for that.
+    fn restart_without_waiting(&self, node: u64) -> Result<(), RowError> {
+        let data = self.node_dir(node);
+        let mut command = std::process::Command::new(self.context.programs.join("spine-node"));
+        command.arg("--config").arg(data.join("spine.toml"));
+        let log = fs::OpenOptions::new().append(true).open(data.join("node.log"))?;
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let mut child = command.spawn()?;
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(4));
+            // It ends with the row.
+            let _ = child.kill().and_then(|()| child.wait());
+        });
+        Ok(())
+    }
+
+    /// Connections of peers that a node refused, by its metrics page.
+    fn refusals_of(&self, node: u64) -> Result<u64, RowError> {
+        let settings = fs::read_to_string(self.node_dir(node).join("spine.toml"))?;
+        let admin = settings.lines().find_map(|line| line.strip_prefix("admin = "));
+        let admin = admin
+            .ok_or_else(|| RowError::because("no admin address"))?
+            .trim_matches('"');
+        let mut stream = std::net::TcpStream::connect(admin)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix("spine_peer_refusals_total "));
+        Ok(line.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+    }
+
+    fn spinectl_at(&self, endpoints: &str, arguments: &[&str]) -> Result<Vec<u8>, RowError> {
+        let arguments = [&["--endpoints", endpoints, "--output", "json"], arguments].concat();
         let said = output(
             &self.context.programs.join("spinectl"),
             &arguments,
@@ -252,6 +454,21 @@ impl Operator<'_> {
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+/// Copies a directory; what vanishes meanwhile is passed over.
+fn copy_tree(from: &Path, to: &Path) -> Result<(), RowError> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 fn replicas(status: &Value) -> impl Iterator<Item = &Value> {

@@ -3,11 +3,13 @@
 mod bytes;
 mod callers;
 mod catch_up_after_purge;
+mod damage_200;
 mod demo;
 mod determinism;
 mod digest;
 mod disk_full;
 mod disk_stall;
+mod divergence;
 mod forged_evidence;
 mod fsync_before_ack;
 mod gap;
@@ -88,6 +90,10 @@ pub const ROWS: &[Row] = &[
     members::DECOMMISSION,
     members::ADDRESS,
     members::LOST,
+    members::OLD_IMAGE,
+    members::RECOVER,
+    divergence::ROW,
+    damage_200::ROW,
     roll_20::ROW,
     roll_faults::ROW,
     roll_resume::ROW,

@@ -151,6 +151,7 @@ impl GroupNode {
         identity.set(Identity {
             node: NodeId(self.node_id()),
             cluster_id: vec![7; 16].into(),
+            incarnation: 0,
         });
         links
     }

@@ -121,6 +121,12 @@ pub(crate) enum Cluster {
         #[arg(long, value_parser = duration, default_value = "1h")]
         wait: Duration,
     },
+    /// Begins a new incarnation of a cluster that lost its majority for good, from what one node has. No way back.
+    Recover {
+        /// What only the lost nodes had is lost.
+        #[arg(long)]
+        accept_data_loss: bool,
+    },
     /// The cluster's log time.
     Time {
         /// Move it forward; development mode only: 15m, 2h.

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{GroupProgress, GroupResponse, SnapshotStart, Watch};
+use spine_proto::storage::v1::StoreMark;
 
 use super::limits;
 use super::snapshot::SnapshotReceiver;
@@ -32,6 +33,37 @@ pub type LevelSource = Arc<dyn Fn() -> u32 + Send + Sync>;
 /// Our wall clock, milliseconds since 1970 UTC; 0 where we do not tell it.
 pub type ClockSource = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// What is known of data directories: one that goes back is an older copy of itself, and its node may not vote.
+pub trait Stores: Send + Sync {
+    /// Of this node; `None` where it does not tell.
+    fn own(&self) -> Option<StoreMark>;
+    /// How far this node's log is durable, for every watch frame.
+    fn log_position(&self) -> u64;
+    /// Whether a peer's directory is no older than was heard before. Quick: it is asked in every handshake.
+    fn is_sound(&self, peer: NodeId, mark: &StoreMark) -> bool;
+    /// A peer says that ours is older than it was.
+    fn refused_by(&self, peer: NodeId);
+    /// A peer took a connection of ours.
+    fn accepted_by(&self, peer: NodeId);
+}
+
+/// Tells nothing and believes everybody.
+pub struct NoStores;
+
+impl Stores for NoStores {
+    fn own(&self) -> Option<StoreMark> {
+        None
+    }
+    fn log_position(&self) -> u64 {
+        0
+    }
+    fn is_sound(&self, _: NodeId, _: &StoreMark) -> bool {
+        true
+    }
+    fn refused_by(&self, _: NodeId) {}
+    fn accepted_by(&self, _: NodeId) {}
+}
+
 /// Who this node is. Empty until the cluster is initialised, then set once.
 #[derive(Default)]
 pub struct IdentityCell(RwLock<Option<Identity>>);
@@ -42,6 +74,8 @@ pub struct Identity {
     pub node: NodeId,
     /// 16 bytes.
     pub cluster_id: Bytes,
+    /// Of the cluster; 0 where it is not known.
+    pub incarnation: u32,
 }
 
 impl IdentityCell {
@@ -114,6 +148,8 @@ pub struct LinksConfig {
     pub clock: ClockSource,
     /// The newest cluster plan that this node follows; told in every watch frame.
     pub plan_epoch: Arc<AtomicU64>,
+    /// Of our data directory and the peers'.
+    pub stores: Arc<dyn Stores>,
     /// True while this node is stopping or cannot write.
     pub unfit: Arc<AtomicBool>,
     /// Jitter comes from here.
@@ -137,6 +173,7 @@ impl LinksConfig {
             leading: Arc::new(Vec::new),
             clock: Arc::new(|| 0),
             plan_epoch: Arc::default(),
+            stores: Arc::new(NoStores),
             unfit: Arc::default(),
             seed,
         }

@@ -52,13 +52,17 @@ pub enum RefusalReason {
     TooManyConnections,
     Unsupported,
     AnswerTooLarge,
+    /// The cluster was begun anew from what one node had; this one is of before.
+    WrongIncarnation,
+    /// The data directory is an older copy of itself: it may have forgotten votes.
+    OldStore,
     /// Too many calls are being handled; this one was not begun.
     Busy,
     /// A reason this release does not know.
     Other,
 }
 
-const REASONS: [(RefusalReason, &str); 12] = [
+const REASONS: [(RefusalReason, &str); 14] = [
     (RefusalReason::WrongMagic, "WRONG_MAGIC"),
     (RefusalReason::WrongWire, "WRONG_WIRE"),
     (RefusalReason::WrongCluster, "WRONG_CLUSTER"),
@@ -70,6 +74,8 @@ const REASONS: [(RefusalReason, &str); 12] = [
     (RefusalReason::TooManyConnections, "TOO_MANY_CONNECTIONS"),
     (RefusalReason::Unsupported, "UNSUPPORTED"),
     (RefusalReason::AnswerTooLarge, "ANSWER_TOO_LARGE"),
+    (RefusalReason::OldStore, "OLD_STORE"),
+    (RefusalReason::WrongIncarnation, "WRONG_INCARNATION"),
     (RefusalReason::Busy, "BUSY"),
 ];
 

@@ -9,7 +9,7 @@ use spine_proto::internal::raft::v1::{Hello, Lane, Refusal};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::config::{IdentityCell, LevelSource, LinksConfig, NO_NODE};
+use super::config::{IdentityCell, LevelSource, LinksConfig, NO_NODE, Stores};
 use super::counters::{Counters, add};
 use super::error::{PeerError, RefusalReason};
 use super::frame::{FrameError, FrameReader, encode};
@@ -42,6 +42,7 @@ pub(crate) struct Introduction {
     release: String,
     pub(crate) wire: WireRange,
     level: LevelSource,
+    pub(crate) stores: Arc<dyn Stores>,
     pub(crate) settled: Settled,
 }
 
@@ -53,6 +54,7 @@ impl Introduction {
             release: config.release.clone(),
             wire: config.wire,
             level: config.level.clone(),
+            stores: config.stores.clone(),
             settled: Settled::default(),
         }
     }
@@ -66,6 +68,7 @@ impl Introduction {
     /// Our Hello for a lane; a bootstrap Hello names no cluster.
     pub(crate) fn hello(&self, lane: Lane, bootstrap: bool) -> Hello {
         let known = self.identity.get();
+        let incarnation = known.as_ref().map_or(0, |id| id.incarnation);
         let (node, cluster_id) = known.map_or((NO_NODE, Bytes::new()), |id| (id.node, id.cluster_id));
         Hello {
             magic: MAGIC,
@@ -77,8 +80,21 @@ impl Introduction {
             release: self.release.clone(),
             level: (self.level)(),
             peer_address: self.peer_address.clone(),
+            store: self.stores.own().filter(|_| !bootstrap),
+            incarnation: if bootstrap { 0 } else { incarnation },
         }
     }
+}
+
+/// Whether two nodes may belong to one life of their cluster; 0 is not known.
+fn same_incarnation(one: u32, other: u32) -> bool {
+    one == other || one == 0 || other == 0
+}
+
+/// Whether the data directory of who says this is no older than it was; who says nothing is of an earlier release.
+fn is_sound(hello: &Hello, stores: &dyn Stores) -> bool {
+    let mark = hello.store.as_ref();
+    mark.is_none_or(|mark| stores.is_sound(NodeId(hello.node_id), mark))
 }
 
 /// The highest protocol that both ends speak.
@@ -94,6 +110,7 @@ pub(crate) fn admit(
     hello: &Hello,
     wire: WireRange,
     own: &IdentityCell,
+    stores: &dyn Stores,
     knows: impl Fn(NodeId) -> bool,
 ) -> Result<(Admission, u32), RefusalReason> {
     let wire = settle(hello, wire)?;
@@ -104,12 +121,18 @@ pub(crate) fn admit(
     if hello.cluster_id != own.cluster_id {
         return Err(RefusalReason::WrongCluster);
     }
+    if !same_incarnation(hello.incarnation, own.incarnation) {
+        return Err(RefusalReason::WrongIncarnation);
+    }
     let node = NodeId(hello.node_id);
     if node == own.node {
         return Err(RefusalReason::SelfConnection);
     }
     if !knows(node) {
         return Err(RefusalReason::UnknownNode);
+    }
+    if !is_sound(hello, stores) {
+        return Err(RefusalReason::OldStore);
     }
     match Lane::try_from(hello.lane) {
         Ok(lane @ (Lane::Watch | Lane::Log | Lane::Bulk)) => Ok((Admission::Peer { node, lane }, wire)),
@@ -128,17 +151,26 @@ fn said_wire(message: &str) -> String {
 }
 
 /// The protocol to speak, if the Hello that answers ours comes from whom we dialled.
-fn recognise(answer: &Hello, ours: &Hello, peer: Option<NodeId>) -> Result<u32, RefusalReason> {
+fn recognise(
+    answer: &Hello,
+    ours: &Hello,
+    peer: Option<NodeId>,
+    stores: &dyn Stores,
+) -> Result<u32, RefusalReason> {
     let wire = settle(answer, WireRange::of(ours))?;
     let Some(peer) = peer else { return Ok(wire) };
     if answer.cluster_id != ours.cluster_id {
         Err(RefusalReason::WrongCluster)
+    } else if !same_incarnation(answer.incarnation, ours.incarnation) {
+        Err(RefusalReason::WrongIncarnation)
     } else if answer.node_id == ours.node_id {
         Err(RefusalReason::SelfConnection)
     } else if NodeId(answer.node_id) != peer {
         Err(RefusalReason::WrongNode)
     } else if answer.lane != ours.lane {
         Err(RefusalReason::WrongLane)
+    } else if !is_sound(answer, stores) {
+        Err(RefusalReason::OldStore)
     } else {
         Ok(wire)
     }
@@ -168,7 +200,7 @@ pub(crate) async fn greet(
         match reader.next(HELLO_FRAME_BYTES_MAX).await {
             Ok((frame, _)) => match frame.body {
                 Some(Body::Hello(answer)) => {
-                    let recognised = recognise(&answer, &ours, peer);
+                    let recognised = recognise(&answer, &ours, peer, introduction.stores.as_ref());
                     if recognised == Err(RefusalReason::WrongWire) {
                         let theirs = WireRange::of(&answer).to_string();
                         introduction.no_common_wire(answer.node_id, &answer.release, &theirs, counters);
@@ -176,12 +208,16 @@ pub(crate) async fn greet(
                     let wire = recognised.map_err(PeerError::Refused)?;
                     if let Some(peer) = peer {
                         introduction.settled.note(peer, wire, answer.level);
+                        introduction.stores.accepted_by(peer);
                     }
                     let (stream, rest) = reader.into_parts();
                     Ok(Greeted { stream, rest })
                 }
                 Some(Body::Refusal(refusal)) => {
                     let reason = RefusalReason::parse(&refusal.reason);
+                    if let (RefusalReason::OldStore, Some(peer)) = (reason, peer) {
+                        introduction.stores.refused_by(peer);
+                    }
                     if reason == RefusalReason::WrongWire {
                         let (node, theirs) = (peer.map_or(0, |peer| peer.0), said_wire(&refusal.message));
                         introduction.no_common_wire(node, "unknown", &theirs, counters);
@@ -236,7 +272,8 @@ pub(crate) async fn welcome(
                 return None;
             }
         };
-        match admit(&hello, introduction.wire, &introduction.identity, knows) {
+        let stores = introduction.stores.as_ref();
+        match admit(&hello, introduction.wire, &introduction.identity, stores, knows) {
             Ok((admission, wire)) => {
                 let bootstrap = admission == Admission::Bootstrap;
                 if let Admission::Peer { node, .. } = admission {
@@ -289,6 +326,8 @@ pub(crate) async fn refuse(stream: &mut Box<dyn Stream>, refusal: Refusal) {
 
 #[cfg(test)]
 mod tests {
+    use spine_proto::storage::v1::StoreMark;
+
     use super::super::config::Identity;
     use super::*;
 
@@ -303,17 +342,45 @@ mod tests {
             release: String::new(),
             level: 0,
             peer_address: String::new(),
+            store: None,
+            incarnation: 2,
         }
+    }
+
+    /// Whoever has started once only has an older copy.
+    struct OneIsOld;
+
+    impl Stores for OneIsOld {
+        fn own(&self) -> Option<StoreMark> {
+            None
+        }
+        fn log_position(&self) -> u64 {
+            0
+        }
+        fn is_sound(&self, _: NodeId, mark: &StoreMark) -> bool {
+            mark.starts > 1
+        }
+        fn refused_by(&self, _: NodeId) {}
+        fn accepted_by(&self, _: NodeId) {}
+    }
+
+    fn started(starts: u64) -> Option<StoreMark> {
+        Some(StoreMark {
+            starts,
+            ..StoreMark::default()
+        })
     }
 
     #[test]
     fn hellos_are_judged() {
         use RefusalReason::{
-            NotInitialised, SelfConnection, UnknownNode, WrongCluster, WrongLane, WrongMagic, WrongWire,
+            NotInitialised, OldStore, SelfConnection, UnknownNode, WrongCluster, WrongIncarnation, WrongLane,
+            WrongMagic, WrongWire,
         };
         let own = IdentityCell::known(Identity {
             node: NodeId(1),
             cluster_id: good().cluster_id,
+            incarnation: 2,
         });
         let peer = Admission::Peer {
             node: NodeId(2),
@@ -321,7 +388,7 @@ mod tests {
         };
         let wire = WireRange { min: 2, max: 4 };
         type Change = fn(&mut Hello);
-        let table: [(&str, Change, Result<Admission, RefusalReason>); 9] = [
+        let table: [(&str, Change, Result<Admission, RefusalReason>); 13] = [
             ("good", |_| (), Ok(peer)),
             ("magic", |h| h.magic = 7, Err(WrongMagic)),
             ("too new", |h| (h.wire_min, h.wire_max) = (5, 6), Err(WrongWire)),
@@ -334,6 +401,10 @@ mod tests {
             ("unknown", |h| h.node_id = 9, Err(UnknownNode)),
             ("self", |h| h.node_id = 1, Err(SelfConnection)),
             ("lane", |h| h.lane = 77, Err(WrongLane)),
+            ("an earlier life", |h| h.incarnation = 1, Err(WrongIncarnation)),
+            ("says no incarnation", |h| h.incarnation = 0, Ok(peer)),
+            ("an older copy", |h| h.store = started(1), Err(OldStore)),
+            ("the newest", |h| h.store = started(2), Ok(peer)),
             (
                 "bootstrap",
                 |h| h.cluster_id = Bytes::new(),
@@ -343,11 +414,11 @@ mod tests {
         for (name, change, expected) in table {
             let mut hello = good();
             change(&mut hello);
-            let admitted = admit(&hello, wire, &own, |node| node.0 <= 3);
+            let admitted = admit(&hello, wire, &own, &OneIsOld, |node| node.0 <= 3);
             assert!(admitted == expected.map(|admission| (admission, 3)), "{name}");
         }
         let nobody = IdentityCell::default();
-        assert!(admit(&good(), wire, &nobody, |_| true) == Err(NotInitialised));
+        assert!(admit(&good(), wire, &nobody, &OneIsOld, |_| true) == Err(NotInitialised));
     }
 
     #[test]
@@ -355,15 +426,27 @@ mod tests {
         let mut ours = good();
         ours.node_id = 1;
         let peer = Some(NodeId(2));
-        assert_eq!(recognise(&good(), &ours, peer), Ok(3));
+        assert_eq!(recognise(&good(), &ours, peer, &OneIsOld), Ok(3));
         assert_eq!(
-            recognise(&good(), &ours, Some(NodeId(3))),
+            recognise(&good(), &ours, Some(NodeId(3)), &OneIsOld),
             Err(RefusalReason::WrongNode)
         );
         let mut other = good();
         other.lane = Lane::Bulk.into();
-        assert_eq!(recognise(&other, &ours, peer), Err(RefusalReason::WrongLane));
-        assert_eq!(recognise(&ours, &ours, peer), Err(RefusalReason::SelfConnection));
+        assert_eq!(
+            recognise(&other, &ours, peer, &OneIsOld),
+            Err(RefusalReason::WrongLane)
+        );
+        let mut older = good();
+        older.store = started(1);
+        assert_eq!(
+            recognise(&older, &ours, peer, &OneIsOld),
+            Err(RefusalReason::OldStore)
+        );
+        assert_eq!(
+            recognise(&ours, &ours, peer, &OneIsOld),
+            Err(RefusalReason::SelfConnection)
+        );
     }
 
     #[test]

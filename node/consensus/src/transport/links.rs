@@ -84,6 +84,7 @@ impl Links {
                 leading: config.leading,
                 clock: config.clock,
                 plan_epoch: config.plan_epoch,
+                stores: config.stores,
                 unfit: config.unfit,
                 on_back: Box::new(move |peer| {
                     if let Some(links) = links.upgrade() {

@@ -27,8 +27,8 @@ mod snapshot;
 mod wire;
 
 pub use config::{
-    ClockSource, Identity, IdentityCell, LeadingSource, LevelSource, LinksConfig, NO_NODE, PeerAddresses,
-    PeerHandler, ProgressSource, WatchDriver, WatchTiming,
+    ClockSource, Identity, IdentityCell, LeadingSource, LevelSource, LinksConfig, NO_NODE, NoStores,
+    PeerAddresses, PeerHandler, ProgressSource, Stores, WatchDriver, WatchTiming,
 };
 pub use counters::{CounterValues, Counters};
 pub use error::{PeerError, RefusalReason};

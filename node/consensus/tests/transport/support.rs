@@ -116,6 +116,7 @@ pub(crate) fn identity(node: u64) -> Arc<IdentityCell> {
     IdentityCell::known(Identity {
         node: NodeId(node),
         cluster_id: Bytes::from_static(CLUSTER),
+        incarnation: 0,
     })
 }
 

@@ -44,6 +44,19 @@ pub struct Repair {
     pub outcome: &'static str,
 }
 
+/// Label of a reading of a replica's whole state: `sound`, `damaged`, or `interrupted` by a checkpoint or snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Scrub {
+    pub outcome: &'static str,
+}
+
+/// Label of what became of a digest that was not another replica's: `noticed`, then `convicted`, `acquitted` or
+/// `no_majority`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Divergence {
+    pub verdict: &'static str,
+}
+
 /// Label of an election or transfer that this node began: `initialize`, `dead_leader`, `no_leader` or
 /// `preferred_leader`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

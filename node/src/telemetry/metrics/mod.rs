@@ -12,7 +12,10 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-pub use labels::{DiskTrouble, Election, HttpAnswer, LeaderChange, Operation, Peer, Repair, Request, Shard};
+pub use labels::{
+    DiskTrouble, Divergence, Election, HttpAnswer, LeaderChange, Operation, Peer, Repair, Request, Scrub,
+    Shard,
+};
 pub use parts::{
     AdminMetrics, GatewayMetrics, HttpMetrics, NodeMetrics, PeerMetrics, ShardMetrics, StorageMetrics,
 };

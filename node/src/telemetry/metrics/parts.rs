@@ -4,7 +4,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::labels::{
-    Build, DiskTrouble, Election, HttpAnswer, LeaderChange, Operation, Peer, Repair, Request, Shard,
+    Build, DiskTrouble, Divergence, Election, HttpAnswer, LeaderChange, Operation, Peer, Repair, Request,
+    Scrub, Shard,
 };
 use super::register::{Level, NewSeconds, Register, Seconds, SignedLevel};
 use crate::version;
@@ -51,6 +52,7 @@ pub struct ShardMetrics {
     pub elections: Family<Election, Counter>,
     pub leader_changes: Family<LeaderChange, Counter>,
     pub repairs: Family<Repair, Counter>,
+    pub divergences: Family<Divergence, Counter>,
     pub stopped: Level,
 }
 
@@ -73,6 +75,11 @@ impl ShardMetrics {
                 "spine_shard_repairs",
                 "outcome",
                 "Tries to run a stopped replica again",
+            ),
+            divergences: to.add(
+                "spine_shard_divergences",
+                "verdict",
+                "Digests of this node's replicas that were not another replica's, and what became of it",
             ),
             stopped: to.add(
                 "spine_shard_stopped_replicas",
@@ -132,6 +139,7 @@ pub struct StorageMetrics {
     pub free_bytes: Level,
     pub disk_trouble: Family<DiskTrouble, Level>,
     pub disk_troubles: Family<DiskTrouble, Counter>,
+    pub scrubs: Family<Scrub, Counter>,
 }
 
 impl StorageMetrics {
@@ -163,6 +171,12 @@ impl StorageMetrics {
                 "spine_storage_disk_troubles",
                 "trouble",
                 "Times that the disk began to keep this node from leading and writing",
+            ),
+
+            scrubs: to.add(
+                "spine_storage_scrubs",
+                "outcome",
+                "Replicas whose whole state was read to see whether it is what was written",
             ),
         }
     }

@@ -297,6 +297,28 @@ impl ReplicaStore {
         self.inner.state.read().ring.at(index)
     }
 
+    /// Another replica of the group has this digest at this index. Where it is not ours, the verdict says so.
+    pub fn doubt(&self, index: u64, theirs: Digest) {
+        self.inner.state.write().ring.doubt(index, theirs);
+    }
+
+    /// A majority of the group has our digest at this index.
+    pub fn acquit(&self, index: u64) {
+        self.inner.state.write().ring.acquit(index);
+    }
+
+    /// Applies an entry that stands in no log: from then on this replica differs from the others. Only for tests of
+    /// how that is noticed.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Halted`]
+    pub fn tamper(&self, entry: &[u8]) -> Result<Applied, ReplicaError> {
+        let mut state = self.inner.state.write();
+        state.check_running()?;
+        let index = state.applied.map_or(0, |applied| applied.index);
+        state.change(index, entry).map(|(applied, _)| applied)
+    }
+
     /// A snapshot of the figures.
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {

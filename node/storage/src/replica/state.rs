@@ -8,7 +8,7 @@ use spine_statemachine::{Applied, LevelRange, SystemState};
 
 use super::codec::{log_id_from_proto, log_id_to_proto};
 use super::delta::Delta;
-use super::feed::Feed;
+use super::feed::{Feed, FeedChange};
 use super::generation::Generation;
 use super::layers::{DeltaWriter, Layers};
 use super::open::check_level;
@@ -131,6 +131,19 @@ impl State {
     }
 
     fn apply_entry(&mut self, index: u64, entry: &[u8]) -> Result<Applied, ReplicaError> {
+        let (applied, changes) = self.change(index, entry)?;
+        if !mutant!("feed-loses-a-change") || !index.is_multiple_of(16) {
+            self.feed.push(index, changes);
+        }
+        Ok(applied)
+    }
+
+    /// Applies an entry to the delta; what it changed, for watchers.
+    pub(crate) fn change(
+        &mut self,
+        index: u64,
+        entry: &[u8],
+    ) -> Result<(Applied, Vec<FeedChange>), ReplicaError> {
         let mut changes = Vec::new();
         let mut writer = DeltaWriter {
             changes: &mut changes,
@@ -147,10 +160,7 @@ impl State {
                 self.damaged = matches!(halt, spine_statemachine::apply::Halt::Read(_));
                 ReplicaError::Halted(why)
             })?;
-        if !mutant!("feed-loses-a-change") || !index.is_multiple_of(16) {
-            self.feed.push(index, changes);
-        }
-        Ok(applied)
+        Ok((applied, changes))
     }
 
     fn remember_digest(&mut self) {

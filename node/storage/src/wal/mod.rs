@@ -180,6 +180,13 @@ impl Wal {
         Duration::from_nanos(self.shared.slowest_batch_nanos.swap(0, Ordering::Relaxed))
     }
 
+    /// How far the log is durable, as one number that never goes back while the directory is the same: the segment in the
+    /// upper 32 bits, the offset in the lower.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.shared.position.load(Ordering::Acquire)
+    }
+
     /// Whether the writer waits for room on the disk. Nothing is lost; it goes on by itself.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -80,6 +80,8 @@ pub(super) struct Shared {
     pub(super) slowest_batch_nanos: AtomicU64,
     /// The writer waits for room on the disk.
     pub(super) full: AtomicBool,
+    /// Everything up to here is durable: segment in the upper half, offset in the lower.
+    pub(super) position: AtomicU64,
     poison: OnceLock<String>,
     fatal: watch::Sender<Option<Arc<str>>>,
 }
@@ -100,6 +102,7 @@ impl Shared {
             busy_since: Mutex::new(None),
             slowest_batch_nanos: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            position: AtomicU64::new(0),
             poison: OnceLock::new(),
             fatal: watch::Sender::new(None),
         }

@@ -327,6 +327,8 @@ impl Writer {
             .store(nanos, Ordering::Relaxed);
         add(&self.shared.counts.fsyncs, 1);
         self.active.synced = self.active.end;
+        let position = self.active.segment << 32 | u64::from(self.active.synced);
+        self.shared.position.store(position, Ordering::Release);
         Ok(())
     }
 

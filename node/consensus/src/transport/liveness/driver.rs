@@ -18,7 +18,7 @@ use super::dialer::Dialer;
 use super::snapshot::LivenessSnapshot;
 use super::table::LivenessTable;
 use crate::transport::config::{
-    ClockSource, IdentityCell, LeadingSource, PeerAddresses, PeerHandler, ProgressSource, WatchTiming,
+    ClockSource, IdentityCell, LeadingSource, PeerAddresses, PeerHandler, ProgressSource, Stores, WatchTiming,
 };
 use crate::transport::counters::add;
 use crate::transport::frame::{FrameError, FrameReader, encode};
@@ -43,6 +43,7 @@ pub(crate) struct WatchLane {
     pub(crate) leading: LeadingSource,
     pub(crate) clock: ClockSource,
     pub(crate) plan_epoch: Arc<AtomicU64>,
+    pub(crate) stores: Arc<dyn Stores>,
     pub(crate) unfit: Arc<AtomicBool>,
     /// Told when a peer is heard again.
     pub(crate) on_back: Box<dyn Fn(NodeId) + Send + Sync>,
@@ -120,6 +121,7 @@ impl WatchLane {
             },
             clock_ms: (self.clock)(),
             plan_epoch: self.plan_epoch.load(Ordering::Acquire),
+            log_position: self.stores.log_position(),
         };
         self.frame.send_replace(encode(0, Some(Body::Watch(watch))));
     }
