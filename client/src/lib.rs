@@ -58,6 +58,8 @@ mod load_lane;
 #[cfg(feature = "cli")]
 pub mod local_cluster;
 pub mod options;
+mod organisations;
+mod patient_watch;
 mod pds;
 mod pool;
 pub mod population;
@@ -75,6 +77,8 @@ pub use client::{Builder, SpineClient};
 pub use commit::Commit;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use load::{LineError, LoadBuilder, LoadLine, LoadOutcome, LoadReport};
+pub use organisations::{Organisation, OrganisationRole};
+pub use patient_watch::{PatientEvent, PatientWatch, PatientsFrom};
 pub use pds::{HistoryPage, PatchFormat, Patient, PatientChanged, Pds};
 pub use records::{Committed, Found, Key, ListOptions, Page, Position, Record, Records};
 pub use watch::{Change, Watch, WatchEvent, WatchFrom};

@@ -16,6 +16,7 @@ use crate::dial::Link;
 use crate::error::{Error, Result};
 use crate::load::LoadBuilder;
 use crate::options::ANSWER_BYTES_MAX;
+use crate::patient_watch::{PatientWatch, PatientsFrom};
 use crate::records::Position;
 use crate::route::slot_of;
 
@@ -31,7 +32,7 @@ pub struct Patient {
 }
 
 impl Patient {
-    fn of(wire: Option<wire::Patient>) -> Result<Self> {
+    pub(crate) fn of(wire: Option<wire::Patient>) -> Result<Self> {
         let patient = wire.ok_or_else(|| Error::malformed_answer("a patient"))?;
         Ok(Self {
             nhs_number: patient.nhs_number,
@@ -95,8 +96,8 @@ pub struct HistoryPage {
 /// Calls to the demographics service. Made by [`crate::SpineClient::pds`].
 #[derive(Clone)]
 pub struct Pds {
-    core: Arc<Core>,
-    deadline: Option<Duration>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) deadline: Option<Duration>,
     request_id: Option<String>,
 }
 
@@ -304,6 +305,12 @@ impl Pds {
         LoadBuilder::new(Arc::clone(&self.core))
     }
 
+    /// Watches what is written of all patients, or of those in some shards. Opens nothing yet.
+    #[must_use]
+    pub fn watch(&self, from: PatientsFrom) -> PatientWatch {
+        PatientWatch::new(Arc::clone(&self.core), from)
+    }
+
     fn call(&self, slot: Slot, effect: Effect) -> Call {
         Call {
             slot,
@@ -337,7 +344,7 @@ fn id_of(fhir_json: &[u8]) -> Option<String> {
 }
 
 /// A number too odd to be a routing key goes to any node, which says what is wrong with it.
-fn slot_of_patient(nhs_number: &str) -> Result<Slot> {
+pub(crate) fn slot_of_patient(nhs_number: &str) -> Result<Slot> {
     slot_of(nhs_number).or_else(|_| slot_of("unknown"))
 }
 

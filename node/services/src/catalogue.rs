@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorKind, SpineError};
 pub use crate::operation::OperationSpec;
+use crate::organisations::load::Load as LoadOrganisations;
 use crate::pds::history::History;
 use crate::pds::load::Load;
 use crate::pds::patch::Patch;
@@ -9,6 +10,7 @@ use crate::pds::register::Register;
 use crate::pds::retrieve::Retrieve;
 use crate::pds::search::Search;
 use crate::pds::update::Update;
+use crate::pds::watch::Watch as WatchPatients;
 use crate::reason;
 use crate::records::commit::Commit;
 use crate::records::get::Get;
@@ -17,6 +19,7 @@ use crate::records::watch::Watch;
 
 /// Every operation, in the order of their names.
 pub const OPERATIONS: &[OperationSpec] = &[
+    OperationSpec::of::<LoadOrganisations>(),
     OperationSpec::of::<History>(),
     OperationSpec::of::<Load>(),
     OperationSpec::of::<Patch>(),
@@ -24,6 +27,7 @@ pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<Retrieve>(),
     OperationSpec::of::<Search>(),
     OperationSpec::of::<Update>(),
+    OperationSpec::of::<WatchPatients>(),
     OperationSpec::of::<Commit>(),
     OperationSpec::of::<Get>(),
     OperationSpec::of::<List>(),

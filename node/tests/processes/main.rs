@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod feed;
 mod fhir;
 mod golden;
 mod program;
 mod raw;
+mod sse;
 mod watch;

@@ -276,6 +276,15 @@ fn rows() -> Vec<Sample> {
             },
         ),
         sample("PatientRow", "", patient),
+        sample(
+            "OrganisationRow",
+            "",
+            pb::OrganisationRow {
+                name: "Practice".to_owned(),
+                roles: vec![1, 2],
+                closed: true,
+            },
+        ),
     ]
 }
 

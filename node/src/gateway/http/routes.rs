@@ -13,7 +13,9 @@ use spine_services::{ErrorKind, SpineError, reason};
 
 use super::ask::Echo;
 use super::body::Budget;
-use super::{Dialect, Gate, Http, HttpLimits, answer, capability, history, patient, search, status};
+use super::{
+    Dialect, Gate, Http, HttpLimits, answer, capability, feed, history, openapi, patient, search, status,
+};
 use crate::telemetry::metrics::HttpAnswer;
 
 /// What a handler gives.
@@ -48,7 +50,10 @@ pub(super) fn router(http: &Http, limits: HttpLimits) -> Router {
     Router::new()
         .nest(Dialect::Plain.base(), plain(gate(Dialect::Plain)))
         .nest(Dialect::Pds.base(), pds(gate(Dialect::Pds)))
+        .route("/openapi.json", get(on(openapi::serve)))
+        .route("/docs", get(on(openapi::page)))
         .fallback(on(nothing))
+        .method_not_allowed_fallback(on(no_such_method))
         .with_state(gate(Dialect::Plain))
 }
 
@@ -57,6 +62,7 @@ fn plain(gate: Arc<Gate>) -> Router<Arc<Gate>> {
         .put(on(patient::put))
         .patch(on(patient::patch));
     common(one)
+        .route("/_feed", get(on(feed::feed)))
         .route("/Patient/{id}/_history", get(on(history::list)))
         .route("/Patient/{id}/_history/{version}", get(on(history::version)))
         .with_state(gate)

@@ -1,4 +1,4 @@
-//! `spinectl patient get|put|patch|history|load`.
+//! `spinectl patient get|put|patch|history|watch|load`.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, emit, line, table};
 
-use super::patient_load;
+use super::{patient_load, patient_watch};
 
 /// The most versions of one page.
 const HISTORY_PAGE: u32 = 100;
@@ -49,6 +49,7 @@ pub(crate) async fn run(context: &Context, command: Patient) -> Result<Exit, Fai
             show(context, &changed)
         }
         Patient::History { nhs_number, limit } => history(context, &nhs_number, limit).await,
+        Patient::Watch { cursor, shard, limit } => patient_watch::run(context, cursor, shard, limit).await,
         Patient::Load { file, streams, batch } => patient_load::run(context, &file, streams, batch).await,
     }
 }
