@@ -235,6 +235,21 @@ if [[ -z $loaded ]] && ((patients > 0)); then
   note "$data" patients "$patients"
   loaded=$patients
 fi
+if [[ -z $(marker_value "$data" organisations) ]]; then
+  # What codes of practices and pharmacies are checked against.
+  "$spinectl" population organisations --out "$data/organisations.csv"
+  "$spinectl" organisation load "$data/organisations.csv" 2>/dev/null &&
+    "$spinectl" organisation load "$here/sandbox/organisations.csv" 2>/dev/null || fail 'the organisations were not loaded'
+  note "$data" organisations yes
+fi
+if [[ -z $(marker_value "$data" sandbox) ]]; then
+  # Those that public examples of the national service name; the full one in its second version, as they expect.
+  "$spinectl" patient load "$here/sandbox/patients.ndjson" >/dev/null || fail 'the sandbox patients were not loaded'
+  "$spinectl" patient put "$here/sandbox/9000000009.json" --if-version 1 --request-id sandbox-9000000009 >/dev/null ||
+    [[ $("$spinectl" patient get 9000000009) == *'"versionId": "2"'* ]] ||
+    fail 'the sandbox patients were not loaded'
+  note "$data" sandbox yes
+fi
 serving=yes
 
 # ---- What there is now ------------------------------------------------------------------------------------
@@ -261,6 +276,7 @@ if [[ -n $example ]]; then
 else
   say "  $spinectl node status"
 fi
+say "  curl -s -H 'X-Request-ID: 60e0b220-8136-4ca5-ae46-1d97ef59d068' http://127.0.0.1:$(http_port 1)/personal-demographics/FHIR/R4/Patient/9000000009"
 say "  curl -s 'http://127.0.0.1:$(admin_port 1)/readyz?verbose'"
 say
 say "Stop it with: $here/stop.sh --data $shown"

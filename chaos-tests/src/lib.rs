@@ -8,6 +8,7 @@ pub mod checkers;
 pub mod domain;
 pub mod gap;
 pub mod history;
+pub mod http;
 pub mod mutants;
 pub mod oracle;
 pub mod processes;

@@ -58,6 +58,8 @@ mod load_lane;
 #[cfg(feature = "cli")]
 pub mod local_cluster;
 pub mod options;
+mod organisations;
+mod patient_watch;
 mod pds;
 mod people;
 mod pool;
@@ -76,6 +78,8 @@ pub use client::{Builder, SpineClient};
 pub use commit::Commit;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use load::{LineError, LoadBuilder, LoadLine, LoadOutcome, LoadReport};
+pub use organisations::{Organisation, OrganisationRole};
+pub use patient_watch::{PatientEvent, PatientWatch, PatientsFrom};
 pub use pds::{HistoryPage, PatchFormat, Patient, PatientChanged, Pds};
 pub use people::{AlikeNumber, AllocateOptions, Allocated, DeathStatus, RelatedPerson};
 pub use records::{Committed, Found, Key, ListOptions, Page, Position, Record, Records};

@@ -16,6 +16,7 @@ use crate::dial::Link;
 use crate::error::{Error, Result};
 use crate::load::LoadBuilder;
 use crate::options::ANSWER_BYTES_MAX;
+use crate::patient_watch::{PatientWatch, PatientsFrom};
 use crate::records::Position;
 use crate::route::slot_of;
 
@@ -96,7 +97,7 @@ pub struct HistoryPage {
 #[derive(Clone)]
 pub struct Pds {
     pub(crate) core: Arc<Core>,
-    deadline: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
     pub(crate) request_id: Option<String>,
 }
 
@@ -302,6 +303,12 @@ impl Pds {
     /// A second run of the same lines registers nothing twice.
     pub fn load(&self) -> LoadBuilder {
         LoadBuilder::new(Arc::clone(&self.core))
+    }
+
+    /// Watches what is written of all patients, or of those in some shards. Opens nothing yet.
+    #[must_use]
+    pub fn watch(&self, from: PatientsFrom) -> PatientWatch {
+        PatientWatch::new(Arc::clone(&self.core), from)
     }
 
     pub(crate) fn call(&self, slot: Slot, effect: Effect) -> Call {

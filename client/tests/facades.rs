@@ -4,7 +4,7 @@ mod fake;
 
 use fake::{Fake, Reply};
 use futures_util::TryStreamExt as _;
-use spine_client::{Commit, ErrorKind, Key, ListOptions, WatchFrom};
+use spine_client::{Commit, ErrorKind, Key, ListOptions, PatientsFrom, WatchFrom};
 
 #[tokio::test(start_paused = true)]
 async fn pages_follow_each_other_to_the_end() {
@@ -120,6 +120,25 @@ async fn a_watch_ends_with_a_final_error() {
         .unwrap();
     let error = watch.into_stream().try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.reason, "COMPACTED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_patients_goes_on_behind_its_cursor_and_ends_where_that_is_no_longer_kept() {
+    let fake = Fake::new(&["a:1", "b:1", "c:1"]);
+    let client = fake.builder().connect().unwrap();
+    let mut watch = client.pds().watch(PatientsFrom::Now);
+    fake.script("a:1", [Reply::Hang]);
+    fake.script("b:1", [Reply::Drop]);
+    assert_eq!(watch.begin().await.unwrap(), "1");
+    for expected in 1..5 {
+        let event = watch.next().await.unwrap();
+        assert_eq!(event.position.index, expected);
+        assert_eq!(event.cursor, (expected + 1).to_string());
+        assert_eq!(watch.cursor(), event.cursor);
+    }
+    assert_eq!(watch.next().await.unwrap_err().reason, "COMPACTED");
+    let mut later = client.pds().watch(PatientsFrom::Cursor("7".to_owned()));
+    assert_eq!(later.next().await.unwrap().position.index, 7);
 }
 
 #[tokio::test(start_paused = true)]

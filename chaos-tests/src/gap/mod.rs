@@ -2,6 +2,7 @@
 //! that it fell into or came before.
 
 mod etcd;
+mod http;
 mod levels;
 mod load;
 mod roll_faults;
@@ -10,9 +11,10 @@ mod rounds;
 mod spine;
 mod summary;
 
+pub use http::Befell;
 pub use levels::{Finalized, TwoReleases};
 pub use load::{Client, Load, Tally};
 pub use roll_faults::{ROLL_FAULTS, RollFault, RolledThrough, rolls_with_faults};
 pub use rolls::{RollError, Rolled, Shared, spine_rolls};
-pub use rounds::{Fault, Gap, Rounds, etcd_rounds, spine_rounds};
+pub use rounds::{Fault, Gap, Rounds, etcd_rounds, http_rounds, spine_rounds};
 pub use summary::Summary;

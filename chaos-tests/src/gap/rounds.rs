@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use spine_client::etcd::EtcdCluster;
 
+use super::http::{self, Befell};
 use super::load::{Client, Load};
 use super::spine;
 use super::summary::Summary;
@@ -171,6 +172,23 @@ pub async fn spine_rounds(cluster: &mut Cluster, rounds: Rounds) -> Result<Gap, 
     };
     patient.wait_spread().await?;
     play(&mut patient, clients, rounds).await
+}
+
+/// The same with clients of FHIR over HTTP.
+///
+/// # Errors
+/// A node that does not come back.
+pub async fn http_rounds(cluster: &mut Cluster, rounds: Rounds) -> Result<(Gap, Befell), ClusterError> {
+    let (clients, befell) = http::clients(cluster, rounds.clients, CALL_DEADLINE);
+    let mut patient = SpinePatient {
+        cluster,
+        hurt: None,
+        drained: false,
+    };
+    patient.wait_spread().await?;
+    let gap = play(&mut patient, clients, rounds).await?;
+    let befell = *befell.lock();
+    Ok((gap, befell))
 }
 
 struct SpinePatient<'a> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spine_client::local_cluster::{LocalCluster, Plan};
+use spine_client::local_cluster::{LocalCluster, Plan, free_ports};
 use spine_client::{Admin, SpineClient};
 use spine_proto::admin::v1::GetClusterStatusResponse;
 use tempfile::TempDir;
@@ -50,6 +50,8 @@ pub struct Cluster {
     mesh: Option<Mesh>,
     /// Where clients are sent: the nodes themselves or the proxies before them.
     grpc: Vec<String>,
+    /// Where clients of FHIR are sent; empty where the nodes do not listen for them.
+    http: Vec<String>,
     journal: Journal,
     /// What was done to each node and goes on.
     ongoing: Vec<Option<Ongoing>>,
@@ -78,6 +80,16 @@ impl Cluster {
     /// A node that does not start, or a cluster that does not become healthy in time.
     pub async fn start_with(options: &Options, settings: Vec<String>) -> Result<Self, ClusterError> {
         Self::launch(new_directory()?, options, settings, None).await
+    }
+
+    /// The same with nodes that answer over HTTP, too.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with_http(options: &Options, settings: Vec<String>) -> Result<Self, ClusterError> {
+        let ports = free_ports(options.nodes)?;
+        let http: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        Self::launch_listening(new_directory()?, options, settings, None, http).await
     }
 
     /// The same with the nodes' own settings and a proxy for every link.
@@ -111,6 +123,16 @@ impl Cluster {
         settings: Vec<String>,
         links: Option<u64>,
     ) -> Result<Self, ClusterError> {
+        Self::launch_listening(directory, options, settings, links, Vec::new()).await
+    }
+
+    async fn launch_listening(
+        directory: TempDir,
+        options: &Options,
+        settings: Vec<String>,
+        links: Option<u64>,
+        http: Vec<String>,
+    ) -> Result<Self, ClusterError> {
         let program = options.programs.join("spine-node");
         if !program.is_file() {
             return Err(ClusterError::NotBuilt { program });
@@ -120,6 +142,10 @@ impl Cluster {
             nodes: options.nodes,
             shards: options.shards,
             settings,
+            node_settings: http
+                .iter()
+                .map(|address| vec![format!("listen.http={address}")])
+                .collect(),
             ..Plan::new(program)
         };
         let mesh = match links {
@@ -141,6 +167,7 @@ impl Cluster {
             shards: options.shards,
             mesh,
             grpc,
+            http,
             journal: Journal::default(),
             ongoing: vec![None; options.nodes],
         })
@@ -195,6 +222,12 @@ impl Cluster {
     #[must_use]
     pub fn shards(&self) -> u32 {
         self.shards
+    }
+
+    /// Where clients of FHIR reach each node; empty where the nodes do not listen for them.
+    #[must_use]
+    pub fn http(&self) -> &[String] {
+        &self.http
     }
 
     /// Waits until every process answers, whatever it says.

@@ -18,6 +18,7 @@ mod contact;
 mod draw;
 mod lists;
 mod number;
+pub mod organisations;
 mod patient;
 mod permutation;
 mod place;

@@ -6,6 +6,7 @@ use super::calendar::Date;
 use super::contact;
 use super::draw::Draw;
 use super::lists::{FAMILY, GIVEN_FEMALE_OLDER, GIVEN_FEMALE_YOUNGER, GIVEN_MALE_OLDER, GIVEN_MALE_YOUNGER};
+use super::organisations::{PHARMACIES, PRACTICES};
 use super::place::Place;
 
 /// The day the population is as of: no clock is read, so a seed means the same for ever.
@@ -319,7 +320,7 @@ fn emergency_contact(draw: &mut Draw) -> Value {
 
 fn practice(draw: &mut Draw, person: &Person) -> Value {
     // Codes of this form, but of a range that no organisation holds.
-    let code = format!("Y9{:04}", draw.below(7_000));
+    let code = format!("Y9{:04}", draw.below(PRACTICES));
     json!({
         "id": "1",
         "type": "Organization",
@@ -332,7 +333,7 @@ fn extensions(draw: &mut Draw, deceased: Option<Date>) -> Vec<Value> {
     if draw.chance(350) {
         extensions.push(json!({
             "url": format!("{UK_CORE}NominatedPharmacy"),
-            "valueReference": { "identifier": { "system": ODS_SYSTEM, "value": format!("FZZ{:02}", draw.below(100)) } },
+            "valueReference": { "identifier": { "system": ODS_SYSTEM, "value": format!("FZZ{:02}", draw.below(PHARMACIES)) } },
         }));
     }
     if draw.chance(60) {

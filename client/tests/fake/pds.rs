@@ -7,9 +7,10 @@ use spine_proto::common::v1::{Advice, Position};
 use spine_proto::pds::v1 as pb;
 use spine_proto::pds::v1::pds_service_server::PdsService;
 use spine_proto::pds::v1::{
-    HistoryRequest, HistoryResponse, LoadError, LoadRequest, LoadResponse, PatchRequest, PatchResponse,
-    Patient, RegisterRequest, RegisterResponse, RetrieveRequest, RetrieveResponse, SearchRequest,
-    SearchResponse, UpdateRequest, UpdateResponse,
+    HistoryRequest, HistoryResponse, LoadError, LoadOrganisationsRequest, LoadOrganisationsResponse,
+    LoadRequest, LoadResponse, PatchRequest, PatchResponse, Patient, RegisterRequest, RegisterResponse,
+    RetrieveRequest, RetrieveResponse, SearchRequest, SearchResponse, UpdateRequest, UpdateResponse,
+    WatchRequest, WatchResponse,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -214,6 +215,49 @@ impl PdsService for Seat {
         _: Request<pb::PutRelatedRequest>,
     ) -> Result<Response<pb::PutRelatedResponse>, Status> {
         Err(Status::unimplemented("the fake knows nobody"))
+    }
+
+    async fn load_organisations(
+        &self,
+        request: Request<LoadOrganisationsRequest>,
+    ) -> Result<Response<LoadOrganisationsResponse>, Status> {
+        let organisations = request.into_inner().organisations.len() as u64;
+        let reply = self.before("organisations").await?;
+        self.after(reply, LoadOrganisationsResponse { organisations })
+            .await
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    /// Says where it begins, gives one version and breaks, for ever. Cursors are numbers; that of 5 is no longer kept.
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let cursor = request.into_inner().cursor;
+        let reply = self.before(&format!("watch {cursor}")).await?;
+        let from: u64 = cursor.parse().unwrap_or(1);
+        if from == 5 {
+            return Err(refusal(Code::Aborted, Advice::ReadAgain, "COMPACTED", 0, ""));
+        }
+        let mark = WatchResponse {
+            cursor: from.to_string(),
+            ..WatchResponse::default()
+        };
+        let patient = Patient {
+            nhs_number: "n".into(),
+            version_id: 1,
+            fhir_json: "{}".into(),
+            ..Patient::default()
+        };
+        let version = WatchResponse {
+            patient: Some(patient),
+            cursor: (from + 1).to_string(),
+            position: Some(Position {
+                shard: 1,
+                index: from,
+            }),
+        };
+        let events = vec![Ok(mark), Ok(version), Err(Status::unavailable("cut"))];
+        let stream: Self::WatchStream = Box::pin(futures_util::stream::iter(events));
+        self.after(reply, stream).await
     }
 
     type LoadStream = Pin<Box<dyn Stream<Item = Result<LoadResponse, Status>> + Send>>;

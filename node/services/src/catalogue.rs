@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorKind, SpineError};
 pub use crate::operation::OperationSpec;
+use crate::organisations::load::Load as LoadOrganisations;
 use crate::pds::allocate::alike::Alike;
 use crate::pds::allocate::claim::{Claim, Release};
 use crate::pds::allocate::create::{Create, Void};
@@ -17,6 +18,7 @@ use crate::pds::related::{ListRelated, PutRelated};
 use crate::pds::retrieve::Retrieve;
 use crate::pds::search::Search;
 use crate::pds::update::Update;
+use crate::pds::watch::Watch as WatchPatients;
 use crate::reason;
 use crate::records::commit::Commit;
 use crate::records::get::Get;
@@ -29,6 +31,7 @@ pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<Alike>(),
     OperationSpec::of::<Claim>(),
     OperationSpec::of::<Create>(),
+    OperationSpec::of::<LoadOrganisations>(),
     OperationSpec::of::<History>(),
     OperationSpec::of::<Invalidate>(),
     OperationSpec::of::<ListRelated>(),
@@ -44,6 +47,7 @@ pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<Supersede>(),
     OperationSpec::of::<Update>(),
     OperationSpec::of::<Void>(),
+    OperationSpec::of::<WatchPatients>(),
     OperationSpec::of::<Commit>(),
     OperationSpec::of::<Get>(),
     OperationSpec::of::<List>(),

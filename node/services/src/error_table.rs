@@ -165,6 +165,8 @@ pub const METHOD_NOT_ALLOWED: Outcome =
 /// A content type that is not understood.
 pub const UNSUPPORTED_MEDIA_TYPE: Outcome =
     error("UNSUPPORTED_SERVICE", "processing", 400, "Unsupported Service").plain(415);
+/// What was to be read on from is no longer kept.
+pub const GONE: Outcome = error("VALIDATION_ERROR", "incomplete", 410, "Validation error");
 /// Larger than a record can be.
 pub const TOO_LARGE: Outcome = error("VALIDATION_ERROR", "too-long", 413, "Validation error");
 /// Everything else that is wrong with a request.
@@ -327,11 +329,13 @@ pub const ROWS: [Row; 16] = [
 pub const REASONS: &[(&str, Outcome)] = &[
     (reason::ACCESS_DENIED, ACCESS_DENIED),
     (reason::ADDITIONAL_PROPERTIES, ADDITIONAL_PROPERTIES),
+    (reason::COMPACTED, GONE),
     (reason::CRITERIA_NOT_SINGLE, CRITERIA_NOT_SINGLE),
     (reason::FORBIDDEN_UPDATE, FORBIDDEN_UPDATE),
     (reason::IDENTIFIER_MISMATCH, INVALID_RESOURCE_ID),
     (reason::INVALID_BIRTH_DATE, BROKEN_RULE),
     (reason::INVALID_CREATE, INVALID_CREATE),
+    (reason::INVALID_CURSOR, INVALID_VALUE),
     (reason::INVALID_DECEASED, BROKEN_RULE),
     (reason::INVALID_GENDER, BROKEN_RULE),
     (reason::INVALID_METHOD, INVALID_METHOD),

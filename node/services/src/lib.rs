@@ -14,6 +14,7 @@ pub mod failure;
 mod ids;
 pub mod json;
 pub mod operation;
+pub mod organisations;
 mod page;
 pub mod pds;
 pub mod plan;

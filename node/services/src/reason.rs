@@ -53,6 +53,7 @@ reasons! {
         MISSING_USUAL_NAME: "A patient has a usual name.",
         INVALID_BIRTH_DATE: "The birth date is missing, no date, or in the future.",
         INVALID_GENDER: "The gender is male, female, other or unknown.",
+        INVALID_CURSOR: "The cursor of a feed is not one that this cluster gave, or not of the shard asked for.",
         LOAD_TOO_LARGE: "One message of a load has too many lines.",
         MALFORMED_PLAN: "The cluster asked for cannot be; the message says why.",
         TOKEN_TOO_LONG: "A join token is good for at most 7 days.",

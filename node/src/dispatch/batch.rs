@@ -14,6 +14,7 @@ use super::execute::{Call, Look, Planned, Settled, settle};
 use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
 use super::forward;
 use crate::shard::host::Shard;
+use crate::shard::map::META_SHARD;
 use crate::shard::proposals::{ENTRY_BYTES_MAX, ENTRY_SUBS_MAX, txn_entry};
 
 type Outcome = Result<Bytes, SpineError>;
@@ -74,6 +75,32 @@ impl Dispatcher {
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(|| Err(super::execute::unknown())))
             .collect())
+    }
+
+    /// Carries out the same requests on every shard that has slots. Every request must be repeatable by what it says.
+    ///
+    /// # Errors
+    /// The first failure; what came before it may have been carried out.
+    pub async fn tell_every_shard(
+        &self,
+        operation: &str,
+        requests: &[Bytes],
+        principal: &Principal,
+        deadline: Instant,
+    ) -> Result<(), SpineError> {
+        let spec = catalogue::find(operation)?;
+        authorise(principal, spec)?;
+        let map = self.host.map().ok_or_else(not_initialised)?;
+        let shards = map.shards().iter().map(|shard| shard.shard);
+        let running = shards
+            .filter(|shard| *shard != META_SHARD)
+            .map(|shard| self.part(spec.name, shard, requests.to_vec(), principal, deadline));
+        for outcomes in futures_util::future::try_join_all(running).await? {
+            for outcome in outcomes {
+                outcome?;
+            }
+        }
+        Ok(())
     }
 
     async fn part(

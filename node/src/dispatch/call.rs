@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::execute::{Call, Executor};
 use super::failure::{ExecuteError, deadline_exceeded, no_leader, not_initialised, outcome_unknown};
+use super::feed;
 use super::forward::{self, Forwarder};
 use crate::entropy::Entropy;
 use crate::fitness::Trouble;
@@ -260,6 +261,9 @@ impl Dispatcher {
     /// A call that another node forwarded: executed here or refused, never forwarded again.
     pub async fn forwarded(&self, request: pb::ExecuteRequest) -> pb::ExecuteResponse {
         let deadline = Instant::now() + Duration::from_millis(u64::from(request.deadline_ms));
+        if request.operation == feed::PAGE {
+            return forward::response(self.page_asked_for(&request).map_err(ExecuteError::Final));
+        }
         if !request.batch.is_empty() {
             return self.forwarded_batch(request, deadline).await;
         }

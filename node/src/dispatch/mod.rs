@@ -2,7 +2,9 @@
 
 pub mod batch;
 pub mod call;
+pub mod cursor;
 pub mod execute;
 pub mod failure;
+pub mod feed;
 pub mod forward;
 pub mod watch;

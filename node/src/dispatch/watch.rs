@@ -138,7 +138,7 @@ fn can_show(shard: &Shard, from: u64) -> bool {
     shard.group.status().stopped.is_none() && from >= shard.group.store().feed_floor()
 }
 
-fn compacted(shard: u32, floor: u64) -> SpineError {
+pub(super) fn compacted(shard: u32, floor: u64) -> SpineError {
     let mut error = SpineError::new(
         ErrorKind::Conflict,
         "COMPACTED",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use prost::Message;
-use spine_proto::pds::v1::{SearchRequest, SearchResponse};
+use spine_proto::pds::v1::{SearchRequest, SearchResponse, WatchRequest as WatchPatientsRequest};
 use spine_proto::records::v1::{OpenSessionRequest, OpenSessionResponse, WatchRequest};
 use spine_services::Principal;
 use spine_services::pds::search;
@@ -18,6 +18,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::admission::{Admission, Admitted};
+use super::patient_feed::PatientFeed;
 use super::status::to_status;
 use super::watch::{Place, Watching};
 use crate::clock::Clock;
@@ -257,6 +258,46 @@ impl Edge {
             .open_watch(request.get_ref(), &principal, deadline)
             .await?;
         Ok(Watching::new(dispatcher, opened, self.draining.clone(), place))
+    }
+
+    /// Begins to show what is written of patients: from now on, or behind a cursor.
+    ///
+    /// # Errors
+    /// `INVALID_CURSOR`, `COMPACTED`, and the errors of every call.
+    pub async fn watch_patients(
+        &self,
+        request: &WatchPatientsRequest,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<PatientFeed, SpineError> {
+        let result = self.open_patient_feed(request, principal, deadline).await;
+        let label = RequestLabel {
+            operation: "pds.watch",
+            outcome: result.as_ref().err().map_or("ok", |error| error.kind.as_str()),
+        };
+        self.metrics.gateway.requests.get_or_create(&label).inc();
+        result
+    }
+
+    async fn open_patient_feed(
+        &self,
+        request: &WatchPatientsRequest,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<PatientFeed, SpineError> {
+        let _call = self.admit()?;
+        if self.draining.is_cancelled() {
+            return Err(draining());
+        }
+        let permit = Arc::clone(&self.watches)
+            .try_acquire_owned()
+            .map_err(|_| too_many_watches())?;
+        let place = Place::new(Arc::clone(&self.metrics), permit);
+        let dispatcher = self.dispatcher()?;
+        let cursor = dispatcher.open_patients(request, principal, deadline).await?;
+        let principal = Arc::clone(principal);
+        let feed = PatientFeed::new(dispatcher, principal, cursor, self.draining.clone(), place);
+        feed.until_it_can_begin(deadline).await
     }
 
     /// As [`Admission::admit`].

@@ -7,6 +7,7 @@ pub mod edge;
 pub mod health;
 pub mod http;
 pub mod io;
+pub mod patient_feed;
 pub mod pds;
 pub mod records;
 pub mod server;

@@ -3,10 +3,13 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
+use futures_util::future::ready;
+use futures_util::stream::{once, unfold};
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use spine_proto::pds::v1 as pb;
 use spine_services::Principal;
+use spine_services::organisations::load;
 use spine_services::{ErrorKind, SpineError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -14,10 +17,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::edge::{DEADLINE_DEFAULT, Edge, deadline_of};
+use super::patient_feed::PatientFeed;
 use super::status::to_status;
 
 /// Lines in one message of a load.
 pub const LOAD_LINES_MAX: usize = 2_048;
+/// Organisations in one request.
+pub const ORGANISATIONS_MAX: usize = 1_000;
 /// Answers a client may leave unread before the load waits for it.
 const LOAD_ANSWERS_WAITING_MAX: usize = 4;
 
@@ -27,6 +33,7 @@ pub struct Pds(pub Edge);
 #[tonic::async_trait]
 impl pb::pds_service_server::PdsService for Pds {
     type LoadStream = Pin<Box<dyn Stream<Item = Result<pb::LoadResponse, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
     async fn register(
         &self,
@@ -116,6 +123,29 @@ impl pb::pds_service_server::PdsService for Pds {
         self.0.unary("pds.put_related", request).await
     }
 
+    async fn load_organisations(
+        &self,
+        request: Request<pb::LoadOrganisationsRequest>,
+    ) -> Result<Response<pb::LoadOrganisationsResponse>, Status> {
+        let told = async {
+            let principal = self.0.principal(request.metadata())?;
+            let deadline = Instant::now() + deadline_of(request.metadata()).min(self.0.deadline_max);
+            tell_of_organisations(&self.0, request.get_ref(), &principal, deadline).await
+        };
+        told.await.map(Response::new).map_err(|error| to_status(&error))
+    }
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let opened = async {
+            let principal = self.0.principal(request.metadata())?;
+            let deadline = Instant::now() + deadline_of(request.metadata()).min(self.0.deadline_max);
+            self.0
+                .watch_patients(request.get_ref(), &principal, deadline)
+                .await
+        };
+        let feed = opened.await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(Box::pin(messages(feed))))
+    }
+
     async fn load(
         &self,
         request: Request<Streaming<pb::LoadRequest>>,
@@ -144,6 +174,48 @@ impl pb::pds_service_server::PdsService for Pds {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
+}
+
+/// The answers of a watch; the first says where it begins, the last one is an error that says why it ends.
+fn messages(feed: PatientFeed) -> impl Stream<Item = Result<pb::WatchResponse, Status>> + Send {
+    let first = pb::WatchResponse {
+        cursor: feed.cursor(),
+        ..pb::WatchResponse::default()
+    };
+    let rest = unfold(Some(Box::new(feed)), |feed| async move {
+        let mut feed = feed?;
+        match feed.next_message().await {
+            Ok(message) => Some((Ok(message), Some(feed))),
+            Err(error) => Some((Err(to_status(&error)), None)),
+        }
+    });
+    once(ready(Ok(first))).chain(rest)
+}
+
+/// Tells every shard.
+async fn tell_of_organisations(
+    edge: &Edge,
+    request: &pb::LoadOrganisationsRequest,
+    principal: &Principal,
+    deadline: Instant,
+) -> Result<pb::LoadOrganisationsResponse, SpineError> {
+    if request.organisations.len() > ORGANISATIONS_MAX {
+        return Err(refused("LOAD_TOO_LARGE", "too many organisations in one request"));
+    }
+    let _call = edge.admit()?;
+    let requests = request.organisations.chunks(load::ORGANISATIONS_MAX).map(|some| {
+        let some = pb::LoadOrganisationsRequest {
+            organisations: some.to_vec(),
+        };
+        Bytes::from(some.encode_to_vec())
+    });
+    let requests: Vec<Bytes> = requests.collect();
+    edge.dispatcher()?
+        .tell_every_shard("organisations.load", &requests, principal, deadline)
+        .await?;
+    Ok(pb::LoadOrganisationsResponse {
+        organisations: request.organisations.len() as u64,
+    })
 }
 
 /// Registers the patients of one message.

@@ -12,6 +12,7 @@ pub const META_SHARD: u32 = 0;
 #[derive(Clone)]
 pub struct ShardMap {
     shards: Vec<PlanShard>,
+    incarnation: u32,
 }
 
 impl ShardMap {
@@ -20,7 +21,16 @@ impl ShardMap {
     pub fn of(plan: &ClusterPlan) -> Self {
         let mut shards = plan.shards.clone();
         shards.sort_by_key(|shard| shard.shard);
-        Self { shards }
+        Self {
+            shards,
+            incarnation: plan.incarnation,
+        }
+    }
+
+    /// Which life of the cluster this is: each restore begins another, in which indexes mean something else.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
     }
 
     /// All shards, the meta group first.
@@ -79,7 +89,10 @@ mod tests {
                 change: None,
             });
         }
-        ShardMap { shards }
+        ShardMap {
+            shards,
+            incarnation: 1,
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum Family {
     PdsToken = 0x12,
     /// Who is being created, by birth date.
     PdsClaim = 0x14,
+    /// Organisations, the same in every shard.
+    Organisation = 0x13,
     /// Append streams and their heads.
     Stream = 0x20,
 }
@@ -50,6 +52,7 @@ impl Family {
             0x11 => Some(Self::Pds),
             0x12 => Some(Self::PdsToken),
             0x14 => Some(Self::PdsClaim),
+            0x13 => Some(Self::Organisation),
             0x20 => Some(Self::Stream),
             _ => None,
         }
@@ -58,6 +61,15 @@ impl Family {
 
 /// First byte of the families that callers own; the last, 0xff, is no family.
 const SLOTTED: RangeInclusive<u8> = 0x10..=0xfe;
+
+/// Kind of the keys of [`Family::Pds`] under which the current versions of patients stand.
+pub const PATIENT_KIND: u8 = 1;
+
+/// Whether a key is that of a patient's current version.
+#[must_use]
+pub fn is_patient(key: &[u8]) -> bool {
+    key.first() == Some(&(Family::Pds as u8)) && key.get(PREFIX_BYTES - 1) == Some(&PATIENT_KIND)
+}
 
 /// Whether a key carries a slot that its shard must own. Families that this release has no name for do too, so that
 /// a new service needs no new apply.

@@ -86,6 +86,45 @@ async fn check_searches(cluster: &LocalCluster, bases: &[String]) {
     }
 }
 
+/// As `start.sh` does.
+async fn load_sandbox(cluster: &LocalCluster) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-config/sandbox");
+    let pds = cluster.client().pds();
+    for line in fs::read_to_string(dir.join("patients.ndjson")).unwrap().lines() {
+        pds.register(line.to_owned()).await.unwrap();
+    }
+    let second = fs::read_to_string(dir.join("9000000009.json")).unwrap();
+    pds.update("9000000009", 1, second).await.unwrap();
+}
+
+/// What the contract says that public examples of the national service's sandbox find.
+fn check_sandbox(base: &str) {
+    let full =
+        "family=Smith&gender=female&birthdate=eq2010-10-22&email=jane.smith@example.com&phone=01632960587";
+    let wild = "family=Sm*&gender=female&birthdate=eq2010-10-22";
+    let email = "email=jane.smith@example.com&phone=01632960587";
+    for (query, total) in [
+        (full.to_owned(), 1),
+        (
+            format!("{wild}&email=deb.trotter@example.com&phone=0121111111"),
+            0,
+        ),
+        (wild.to_owned(), 2),
+        (format!("{wild}&{email}&_max-results=1"), 1),
+        (format!("{full}&given=Jane&_fuzzy-match=true"), 1),
+        (
+            "family=Smythe&given=Janet&gender=female&birthdate=eq2005-06-16".to_owned(),
+            1,
+        ),
+        (
+            "family=Smith&given=John%20Paul&given=James&gender=male&birthdate=eq2010-10-22".to_owned(),
+            1,
+        ),
+    ] {
+        assert_eq!(search(base, &query)["total"], total, "{query}");
+    }
+}
+
 /// Runs a block whose calls print their status instead of their answer.
 fn run(script: &str, base: &str, number: &str) -> String {
     let prelude = "curl() { command curl --max-time 20 -o /dev/null -w '%{http_code}\\n' \"$@\"; }\n";
@@ -109,6 +148,8 @@ async fn the_documented_calls_answer_as_documented_at_every_node() {
     let patient = Population::new(3).patient(1);
     cluster.client().pds().register(patient.json).await.unwrap();
     let number = patient.nhs_number;
+    load_sandbox(&cluster).await;
+    check_sandbox(&bases[0]);
     let blocks = blocks();
     assert!(blocks.len() >= 10, "the document has calls");
     for ((status, script), base) in blocks.iter().zip(bases.iter().cycle()) {

@@ -295,6 +295,15 @@ fn rows() -> Vec<Sample> {
         sample("Allocated", "", allocated()),
         sample("ClaimRow", "", claim),
         sample("RelatedRow", "", related),
+        sample(
+            "OrganisationRow",
+            "",
+            pb::OrganisationRow {
+                name: "Practice".to_owned(),
+                roles: vec![1, 2],
+                closed: true,
+            },
+        ),
     ]
 }
 

@@ -121,6 +121,11 @@ messages! {
         "spine.pds.v1.LoadLine" => pds::v1::LoadLine,
         "spine.pds.v1.LoadResponse" => pds::v1::LoadResponse,
         "spine.pds.v1.LoadError" => pds::v1::LoadError,
+        "spine.pds.v1.WatchRequest" => pds::v1::WatchRequest,
+        "spine.pds.v1.WatchResponse" => pds::v1::WatchResponse,
+        "spine.pds.v1.Organisation" => pds::v1::Organisation,
+        "spine.pds.v1.LoadOrganisationsRequest" => pds::v1::LoadOrganisationsRequest,
+        "spine.pds.v1.LoadOrganisationsResponse" => pds::v1::LoadOrganisationsResponse,
         "spine.pds.v1.PatchRequest" => pds::v1::PatchRequest,
         "spine.pds.v1.PatchResponse" => pds::v1::PatchResponse,
         "spine.pds.v1.SearchMatch" => pds::v1::SearchMatch,
@@ -206,6 +211,9 @@ messages! {
         "spine.internal.shard.v1.ExecuteResponse" => internal::shard::v1::ExecuteResponse,
         "spine.internal.shard.v1.Failure" => internal::shard::v1::Failure,
         "spine.internal.shard.v1.BatchOutcome" => internal::shard::v1::BatchOutcome,
+        "spine.internal.shard.v1.FeedRequest" => internal::shard::v1::FeedRequest,
+        "spine.internal.shard.v1.FeedPage" => internal::shard::v1::FeedPage,
+        "spine.internal.shard.v1.FeedVersion" => internal::shard::v1::FeedVersion,
 }
 
 fn frozen() -> PathBuf {

@@ -3,6 +3,7 @@
 mod bytes;
 mod callers;
 mod catch_up_after_purge;
+mod clients;
 mod damage_200;
 mod demo;
 mod determinism;
@@ -10,9 +11,11 @@ mod digest;
 mod disk_full;
 mod disk_stall;
 mod divergence;
+mod feed_resume;
 mod forged_evidence;
 mod fsync_before_ack;
 mod gap;
+mod gap_http;
 mod garbage;
 mod golden_dirs;
 mod idle_64;
@@ -24,15 +27,20 @@ mod load_1m;
 mod load_bad_lines;
 mod members;
 mod mutants;
+mod names_on_disk;
 mod new_replica_1m;
 mod newcomers;
 mod overload;
 mod patients;
+mod pds_cases;
+mod pds_errors;
+mod pds_rules;
 mod planner_300;
 mod powercut_fuse;
 mod powercut_sim;
 mod quiet_under_load;
 mod restart_1m;
+mod retrieve_http;
 mod roll_20;
 mod roll_faults;
 mod roll_resume;
@@ -44,6 +52,7 @@ mod soak_10m;
 mod stale_leader;
 mod start_stop;
 mod support;
+mod trace_1m;
 mod watch;
 
 use super::Row;
@@ -101,4 +110,14 @@ pub const ROWS: &[Row] = &[
     golden_dirs::ROW,
     newcomers::ALLOCATE,
     newcomers::CONDITIONAL,
+    retrieve_http::ROW,
+    trace_1m::ROW,
+    feed_resume::ROW,
+    gap_http::ROW,
+    names_on_disk::ROW,
+    pds_errors::ROW,
+    pds_rules::ROW,
+    clients::CLIENTS,
+    clients::MEDPLUM,
+    clients::SCHEMATHESIS,
 ];

@@ -88,10 +88,25 @@ pub(super) async fn cluster(context: &Context) -> Result<Cluster, RowError> {
     Ok(cluster.noted_in(context.journal.clone()))
 }
 
+/// The same with nodes that answer over HTTP, too, and patients in it.
+pub(super) async fn loaded_http_cluster(context: &Context, count: u64) -> Result<Cluster, RowError> {
+    let options = Options {
+        nodes: 3,
+        shards: super::support::SHARDS,
+        programs: context.programs.clone(),
+    };
+    let settings = vec![format!("storage.engine={}", context.engine)];
+    let cluster = Cluster::start_with_http(&options, settings).await?;
+    load_into(context, cluster.noted_in(context.journal.clone()), count).await
+}
+
 /// The same with patients in it, on all replicas and out of the delta.
 pub(super) async fn loaded_cluster(context: &Context, count: u64) -> Result<Cluster, RowError> {
+    load_into(context, cluster(context).await?, count).await
+}
+
+async fn load_into(context: &Context, cluster: Cluster, count: u64) -> Result<Cluster, RowError> {
     let patients = Patients::generate(context, count)?;
-    let cluster = cluster(context).await?;
     let loaded = tokio::task::block_in_place(|| patients.load(context, &cluster))?;
     if loaded.registered != count {
         return Err(RowError::because(format!(

@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Patients: the demographics service.
     #[command(subcommand)]
     Patient(Patient),
+    /// Organisations, by which codes of practices and pharmacies are checked.
+    #[command(subcommand)]
+    Organisation(Organisations),
     /// The generic record store.
     #[command(subcommand)]
     Records(Records),
@@ -343,6 +346,18 @@ pub(crate) enum Patient {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// Prints what is written of all patients, until interrupted; a line on stderr at the end says where to go on.
+    Watch {
+        /// Begin behind this cursor; without it with the next change.
+        #[arg(long)]
+        cursor: Option<String>,
+        /// Only of this shard; may be given several times.
+        #[arg(long)]
+        shard: Vec<u32>,
+        /// End after so many versions.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
     /// Registers one patient for each line of an NDJSON file; a bad line never stops a good one.
     /// Exits 8 where lines were refused. Repeat it after a failure: nothing is registered twice.
     Load {
@@ -478,7 +493,22 @@ pub(crate) enum Records {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum Organisations {
+    /// Tells every shard of the organisations of a CSV file: code, name, roles, status. Repeatable.
+    Load {
+        /// CSV; - for stdin.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
 pub(crate) enum Population {
+    /// Writes the organisations that patients of every population name, as CSV.
+    Organisations {
+        /// Where to; stdout without it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Writes synthetic FHIR R4 Patients as NDJSON: one seed, one population.
     Generate {
         /// How many.

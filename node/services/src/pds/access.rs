@@ -120,6 +120,18 @@ pub(super) fn check_create(principal: &Principal) -> Result<(), Failure> {
     }
 }
 
+/// Whether this principal may see what is written of all patients.
+///
+/// # Errors
+/// `PDS-16`, `PDS-47`
+pub(super) fn check_watch(principal: &Principal) -> Result<(), Failure> {
+    match Mode::of(principal) {
+        Mode::Patient => Err(PDS_16.refuse("", "Patient cannot perform this action")),
+        Mode::Application => Err(PDS_47.refuse("", "an application alone does not see every patient")),
+        Mode::HealthcareWorker | Mode::PrivilegedApplication => Ok(()),
+    }
+}
+
 /// Whether this principal may write whole records.
 ///
 /// # Errors

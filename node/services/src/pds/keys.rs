@@ -5,7 +5,7 @@ use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_statemachine::key::{self, Family, SubjectKey};
 
 /// The current version.
-const KIND_CURRENT: u8 = 1;
+const KIND_CURRENT: u8 = key::PATIENT_KIND;
 /// Older versions, by version id.
 const KIND_OLDER: u8 = 2;
 /// People who are there for the patient, by number.

@@ -94,6 +94,7 @@ pub mod rules;
 pub mod search;
 mod successor;
 pub mod update;
+pub mod watch;
 
 /// Permission to read patients.
 pub const PERMISSION_READ: &str = "pds.read";

@@ -9,6 +9,7 @@ mod frozen;
 mod harness;
 mod hostile;
 mod limits;
+mod organisations;
 mod pages;
 mod patch_rules;
 mod patient_versions;

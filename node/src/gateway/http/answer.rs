@@ -81,7 +81,7 @@ fn issue(outcome: &Outcome, diagnostics: &str) -> Value {
     })
 }
 
-fn operation_outcome(dialect: Dialect, error: &SpineError) -> Value {
+pub(super) fn operation_outcome(dialect: Dialect, error: &SpineError) -> Value {
     let mut issue = issue(&error_table::outcome_of(error), &error.message);
     if dialect == Dialect::Plain {
         if let Some(coding) = issue["details"]["coding"].as_array_mut() {

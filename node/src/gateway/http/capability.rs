@@ -11,7 +11,7 @@ use super::{Dialect, Gate};
 use crate::version;
 
 /// What a search may name, and the type of each.
-const SEARCH_PARAMETERS: [(&str, &str); 13] = [
+pub(super) const SEARCH_PARAMETERS: [(&str, &str); 13] = [
     ("family", "string"),
     ("given", "string"),
     ("gender", "token"),

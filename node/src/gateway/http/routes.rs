@@ -14,8 +14,8 @@ use spine_services::{ErrorKind, SpineError, reason};
 use super::ask::Echo;
 use super::body::Budget;
 use super::{
-    Dialect, Gate, Http, HttpLimits, answer, capability, create, gone, history, patient, related, search,
-    status,
+    Dialect, Gate, Http, HttpLimits, answer, capability, create, feed, gone, history, openapi, patient,
+    related, search, status,
 };
 use crate::telemetry::metrics::HttpAnswer;
 
@@ -51,7 +51,10 @@ pub(super) fn router(http: &Http, limits: HttpLimits) -> Router {
     Router::new()
         .nest(Dialect::Plain.base(), plain(gate(Dialect::Plain)))
         .nest(Dialect::Pds.base(), pds(gate(Dialect::Pds)))
+        .route("/openapi.json", get(on(openapi::serve)))
+        .route("/docs", get(on(openapi::page)))
         .fallback(on(nothing))
+        .method_not_allowed_fallback(on(no_such_method))
         .with_state(gate(Dialect::Plain))
 }
 
@@ -69,6 +72,7 @@ fn plain(gate: Arc<Gate>) -> Router<Arc<Gate>> {
         .route("/RelatedPerson", get(on(related::list)).post(on(related::create)))
         .route("/RelatedPerson/{id}", related)
         .route("/RelatedPerson/{id}/_history/{version}", get(on(related::read)))
+        .route("/_feed", get(on(feed::feed)))
         .route("/Patient/{id}/_history", get(on(history::list)))
         .route("/Patient/{id}/_history/{version}", get(on(history::version)))
         .with_state(gate)

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use spine_statemachine::key::Family;
+use spine_statemachine::key::{Family, is_patient};
 use spine_statemachine::store::{Key, Record};
 
 use super::ReplicaError;
@@ -64,9 +64,10 @@ pub struct FeedPage {
     pub next: u64,
 }
 
-/// Whether changes of this key are kept: those of records and streams. Never the shard's own rows and request ids.
+/// Whether changes of this key are kept: those of records, streams and current versions of patients. Never the shard's own
+/// rows, request ids, or what follows from another change of the entry.
 pub(crate) fn is_fed(key: &[u8]) -> bool {
-    matches!(Family::of(key), Some(Family::Records | Family::Stream))
+    matches!(Family::of(key), Some(Family::Records | Family::Stream)) || is_patient(key)
 }
 
 /// The ring.

@@ -3,6 +3,7 @@
 mod answers;
 mod hostile;
 mod http;
+mod openapi;
 mod people;
 mod search;
 mod stop;

@@ -7,8 +7,10 @@ mod events;
 mod members;
 mod moves;
 mod node;
+mod organisation;
 mod patient;
 mod patient_load;
+mod patient_watch;
 mod people;
 mod population;
 mod proto;
@@ -29,6 +31,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Node(command) => node::run(context, &command).await,
         Command::Upgrade(command) => upgrade::run(context, command).await,
         Command::Shard(command) => shard::run(context, command).await,
+        Command::Organisation(command) => organisation::run(context, command).await,
         Command::Patient(command) => patient::run(context, command).await,
         Command::Records(command) => records::run(context, command).await,
         Command::Population(command) => population::run(command),

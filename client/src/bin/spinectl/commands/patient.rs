@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, emit, line, table};
 
-use super::{patient_load, people};
+use super::{patient_load, patient_watch, people};
 
 /// The most versions of one page.
 const HISTORY_PAGE: u32 = 100;
@@ -96,6 +96,7 @@ pub(crate) async fn run(context: &Context, command: Patient) -> Result<Exit, Fai
         }
         Patient::Related(command) => people::related(context, command).await,
         Patient::History { nhs_number, limit } => history(context, &nhs_number, limit).await,
+        Patient::Watch { cursor, shard, limit } => patient_watch::run(context, cursor, shard, limit).await,
         Patient::Load { file, streams, batch } => patient_load::run(context, &file, streams, batch).await,
     }
 }

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use spine_client::population::Population as Patients;
+use spine_client::population::{Population as Patients, organisations};
 
 use crate::args::Population;
 use crate::exit::{Exit, Failure};
-use crate::output::{progress, talk};
+use crate::output::{data, progress, talk};
 
 /// Bytes gathered before a write.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -16,7 +16,10 @@ const WRITE_BYTES: usize = 256 * 1024;
 const STEP: u64 = 500;
 
 pub(crate) fn run(command: Population) -> Result<Exit, Failure> {
-    let Population::Generate { count, seed, out } = command;
+    let (count, seed, out) = match command {
+        Population::Generate { count, seed, out } => (count, seed, out),
+        Population::Organisations { out } => return write_organisations(out.as_deref()),
+    };
     let patients = Patients::new(seed);
     if count > patients.capacity() {
         return Err(Failure::usage(format!(
@@ -27,6 +30,16 @@ pub(crate) fn run(command: Population) -> Result<Exit, Failure> {
     match out {
         None => write(&patients, count, io::stdout().lock()).map_err(Failure::io("stdout"))?,
         Some(path) => write_file(&patients, count, &path)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn write_organisations(out: Option<&Path>) -> Result<Exit, Failure> {
+    let mut csv = Vec::new();
+    organisations::write_csv(&mut csv).map_err(Failure::io("memory"))?;
+    match out {
+        None => data(&csv)?,
+        Some(path) => std::fs::write(path, &csv).map_err(Failure::io(path.display()))?,
     }
     Ok(Exit::Ok)
 }

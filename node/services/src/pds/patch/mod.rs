@@ -10,6 +10,7 @@ mod fields;
 mod fill;
 mod list;
 mod merge;
+mod organisations;
 mod structure;
 
 use spine_proto::ids::RoutingKey;
@@ -60,6 +61,9 @@ impl Operation for Patch {
         let before = json::parse(current.fhir_json(), JSON_DEPTH_MAX)
             .map_err(|_| row::damaged("a patient is no JSON"))?;
         let after = patched(&before, format, request, context)?;
+        if format == PatchFormat::Pds {
+            organisations::check(view, &Changes::between(&before, &after))?;
+        }
         // Checked like what any caller sends, by the same code.
         let patient = Patient::parse(&after.to_bytes(), context.now_ms)?;
         if patient.nhs_number() != nhs_number {

@@ -1,0 +1,102 @@
+//! What clients of FHIR over HTTP notice of a crash and of a planned stop.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::support::{SHARDS, block_on};
+use crate::gap::{Befell, Fault, Gap, Rounds, http_rounds};
+use crate::processes::{Cluster, Options};
+use crate::prove::{Context, Finding, Measurement, Row, RowError};
+
+pub(super) const ROW: Row = Row {
+    id: "gap-http",
+    issue: 6,
+    claim: "64 HTTP clients that send again what was cut: a planned stop cuts nothing, a kill -9 only what was under way, \
+            and every call succeeds",
+    target: "kill p99 <= 150 ms (gate 255); planned p99 <= 50 ms (gate 85), 0 cut; 0 failed, 0 lost",
+    run,
+};
+
+const CLIENTS: usize = 64;
+const FAULTS: u32 = 50;
+const FAULTS_QUICK: u32 = 2;
+const KILL_MS: f64 = 150.0;
+const PLANNED_MS: f64 = 50.0;
+/// The share of a goal that is the gate of a time.
+const GATE: f64 = 1.7;
+
+#[derive(Serialize)]
+struct Measured {
+    #[serde(skip)]
+    gate: f64,
+    kill: Gap,
+    kill_befell: Befell,
+    planned: Gap,
+    planned_befell: Befell,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kill, planned) = (self.kill_befell, self.planned_befell);
+        write!(
+            f,
+            "kill: {}, {} cut, {} put off",
+            self.kill, kill.cut, kill.put_off
+        )?;
+        write!(
+            f,
+            "; planned: {}, {} cut, {} put off",
+            self.planned, planned.cut, planned.put_off
+        )
+    }
+}
+
+impl Measurement for Measured {
+    fn met(&self) -> bool {
+        let gaps = [(&self.kill, KILL_MS), (&self.planned, PLANNED_MS)];
+        let good = |(gap, goal): (&Gap, f64)| {
+            gap.failed == 0 && gap.lost == 0 && gap.summary.p99_ms <= goal * self.gate
+        };
+        gaps.into_iter().all(good) && self.planned_befell.cut == 0
+    }
+}
+
+fn run(context: &Context) -> Result<Finding, RowError> {
+    block_on(async move {
+        let (kill, kill_befell) = rounds(context, Fault::Kill).await?;
+        let (planned, planned_befell) = rounds(context, Fault::Planned).await?;
+        Finding::of(&Measured {
+            gate: context.at_most(GATE),
+            kill,
+            kill_befell,
+            planned,
+            planned_befell,
+        })
+    })
+}
+
+async fn rounds(context: &Context, fault: Fault) -> Result<(Gap, Befell), RowError> {
+    let options = Options {
+        nodes: 3,
+        shards: SHARDS,
+        programs: context.programs.clone(),
+    };
+    let mut cluster = Cluster::start_with_http(&options, Vec::new()).await?;
+    let rounds = Rounds {
+        clients: CLIENTS,
+        faults: context.rounds(FAULTS, FAULTS_QUICK),
+        fault,
+        seed: 6,
+    };
+    match http_rounds(&mut cluster, rounds).await {
+        Ok(seen) => Ok(seen),
+        Err(error) => {
+            cluster.keep_files();
+            let kept = cluster.directory().display();
+            Err(RowError::because(format!(
+                "{error}; the nodes' files are kept in {kept}"
+            )))
+        }
+    }
+}

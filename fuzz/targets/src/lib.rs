@@ -1,0 +1,163 @@
+//! Properties that hold for any bytes: for cargo-fuzz, and in short with a fixed seed as tests.
+
+#![allow(clippy::panic, reason = "a property that does not hold is told by a panic")]
+
+mod shard;
+
+use bytes::Bytes;
+use prost::Message as _;
+use spine_proto::pds::v1::{
+    PatchFormat, PatchRequest, PatchResponse, SearchParameter, SearchRequest, SearchResponse,
+};
+use spine_proto::storage::v1::{Entry, PatientRow};
+use spine_services::Failure;
+use spine_services::pds::patient::{PATIENT_BYTES_MAX, Patient};
+use spine_services::pds::{restricted, search as searching};
+use spine_statemachine::frame::{self, Dictionary};
+use spine_statemachine::key;
+
+use crate::shard::Shard;
+
+/// 2026-01-01T00:00:00Z
+const NOW_MS: i64 = 1_767_225_600_000;
+const NUMBER: &str = "9990000018";
+/// Something of everything that patches change.
+const PATIENT: &str = r#"{"resourceType":"Patient","id":"9990000018","name":[{"id":"n1","use":"usual","period":{"start":"2001-01-01"},"prefix":["Mrs"],"given":["Jane","Anne"],"family":"Smith"},{"id":"n2","use":"nickname","given":["Jo"]}],"gender":"female","birthDate":"1980-02-03","address":[{"id":"a1","use":"home","period":{"start":"2015-05-05"},"line":["1 High Street","Leeds"],"postalCode":"LS1 6AE"}],"telecom":[{"id":"t1","system":"phone","use":"mobile","value":"07700900000","period":{"start":"2020-01-01"}}],"extension":[{"url":"urn:other","valueInteger":1.50}]}"#;
+const OTHER: &str = r#"{"resourceType":"Patient","id":"9990000026","name":[{"use":"usual","given":["James"],"family":"Smyth"}],"gender":"male","birthDate":"1980-03-02"}"#;
+
+/// A patch: the first byte chooses the format, the rest is the body.
+///
+/// # Panics
+/// A property does not hold.
+pub fn patch(data: &[u8]) {
+    let Some((format, body)) = data.split_first() else {
+        return;
+    };
+    let format = match format % 3 {
+        0 => PatchFormat::Pds,
+        1 => PatchFormat::Json,
+        _ => PatchFormat::Merge,
+    };
+    let request = PatchRequest {
+        nhs_number: NUMBER.to_owned(),
+        version_id: 1,
+        patch: Bytes::copy_from_slice(body),
+        format: format.into(),
+        request_id: "p".to_owned(),
+        ..PatchRequest::default()
+    };
+    let request = Bytes::from(request.encode_to_vec());
+    let mut shard = Shard::with(&[PATIENT]);
+    let (plan, guards) = shard.plan("pds.patch", &request);
+    let Ok(plan) = plan else { return };
+    let (again, _) = shard.plan("pds.patch", &request);
+    assert!(
+        again.is_ok_and(|again| again == plan),
+        "a plan is a pure function"
+    );
+    let outcome = plan.outcome.clone();
+    assert!(shard.carry_out(plan, guards), "what is planned can be applied");
+    let response = shard.respond("pds.patch", &request, outcome);
+    let response = response.ok().and_then(|bytes| PatchResponse::decode(bytes).ok());
+    let patient = response
+        .and_then(|response| response.patient)
+        .expect("the patient");
+    // What any patch leaves is within the rules of a whole resource.
+    accepted(&patient.fhir_json, "after a patch");
+}
+
+/// The query of a search.
+///
+/// # Panics
+/// A property does not hold.
+pub fn search(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let parameters = text.split('&').take(32).map(|part| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        SearchParameter {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        }
+    });
+    let request = SearchRequest {
+        parameters: parameters.collect(),
+    };
+    let bytes = Bytes::from(request.encode_to_vec());
+    let shard = Shard::with(&[PATIENT, OTHER]);
+    let (plan, _) = shard.plan("pds.search", &bytes);
+    let Ok(plan) = plan else { return };
+    assert!(plan.mutations.is_empty(), "a search changes nothing");
+    let Ok(answer) = shard.respond("pds.search", &bytes, Bytes::new()) else {
+        panic!("a search that was planned is answered");
+    };
+    let answer = SearchResponse::decode(answer).expect("an answer");
+    for found in &answer.matches {
+        assert!((1..=10_000).contains(&found.score));
+        let patient = found.patient.as_ref().expect("a patient");
+        assert!(searching::entry(&patient.fhir_json).is_ok());
+    }
+    assert!(searching::merge(&request, vec![answer]).is_ok());
+}
+
+/// A resource.
+///
+/// # Panics
+/// A property does not hold.
+pub fn fhir(data: &[u8]) {
+    let _ = restricted::shown(Bytes::copy_from_slice(data));
+    let Ok(patient) = Patient::parse(data, NOW_MS) else {
+        return;
+    };
+    assert!(
+        Patient::nhs_number_of(data).ok() == Some(patient.nhs_number()),
+        "routed as it is stored"
+    );
+    let Ok(stored) = patient.into_json(1) else { return };
+    accepted(&stored, "as it was stored");
+    let again = Patient::parse(&stored, NOW_MS).and_then(|patient| patient.into_json(1));
+    assert!(
+        again.is_ok_and(|again| again == stored),
+        "canonical text is its own canonical text"
+    );
+}
+
+/// What is stored is accepted again.
+fn accepted(stored: &[u8], when: &str) {
+    assert!(stored.len() <= PATIENT_BYTES_MAX);
+    assert!(!stored.contains(&b'\n'), "canonical text stands on one line");
+    match Patient::parse(stored, NOW_MS) {
+        Ok(_) => {}
+        Err(Failure::Rejection { rule, .. }) => panic!("refused {when} by {rule}"),
+        Err(_) => panic!("refused {when}"),
+    }
+}
+
+/// A stored value, its key, and a log entry.
+///
+/// # Panics
+/// A property does not hold.
+pub fn frames(data: &[u8]) {
+    let bytes = Bytes::copy_from_slice(data);
+    if let Ok(plain) = frame::decode(&bytes) {
+        let _ = PatientRow::decode(plain.clone());
+        let again = frame::encode(&plain);
+        assert!(frame::decode(&again).is_ok_and(|again| again == plain));
+    }
+    let _ = frame::decode_against(&bytes, PATIENT.as_bytes());
+    let _ = Entry::decode(bytes.clone());
+    if let Some(parts) = key::parse(data) {
+        assert_eq!(key::from_parts(&parts), bytes, "a key is its parts");
+    }
+    // What was written comes back, and damage of one bit does not come back as something else.
+    for written in [frame::encode(data), frame::compress(data, Dictionary::Patients1)] {
+        assert!(frame::decode(&written).is_ok_and(|plain| plain == bytes));
+        let mut damaged = written.to_vec();
+        let at = data.len() % damaged.len();
+        damaged[at] ^= 1 << (data.len() % 8);
+        assert!(frame::decode(&damaged.into()).is_err(), "damage is seen");
+    }
+    if let Some(difference) = frame::compress_against(data, PATIENT.as_bytes()) {
+        let plain = frame::decode_against(&difference, PATIENT.as_bytes());
+        assert!(plain.is_ok_and(|plain| plain == bytes));
+    }
+}

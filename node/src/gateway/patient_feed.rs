@@ -1,0 +1,275 @@
+//! One reader of the feed of patients: takes from its shards, in turn, when the reader can take more.
+//!
+//! The feeds themselves are the queue: one page of one shard waits for each reader, and one that is slower than the
+//! changes is overtaken by the floor of all replicas and told so.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use spine_proto::common::v1::Position;
+use spine_proto::pds::v1::{Patient, WatchResponse};
+use spine_services::{ErrorKind, Principal, SpineError, reason};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::watch::{OUT_OF_TOUCH_MAX, PROGRESS_INTERVAL, Place};
+use crate::dispatch::call::Dispatcher;
+use crate::dispatch::cursor::{At, Cursor};
+use crate::dispatch::failure::draining;
+use crate::dispatch::feed::{NoPageYet, Version};
+
+/// Where another node's replica is read, it is asked so often whether there is more.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a reader is shown.
+pub enum Shown {
+    /// A version of a patient.
+    Version {
+        /// Where it was committed.
+        shard: u32,
+        /// Its log entry.
+        index: u64,
+        /// The version.
+        patient: Patient,
+    },
+    /// Nothing new for some time; the cursor may be further on.
+    Progress,
+}
+
+/// See the module.
+pub struct PatientFeed {
+    dispatcher: Arc<Dispatcher>,
+    principal: Arc<Principal>,
+    /// Ends every watch of the node.
+    draining: CancellationToken,
+    _place: Place,
+    /// Behind everything that was shown.
+    cursor: Cursor,
+    readers: Vec<Reader>,
+    /// Of `page_of`, not yet shown.
+    page: VecDeque<Version>,
+    page_of: usize,
+    /// The reader to be asked next.
+    turn: usize,
+    look_at: Instant,
+}
+
+/// One shard.
+struct Reader {
+    shard: u32,
+    /// Where its next page begins.
+    next: At,
+    /// No replica that answers can show what is next.
+    in_trouble_since: Option<Instant>,
+}
+
+impl PatientFeed {
+    /// Begins behind `cursor`.
+    #[must_use]
+    pub fn new(
+        dispatcher: Arc<Dispatcher>,
+        principal: Arc<Principal>,
+        cursor: Cursor,
+        draining: CancellationToken,
+        place: Place,
+    ) -> Self {
+        let readers = cursor.shards.iter().map(|(shard, at)| Reader {
+            shard: *shard,
+            next: *at,
+            in_trouble_since: None,
+        });
+        Self {
+            readers: readers.collect(),
+            dispatcher,
+            principal,
+            draining,
+            _place: place,
+            cursor,
+            page: VecDeque::new(),
+            page_of: 0,
+            turn: 0,
+            look_at: Instant::now() + PROGRESS_INTERVAL,
+        }
+    }
+
+    /// Where to go on behind what was shown.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        self.cursor.text()
+    }
+
+    /// Returns once every shard can be shown from its place on.
+    ///
+    /// # Errors
+    /// `COMPACTED`; `NO_LEADER` where nobody answers for too long.
+    pub async fn until_it_can_begin(self, deadline: Instant) -> Result<Self, SpineError> {
+        let until = deadline.min(Instant::now() + OUT_OF_TOUCH_MAX);
+        for reader in &self.readers {
+            while self
+                .dispatcher
+                .patients_shown_here(reader.shard, reader.next)
+                .is_none()
+            {
+                let page = self
+                    .dispatcher
+                    .patients_from(reader.shard, reader.next, &self.principal)
+                    .await;
+                match page {
+                    Ok(_) => break,
+                    Err(NoPageYet { error, for_good }) if for_good || Instant::now() >= until => {
+                        return Err(error);
+                    }
+                    Err(_) => sleep(POLL_INTERVAL).await,
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// What comes next; waits for it.
+    ///
+    /// # Errors
+    /// Why nothing more is shown here: `DRAINING`, `WATCH_OUT_OF_TOUCH`, `COMPACTED`.
+    pub async fn next(&mut self) -> Result<Shown, SpineError> {
+        loop {
+            if self.draining.is_cancelled() {
+                return Err(draining());
+            }
+            if let Some(shown) = self.ready() {
+                return Ok(shown);
+            }
+            if Instant::now() >= self.look_at {
+                self.look_at = Instant::now() + PROGRESS_INTERVAL;
+                return Ok(Shown::Progress);
+            }
+            if !self.take_page().await? {
+                self.wait().await;
+            }
+        }
+    }
+
+    /// What can be shown without waiting.
+    pub fn ready(&mut self) -> Option<Shown> {
+        let version = self.page.pop_front()?;
+        let reader = &self.readers[self.page_of];
+        // Behind its last version a page may lead further on.
+        let behind = if self.page.is_empty() {
+            reader.next
+        } else {
+            version.next
+        };
+        self.cursor.shards.insert(reader.shard, behind);
+        Some(Shown::Version {
+            shard: reader.shard,
+            index: version.index,
+            patient: version.patient,
+        })
+    }
+
+    /// Reads on in the shards in turn; false where none has more.
+    async fn take_page(&mut self) -> Result<bool, SpineError> {
+        for _ in 0..self.readers.len() {
+            let at = self.turn;
+            self.turn = (at + 1) % self.readers.len();
+            let reader = &mut self.readers[at];
+            let page = self
+                .dispatcher
+                .patients_from(reader.shard, reader.next, &self.principal);
+            match page.await {
+                Ok(page) => {
+                    reader.in_trouble_since = None;
+                    reader.next = page.next;
+                    self.page = page.versions.into();
+                    self.page_of = at;
+                    if !self.page.is_empty() {
+                        return Ok(true);
+                    }
+                    self.cursor.shards.insert(reader.shard, page.next);
+                }
+                Err(NoPageYet {
+                    error,
+                    for_good: true,
+                }) => return Err(error),
+                Err(NoPageYet { error, .. }) => {
+                    let since = *reader.in_trouble_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= OUT_OF_TOUCH_MAX {
+                        return Err(given_up(error));
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn wait(&self) {
+        let mut polls = false;
+        let mut fed = Vec::with_capacity(self.readers.len() + 1);
+        for reader in &self.readers {
+            match self.dispatcher.patients_shown_here(reader.shard, reader.next) {
+                Some(shard) => fed.push(Box::pin(async move {
+                    shard.group.store().fed(reader.next.index).await;
+                })),
+                None => polls = true,
+            }
+        }
+        let news = async {
+            if fed.is_empty() {
+                std::future::pending::<()>().await;
+            } else {
+                select_all(fed).await;
+            }
+        };
+        let poll = async {
+            if polls {
+                sleep(POLL_INTERVAL).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.draining.cancelled() => {}
+            () = news => {}
+            () = poll => {}
+            () = sleep_until(self.look_at) => {}
+        }
+    }
+
+    /// What comes next, as gRPC tells it.
+    ///
+    /// # Errors
+    /// As [`PatientFeed::next`].
+    pub async fn next_message(&mut self) -> Result<WatchResponse, SpineError> {
+        let shown = self.next().await?;
+        let mut message = WatchResponse {
+            cursor: self.cursor(),
+            ..WatchResponse::default()
+        };
+        if let Shown::Version {
+            shard,
+            index,
+            patient,
+        } = shown
+        {
+            message.patient = Some(patient);
+            message.position = Some(Position { shard, index });
+        }
+        Ok(message)
+    }
+}
+
+/// Other nodes may be in touch.
+fn given_up(error: SpineError) -> SpineError {
+    if error.reason == reason::COMPACTED {
+        return error;
+    }
+    let mut given_up = SpineError::new(
+        ErrorKind::Unavailable,
+        reason::WATCH_OUT_OF_TOUCH,
+        "no replica that this node hears shows the changes; watch again at another node",
+    );
+    given_up.shard = error.shard;
+    given_up
+}
