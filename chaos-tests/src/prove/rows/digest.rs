@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Serialize;
 use spine_client::{Commit, SpineClient};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::support::{block_on, linked_cluster};
 use crate::checkers::digest::Digests;
@@ -30,6 +30,9 @@ const EPISODES_QUICK: u32 = 1;
 const FAULT_TIME: Duration = Duration::from_secs(20);
 const SEED: u64 = 3_500;
 const SETTLE: Duration = Duration::from_secs(60);
+/// The altered replica is used and nothing else is written for so long at most.
+const REST: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The replica that is altered.
 const ALTERED: usize = 2;
@@ -143,6 +146,12 @@ async fn notice(cluster: &Cluster, measured: &mut Measured) -> Result<(), RowErr
         .records()
         .commit(Commit::new(ROUTING).put("one", "new"))
         .await?;
+    // At rest all replicas come to one index, where they can be compared; once it is convicted it is soon as the others.
+    while began.elapsed() < REST && !measured.checker_noticed {
+        let seen = observe(cluster, &mut Digests::default()).await?;
+        measured.checker_noticed |= !seen.is_empty();
+        sleep(POLL).await;
+    }
     while began.elapsed() < SETTLE && !(measured.checker_noticed && measured.node_noticed_ms.is_some()) {
         let writes = (0..WRITERS).map(|writer| write(&client, writer));
         join_all(writes).await;
