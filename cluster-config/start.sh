@@ -219,7 +219,12 @@ wait_for /livez "$LIVE_SECONDS" 'alive'
 
 export SPINE_ENDPOINTS=$endpoints
 if [[ -z $(marker_value "$data" initialised) ]]; then
-  "$spinectl" --timeout 60s cluster init --peers "$peers" || fail 'the cluster could not be initialised'
+  # A node whose disk is busy with something else may be too late to answer; asking again is harmless.
+  for try in 1 2 3; do
+    if "$spinectl" --timeout 60s cluster init --peers "$peers"; then break; fi
+    ((try < 3)) || fail 'the cluster could not be initialised'
+    sleep 2
+  done
   note "$data" initialised yes
 fi
 wait_for /readyz "$READY_SECONDS" 'ready'

@@ -105,7 +105,19 @@ impl Cluster {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_linked(options: &Options, seed: u64) -> Result<Self, ClusterError> {
-        Self::launch(new_directory()?, options, test_settings(&[]), Some(seed)).await
+        Self::start_linked_with(options, seed, &[]).await
+    }
+
+    /// The same with further settings of every node.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_linked_with(
+        options: &Options,
+        seed: u64,
+        settings: &[String],
+    ) -> Result<Self, ClusterError> {
+        Self::launch(new_directory()?, options, test_settings(settings), Some(seed)).await
     }
 
     /// The same in a directory made for it, with further settings of every node.

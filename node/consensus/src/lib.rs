@@ -21,7 +21,7 @@ mod repair_test;
 pub mod replay;
 #[cfg(test)]
 mod replay_test;
-mod runtime;
+pub mod runtime;
 mod snapshot;
 mod state_adapter;
 #[cfg(test)]

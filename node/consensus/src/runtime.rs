@@ -93,7 +93,7 @@ impl AsyncRuntime for SpineRuntime {
 
 /// Runs work that blocks on a disk. On a runtime of several threads the other tasks of this one go on elsewhere
 /// meanwhile; a simulation has but one, and its disk takes no time.
-pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
         _ => work(),

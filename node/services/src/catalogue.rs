@@ -27,11 +27,11 @@ use crate::records::watch::Watch;
 
 /// Every operation, in the order of their names.
 pub const OPERATIONS: &[OperationSpec] = &[
+    OperationSpec::of::<LoadOrganisations>(),
     OperationSpec::of::<Absorb>(),
     OperationSpec::of::<Alike>(),
     OperationSpec::of::<Claim>(),
     OperationSpec::of::<Create>(),
-    OperationSpec::of::<LoadOrganisations>(),
     OperationSpec::of::<History>(),
     OperationSpec::of::<Invalidate>(),
     OperationSpec::of::<ListRelated>(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
 use spine_consensus::repair::has_gap;
 use spine_consensus::replay::replay;
+use spine_consensus::runtime::blocking;
 use spine_proto::storage::v1::PlanShard;
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
@@ -139,7 +140,8 @@ impl Opener {
     pub async fn create(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
         let created = self.log(shard).create().await;
         created.map_err(|error| Fault::Passing(error.to_string()))?;
-        self.create_state(shard)
+        // Several syncs: on a busy disk seconds in which this node answers nobody otherwise, not even a ping.
+        blocking(|| self.create_state(shard))
     }
 
     /// Sees to it that a replica which is to join has log and state; an earlier try may have come half-way.

@@ -8,11 +8,11 @@ use serde::Serialize;
 use spine_client::{Commit, SpineClient};
 use tokio::time::{Instant, sleep};
 
-use super::support::{block_on, linked_cluster};
+use super::support::{SHARDS, block_on};
 use crate::checkers::digest::Digests;
 use crate::processes::alter::swap_records;
 use crate::processes::scenario::{Episode, observe, run_episode};
-use crate::processes::{Cluster, RunOptions};
+use crate::processes::{Cluster, Options, RunOptions};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 use crate::scenario::{Focus, Scenario};
 
@@ -29,6 +29,8 @@ const EPISODES: u32 = 3;
 const EPISODES_QUICK: u32 = 1;
 const FAULT_TIME: Duration = Duration::from_secs(20);
 const SEED: u64 = 3_500;
+/// Replicas are compared after so many entries, so that a slow machine writes them in time.
+const VERIFY_EVERY: u32 = 256;
 const SETTLE: Duration = Duration::from_secs(60);
 /// The altered replica is used and nothing else is written for so long at most.
 const REST: Duration = Duration::from_secs(10);
@@ -88,7 +90,14 @@ impl Measurement for Measured {
 fn run(context: &Context) -> Result<Finding, RowError> {
     let episodes = context.rounds(EPISODES, EPISODES_QUICK);
     block_on(async move {
-        let mut cluster = linked_cluster(context, SEED).await?;
+        let options = Options {
+            nodes: 3,
+            shards: SHARDS,
+            programs: context.programs.clone(),
+        };
+        let settings = [format!("raft.verify_every_entries={VERIFY_EVERY}")];
+        let cluster = Cluster::start_linked_with(&options, SEED, &settings).await?;
+        let mut cluster = cluster.noted_in(context.journal.clone());
         let mut measured = Measured::default();
         for run in 1..=episodes {
             let seed = SEED + u64::from(run);

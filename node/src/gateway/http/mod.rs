@@ -13,6 +13,7 @@ mod feed;
 mod gone;
 mod history;
 pub mod openapi;
+mod openapi_people;
 mod patient;
 mod related;
 mod routes;

@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 use spine_services::error_table::{Outcome, REASONS, ROWS};
 
 use super::capability::SEARCH_PARAMETERS;
+use super::openapi_people::PEOPLE;
 use super::routes::{Answer, Asked};
 use super::{Dialect, Gate};
 use crate::version;
 
-const FHIR: &str = "application/fhir+json";
+pub(super) const FHIR: &str = "application/fhir+json";
 /// A page that shows the document; it loads nothing from elsewhere.
 const PAGE: &str = include_str!("openapi.html");
 
@@ -45,7 +46,7 @@ pub fn document() -> &'static str {
 
 /// Where an operation is found.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     In(Dialect),
     /// Beside the dialects.
     Root,
@@ -62,39 +63,43 @@ impl Place {
 
 /// What can go wrong with an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fails {
+pub(super) enum Fails {
     Never,
     /// It says that the node is not ready.
     NotReady,
     AsRead,
     AsWrite,
-    AsFeed,
 }
 
 /// One method of one path.
-struct Operation {
-    place: Place,
-    method: &'static str,
-    path: &'static str,
-    id: &'static str,
-    summary: &'static str,
+pub(super) struct Operation {
+    pub(super) place: Place,
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
     /// Names of query parameters and headers, see [`parameter`].
-    parameters: &'static [&'static str],
+    pub(super) parameters: &'static [&'static str],
     /// Content types of the body.
-    body: &'static [&'static str],
-    /// Status, content type and schema of what succeeds.
-    answers: &'static [(u16, &'static str, &'static str)],
-    fails: Fails,
+    pub(super) body: &'static [&'static str],
+    /// Status, content type and schema of what succeeds; no content type where there is no content.
+    pub(super) answers: &'static [(u16, &'static str, &'static str)],
+    pub(super) fails: Fails,
 }
 
-const PLAIN: Place = Place::In(Dialect::Plain);
-const PDS: Place = Place::In(Dialect::Pds);
+pub(super) const PLAIN: Place = Place::In(Dialect::Plain);
+pub(super) const PDS: Place = Place::In(Dialect::Pds);
 const PATIENT: &[(u16, &str, &str)] = &[(200, FHIR, "Patient")];
-const WRITE_HEADERS: &[&str] = &["X-Request-ID", "X-Correlation-ID", "X-Sync-Wait", "If-Match"];
-const READ_HEADERS: &[&str] = &["X-Request-ID", "X-Correlation-ID", "X-Sync-Wait"];
+pub(super) const WRITE_HEADERS: &[&str] = &["X-Request-ID", "X-Correlation-ID", "X-Sync-Wait", "If-Match"];
+pub(super) const READ_HEADERS: &[&str] = &["X-Request-ID", "X-Correlation-ID", "X-Sync-Wait"];
 const JSON_PATCH: &str = "application/json-patch+json";
 
 /// Every operation there is.
+fn operations() -> impl Iterator<Item = &'static Operation> {
+    OPERATIONS.iter().chain(PEOPLE)
+}
+
+/// Those that show and change what there is.
 const OPERATIONS: &[Operation] = &[
     Operation {
         place: PLAIN,
@@ -172,7 +177,7 @@ const OPERATIONS: &[Operation] = &[
         ],
         body: &[],
         answers: &[(200, "text/event-stream", "")],
-        fails: Fails::AsFeed,
+        fails: Fails::AsRead,
     },
     Operation {
         place: PDS,
@@ -285,8 +290,8 @@ fn statuses(dialect: Dialect) -> BTreeSet<u16> {
 
 /// Of changes alone.
 const OF_WRITES: [u16; 5] = [409, 412, 413, 415, 422];
-/// A reader of the feed alone is told that what it wants is gone.
-const OF_FEEDS: u16 = 410;
+/// Of records that were marked as invalid, and of cursors of old; the national dialect has neither.
+const OF_PLAIN: u16 = 410;
 /// A method that a path does not have is not in a document of those that it has.
 const OF_NO_OPERATION: u16 = 405;
 
@@ -294,7 +299,10 @@ fn failures(operation: &Operation) -> BTreeSet<u16> {
     let Place::In(dialect) = operation.place else {
         return BTreeSet::new();
     };
-    let of_all = |status: &u16| ![OF_FEEDS, OF_NO_OPERATION].contains(status) && !OF_WRITES.contains(status);
+    let of_all = |status: &u16| {
+        let elsewhere = *status == OF_PLAIN && dialect == Dialect::Pds;
+        !elsewhere && *status != OF_NO_OPERATION && !OF_WRITES.contains(status)
+    };
     match operation.fails {
         Fails::Never | Fails::NotReady => BTreeSet::new(),
         Fails::AsRead => statuses(dialect).into_iter().filter(of_all).collect(),
@@ -302,16 +310,12 @@ fn failures(operation: &Operation) -> BTreeSet<u16> {
             let of_writes = |status: &u16| of_all(status) || OF_WRITES.contains(status);
             statuses(dialect).into_iter().filter(of_writes).collect()
         }
-        Fails::AsFeed => {
-            let of_feeds = |status: &u16| of_all(status) || *status == OF_FEEDS;
-            statuses(dialect).into_iter().filter(of_feeds).collect()
-        }
     }
 }
 
 fn build() -> Value {
     let mut paths = Map::new();
-    for operation in OPERATIONS {
+    for operation in operations() {
         let path = format!("{}{}", operation.place.base(), operation.path);
         let entry = paths.entry(path).or_insert_with(|| json!({}));
         entry[operation.method] = describe(operation);
@@ -343,7 +347,7 @@ fn describe(operation: &Operation) -> Value {
     let mut parameters = Vec::new();
     for segment in ["id", "version"] {
         if operation.path.contains(&format!("{{{segment}}}")) {
-            parameters.push(path_parameter(segment));
+            parameters.push(path_parameter(segment, operation));
         }
     }
     for name in operation.parameters {
@@ -367,8 +371,13 @@ fn describe(operation: &Operation) -> Value {
     described
 }
 
-fn path_parameter(name: &str) -> Value {
+fn path_parameter(name: &str, operation: &Operation) -> Value {
     let (description, pattern, example) = match name {
+        "id" if operation.path.starts_with("/RelatedPerson") => (
+            "NHS Number of the patient, a hyphen, and which of theirs it is",
+            "^[0-9]{10}-[0-9]{1,5}$",
+            "9000000009-1",
+        ),
         "id" => ("NHS Number", "^[0-9]{10}$", "9000000009"),
         _ => ("Version of the patient", "^[0-9]{1,10}$", "1"),
     };
@@ -415,6 +424,18 @@ fn parameter(name: &str, operation: &Operation) -> Value {
             false,
             json!({ "type": "string" }),
             "The cursor of the last event that was seen",
+        ),
+        "If-None-Exist" => (
+            "header",
+            false,
+            json!({ "type": "string" }),
+            "A search: where one patient meets it, that one is the answer, and nothing is created",
+        ),
+        "patient" => (
+            "query",
+            true,
+            json!({ "type": "string", "pattern": "^(Patient/)?[0-9]{10}$" }),
+            "Whose",
         ),
         "cursor" => (
             "query",
@@ -473,6 +494,33 @@ fn body(kind: &str, operation: &Operation) -> Value {
             json!([{ "op": "replace", "path": "/gender", "value": "unknown" }]),
         ),
         ("application/merge-patch+json", _) => ("MergePatch", json!({ "gender": "unknown" })),
+        _ if operation.path == "/Patient/$merge" => (
+            "Parameters",
+            json!({
+                "resourceType": "Parameters",
+                "parameter": [
+                    { "name": "source-patient", "valueReference": { "reference": "Patient/9990000026" } },
+                    { "name": "target-patient", "valueReference": { "reference": "Patient/9990000034" } },
+                ],
+            }),
+        ),
+        _ if operation.path.starts_with("/RelatedPerson") => (
+            "RelatedPerson",
+            json!({
+                "resourceType": "RelatedPerson",
+                "patient": { "reference": "Patient/9990000026" },
+                "name": [{ "given": ["Sam"], "family": "Smith" }],
+            }),
+        ),
+        _ if operation.method == "post" => (
+            "Patient",
+            json!({
+                "resourceType": "Patient",
+                "gender": "female",
+                "birthDate": "1980-02-03",
+                "name": [{ "use": "usual", "given": ["Jane"], "family": "Smith" }],
+            }),
+        ),
         _ => (
             "Patient",
             json!({
@@ -495,9 +543,11 @@ fn responses(operation: &Operation) -> Map<String, Value> {
         } else {
             reference(schema)
         };
-        let mut response =
-            json!({ "description": "As asked for", "content": { *kind: { "schema": schema } } });
-        if ["Patient"].contains(&operation.answers[0].2) {
+        let mut response = json!({ "description": "As asked for" });
+        if !kind.is_empty() {
+            response["content"] = json!({ *kind: { "schema": schema } });
+        }
+        if ["Patient", "RelatedPerson"].contains(&operation.answers[0].2) {
             response["headers"] =
                 json!({ "ETag": { "schema": { "type": "string" }, "description": "W/\"version\"" } });
         }
@@ -532,7 +582,7 @@ const fn means(status: u16) -> &'static str {
         404 => "There is no such resource",
         408 => "Not arrived, or not answered, in time",
         409 => "Somebody else's change came first, or what was to be created exists",
-        410 => "What follows the cursor is no longer kept: begin anew, and read again what you keep",
+        410 => "The record was marked as invalid, or what follows the cursor is no longer kept",
         412 => "If-Match is missing, malformed, or not the current version",
         413 => "Larger than a record can be",
         415 => "The content type is not understood",
@@ -585,7 +635,7 @@ fn resources() -> Value {
     json!({
         "Patient": {
             "type": "object",
-            "required": ["resourceType", "id"],
+            "required": ["resourceType"],
             "properties": {
                 "resourceType": resource("Patient"),
                 "id": { "type": "string", "pattern": "^[0-9]{10}$" },
@@ -620,6 +670,19 @@ fn resources() -> Value {
                 "entry": { "type": "array", "items": any() },
             },
             "additionalProperties": false,
+        },
+        "RelatedPerson": {
+            "type": "object",
+            "required": ["resourceType"],
+            "properties": { "resourceType": resource("RelatedPerson"), "patient": any() },
+        },
+        "Parameters": {
+            "type": "object",
+            "required": ["resourceType", "parameter"],
+            "properties": {
+                "resourceType": resource("Parameters"),
+                "parameter": { "type": "array", "items": any() },
+            },
         },
         "Found": { "oneOf": [reference("Bundle"), reference("OperationOutcome")] },
         "OperationOutcome": {
@@ -665,15 +728,12 @@ mod tests {
     #[test]
     fn every_status_of_the_table_of_errors_is_in_the_document_and_no_other() {
         for dialect in [Dialect::Plain, Dialect::Pds] {
-            let own = OPERATIONS
-                .iter()
-                .filter(|operation| operation.place == Place::In(dialect));
+            let own = operations().filter(|operation| operation.place == Place::In(dialect));
             let documented: BTreeSet<u16> = own.flat_map(failures).collect();
             let mut expected = statuses(dialect);
             expected.remove(&OF_NO_OPERATION);
             if dialect == Dialect::Pds {
-                // The feed is of the plain dialect.
-                expected.remove(&OF_FEEDS);
+                expected.remove(&OF_PLAIN);
             }
             assert_eq!(documented, expected, "{}", dialect.as_str());
         }
@@ -687,9 +747,9 @@ mod tests {
             let (name, _) = part.split_once('"').unwrap();
             assert!(document["components"]["schemas"][name].is_object(), "{name}");
         }
-        let mut ids: Vec<&str> = OPERATIONS.iter().map(|operation| operation.id).collect();
+        let mut ids: Vec<&str> = operations().map(|operation| operation.id).collect();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), OPERATIONS.len());
+        assert_eq!(ids.len(), operations().count());
     }
 }
