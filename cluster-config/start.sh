@@ -243,8 +243,8 @@ fi
 if [[ -z $(marker_value "$data" organisations) ]]; then
   # What codes of practices and pharmacies are checked against.
   "$spinectl" population organisations --out "$data/organisations.csv"
-  "$spinectl" organisation load "$data/organisations.csv" 2>/dev/null &&
-    "$spinectl" organisation load "$here/sandbox/organisations.csv" 2>/dev/null || fail 'the organisations were not loaded'
+  "$spinectl" organisation load "$data/organisations.csv" &&
+    "$spinectl" organisation load "$here/sandbox/organisations.csv" || fail 'the organisations were not loaded'
   note "$data" organisations yes
 fi
 if [[ -z $(marker_value "$data" sandbox) ]]; then

@@ -81,7 +81,11 @@ impl Connection {
             head,
             body: Vec::new(),
         };
-        let length = answer.header("content-length").and_then(|text| text.parse().ok());
+        let length = match answer.status {
+            // It has no body, and so no length either (RFC 9110, 15.3.5).
+            204 => Some(0),
+            _ => answer.header("content-length").and_then(|text| text.parse().ok()),
+        };
         let length: usize = length.ok_or_else(|| malformed("an answer without a length"))?;
         while self.read.len() < length {
             self.more().await?;

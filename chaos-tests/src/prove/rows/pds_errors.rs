@@ -177,7 +177,7 @@ fn cases() -> Vec<Case> {
                 get(&format!("{base}/Patient/9990000019")),
             ),
             case(reason::UNSUPPORTED_SERVICE, get(&format!("{base}/Nothing"))),
-            case(reason::METHOD_NOT_ALLOWED, get(&one).with("DELETE", "")),
+            case(reason::METHOD_NOT_ALLOWED, get(&one).with("POST", "")),
             case(reason::INVALID_VALUE, get(&one).header("x-sync-wait", "0")),
             case(reason::INVALID_VALUE, get(&one).header("nhsd-session-urid", "x")),
             case(

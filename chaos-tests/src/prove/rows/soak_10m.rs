@@ -20,7 +20,7 @@ pub(super) const ROW: Row = Row {
 };
 
 const SECONDS: u64 = 10 * 60;
-const SECONDS_QUICK: u64 = 30;
+const SECONDS_QUICK: u64 = 20;
 const SEED: u64 = 3_000;
 
 #[derive(Serialize)]

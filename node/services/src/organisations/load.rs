@@ -12,6 +12,7 @@ use spine_statemachine::store::OrderedRead;
 
 use super::{KIND_LOADED, KIND_ORGANISATION, PERMISSION_WRITE, SCHEMA, first_slot, key};
 use crate::context::Context;
+use crate::error::ErrorKind;
 use crate::failure::Failure;
 use crate::ids::CallId;
 use crate::operation::Operation;
@@ -52,7 +53,14 @@ impl Operation for Load {
             check(organisation)?;
         }
         let Some(slot) = first_slot(view)? else {
-            return Err(malformed("the shard does not know its slots yet"));
+            // It has only just begun: the first entry of its leader says so.
+            let message = "the shard does not know its slots yet";
+            return Err(Failure::refused(
+                ErrorKind::Unavailable,
+                reason::NO_LEADER,
+                "",
+                message,
+            ));
         };
         let mut plan = Plan::default();
         for organisation in &request.organisations {
