@@ -243,8 +243,9 @@ fi
 if [[ -z $(marker_value "$data" organisations) ]]; then
   # What codes of practices and pharmacies are checked against.
   "$spinectl" population organisations --out "$data/organisations.csv"
-  "$spinectl" organisation load "$data/organisations.csv" &&
-    "$spinectl" organisation load "$here/sandbox/organisations.csv" || fail 'the organisations were not loaded'
+  for codes in "$data/organisations.csv" "$here/sandbox/organisations.csv"; do
+    "$spinectl" organisation load "$codes" || fail 'the organisations were not loaded'
+  done
   note "$data" organisations yes
 fi
 if [[ -z $(marker_value "$data" sandbox) ]]; then
