@@ -22,7 +22,7 @@ use crate::shard::host::Shard;
 use crate::telemetry::metrics::Divergence;
 
 /// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A voter answers within this.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 /// Asked again after this long, while too few have answered ...
@@ -69,8 +69,7 @@ impl Referee {
 
     async fn look(&mut self, shard: &Arc<Shard>) {
         let number = shard.group.identity().shard;
-        let status = shard.group.store().status();
-        let Some(mismatch) = status.verdict.mismatch.filter(|_| status.halted.is_none()) else {
+        let Some(mismatch) = shard.group.store().mismatch() else {
             self.inquiries.remove(&number);
             return;
         };

@@ -342,6 +342,14 @@ impl ReplicaStore {
         }
     }
 
+    /// Where this replica differs from its leader, unless it has stopped. Asked of every replica again and again, so it does
+    /// not count memory as [`Self::status`] does.
+    #[must_use]
+    pub fn mismatch(&self) -> Option<Mismatch> {
+        let state = self.inner.state.read();
+        state.ring.verdict().mismatch.filter(|_| state.halted.is_none())
+    }
+
     /// Serves and checkpoints nothing any more: what it holds is not what was written.
     pub fn halt_as_damaged(&self, why: &str) {
         let mut state = self.inner.state.write();
