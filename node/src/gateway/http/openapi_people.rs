@@ -4,7 +4,6 @@ use super::openapi::{FHIR, Fails, Operation, PDS, PLAIN, Place, READ_HEADERS, WR
 
 const RELATED: &[(u16, &str, &str)] = &[(200, FHIR, "RelatedPerson")];
 const NOTHING: &[(u16, &str, &str)] = &[(204, "", "")];
-const CREATE_HEADERS: &[&str] = &["X-Request-ID", "X-Correlation-ID", "X-Sync-Wait"];
 const RESOURCE: &[&str] = &[FHIR, "application/json"];
 
 /// Every operation of it.
@@ -37,7 +36,7 @@ pub(super) const PEOPLE: &[Operation] = &[
         path: "/Patient/$merge",
         id: "merge",
         summary: "From now on one number answers for another",
-        parameters: CREATE_HEADERS,
+        parameters: READ_HEADERS,
         body: RESOURCE,
         answers: &[(200, FHIR, "Parameters")],
         fails: Fails::AsWrite,
@@ -61,7 +60,7 @@ pub(super) const PEOPLE: &[Operation] = &[
         path: "/RelatedPerson",
         id: "relatedCreate",
         summary: "A new related person of the patient that it refers to",
-        parameters: CREATE_HEADERS,
+        parameters: READ_HEADERS,
         body: RESOURCE,
         answers: &[(201, FHIR, "RelatedPerson")],
         fails: Fails::AsWrite,
@@ -116,7 +115,7 @@ pub(super) const PEOPLE: &[Operation] = &[
         path: "/Patient",
         id: "pdsCreate",
         summary: "A new patient under a new NHS Number; somebody alike is named instead",
-        parameters: CREATE_HEADERS,
+        parameters: READ_HEADERS,
         body: RESOURCE,
         answers: &[(201, FHIR, "Patient"), (200, FHIR, "OperationOutcome")],
         fails: Fails::AsWrite,
