@@ -24,6 +24,7 @@ use crate::pool::{Node, Pool};
 use crate::retry::{Backoff, Verdict, judge};
 use crate::route::{Routes, spread};
 use crate::sessions::Sessions;
+use crate::trail::Trail;
 
 /// A node may name the leader of the shard it answered for, so that the next call goes there.
 pub(crate) const LEADER_HEADER: &str = "spine-leader";
@@ -87,17 +88,23 @@ impl Core {
             let Some((node, link)) = self.connect(&mut run).await else {
                 return Err(run.out_of_time());
             };
+            let asked = Instant::now();
             let (node, outcome) = self.attempt(&mut run, node, link, request, &rpc).await;
-            match outcome {
-                Some(Ok(answer)) => return Ok(self.learn(&run, &node, answer)),
-                Some(Err(status)) => self.step(&mut run, &node, judge(&status)).await?,
+            let verdict = match outcome {
+                Some(Ok(answer)) => {
+                    run.trail.answered(asked, node.address());
+                    return Ok(self.learn(&run, &node, answer));
+                }
+                Some(Err(status)) => judge(&status),
                 None => {
                     run.slow += 1;
                     let message = "no answer within the deadline of one try";
                     let error = Error::local(ErrorKind::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
-                    self.step(&mut run, &node, Verdict::Unanswered(error)).await?;
+                    Verdict::Unanswered(error)
                 }
-            }
+            };
+            run.trail.failed(asked, node.address(), &verdict);
+            self.step(&mut run, &node, verdict).await?;
         }
     }
 
@@ -119,6 +126,7 @@ impl Core {
         let until = run.try_until(self.options.try_deadline, self.pool.count());
         let left = until.saturating_duration_since(Instant::now());
         run.attempts += 1;
+        let asked = Instant::now();
         let settle = run.refusal.is_some();
         let message = |left, sending| Try {
             message: request.clone(),
@@ -175,6 +183,7 @@ impl Core {
             }
         };
         run.attempts += 1;
+        run.trail.silent(asked, node.address());
         run.tried.insert(other.address().clone());
         match said {
             Some(said) if !matches!(answer, Some(Ok(_))) => {
@@ -436,6 +445,7 @@ struct Run {
     /// Tries that ended by their own deadline.
     slow: u32,
     last: Option<Error>,
+    trail: Trail,
 }
 
 impl Run {
@@ -451,6 +461,7 @@ impl Run {
             refusal: None,
             slow: 0,
             last: None,
+            trail: Trail::new(),
         }
     }
 

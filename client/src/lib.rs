@@ -68,6 +68,7 @@ mod records;
 mod retry;
 mod route;
 mod sessions;
+mod trail;
 #[cfg(feature = "cli")]
 pub mod upgrade;
 mod watch;

@@ -29,6 +29,10 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 4_096;
 pub const ADDRESSES_MAX: usize = 64;
 /// Largest answer accepted, bytes: a page of records of 2 MiB each stays far below it.
 pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A call that took so long is told with all its tries, once it is answered: an event of level debug.
+pub const SLOW_CALL: Duration = Duration::from_millis(100);
+/// The target of that event. Its fields are `ms` and `tries`; neither holds keys, values or names.
+pub const SLOW_CALL_TARGET: &str = "spine_client::slow_call";
 /// The adjustable ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {

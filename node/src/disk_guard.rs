@@ -26,6 +26,11 @@ const CHECKPOINTS_EVERY_LOOKS: u64 = 40;
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// Between two tries to hand leadership over, so that the first has time to work.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(200);
+/// A write of the log that takes so long is told: calls that are slow by it look like anything else. The disk of a
+/// node that is well takes a few milliseconds.
+const SLOW_WRITE: Duration = Duration::from_millis(100);
+/// Between two lines about it.
+const SLOW_WRITE_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// A group that does not even take an order is left to its peers, who see that this node claims nothing.
 const ORDER_TIME: Duration = Duration::from_millis(20);
 
@@ -34,6 +39,8 @@ pub struct DiskGuard {
     node: Arc<Inner>,
     wal: Wal,
     health: DiskHealth,
+    /// What was wrong in the last look.
+    trouble: Option<Trouble>,
     started: Instant,
     looks: u64,
     free_bytes: Option<u64>,
@@ -42,6 +49,9 @@ pub struct DiskGuard {
     probing: Arc<AtomicBool>,
     last_probe: Option<Instant>,
     last_hand_over: Option<Instant>,
+    /// The slowest write since the last line about it, and when that was.
+    slowest: Duration,
+    slow_told: Option<Instant>,
 }
 
 impl DiskGuard {
@@ -53,6 +63,7 @@ impl DiskGuard {
             node,
             wal,
             health,
+            trouble: None,
             started: Instant::now(),
             looks: 0,
             free_bytes: None,
@@ -60,6 +71,8 @@ impl DiskGuard {
             probing: Arc::default(),
             last_probe: None,
             last_hand_over: None,
+            slowest: Duration::ZERO,
+            slow_told: None,
         }
     }
 
@@ -67,13 +80,16 @@ impl DiskGuard {
     pub async fn run(mut self) {
         loop {
             let seen = self.see();
-            let before = self.node.fitness.trouble();
+            self.tell_slow_writes(seen.slowest);
             let trouble = self.health.look(self.started.elapsed(), &seen);
-            self.node.fitness.set(trouble);
-            self.node.fitness.set_exhausted(self.health.is_exhausted());
+            let before = std::mem::replace(&mut self.trouble, trouble);
             if before != trouble {
                 self.tell(before, trouble);
             }
+            // The others are told of the trouble in either case: whoever is better is to lead.
+            let held_back = DiskHealth::holds_back(trouble, &seen, self.node.peers.is_another_fit());
+            self.node.fitness.set(held_back);
+            self.node.fitness.set_exhausted(self.health.is_exhausted());
             // Said again and again: a planned stop says the same of its own.
             self.node
                 .peers
@@ -120,6 +136,18 @@ impl DiskGuard {
             log_waits: self.wal.is_full(),
             free_bytes: self.free_bytes,
         }
+    }
+
+    fn tell_slow_writes(&mut self, slowest: Duration) {
+        self.slowest = self.slowest.max(slowest);
+        let lately = |told: Instant| told.elapsed() < SLOW_WRITE_TOLD_EVERY;
+        if self.slowest < SLOW_WRITE || self.slow_told.is_some_and(lately) {
+            return;
+        }
+        let ms = u64::try_from(self.slowest.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(ms, "slow disk: a write of the log, with its sync");
+        self.slow_told = Some(Instant::now());
+        self.slowest = Duration::ZERO;
     }
 
     /// For operators: once in the log, the events and the metrics.

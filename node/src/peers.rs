@@ -130,6 +130,14 @@ impl NodePeers {
         }
     }
 
+    /// Whether any other node is there and does not ask to be left out of elections.
+    #[must_use]
+    pub fn is_another_fit(&self) -> bool {
+        let seen = self.links.liveness().borrow().clone();
+        let mut peers = seen.peers.values();
+        peers.any(|peer| peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit)
+    }
+
     /// Whether this node asks not to be elected.
     pub fn set_unfit(&self, unfit: bool) {
         self.unfit.store(unfit, Ordering::Release);

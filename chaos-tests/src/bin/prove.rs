@@ -8,7 +8,7 @@ use clap::Parser;
 use spine_chaos_tests::prove::{
     Context, Format, Total, Verdict, list, print_header, print_result, print_total, rows, run, select,
 };
-use spine_chaos_tests::report::Journal;
+use spine_chaos_tests::report::{Journal, SlowCalls};
 
 /// One row for each claim that a machine can check. Exit code 0: none failed; 1: some failed; 2: wrong use.
 #[derive(Parser)]
@@ -74,6 +74,9 @@ fn prove(arguments: &Arguments) -> Result<ExitCode, String> {
     // Once more at the end: of a long output people and machines keep the end.
     for result in &failed {
         let _ = writeln!(io::stderr(), "FAILED {}: {}", result.id, result.measured);
+        for call in &result.slow_calls {
+            let _ = writeln!(io::stderr(), "  slow call: {call}");
+        }
     }
     Ok(if failed.is_empty() {
         ExitCode::SUCCESS
@@ -100,5 +103,6 @@ fn context(arguments: &Arguments) -> Result<Context, String> {
         programs,
         root,
         journal: Journal::default(),
+        slow_calls: SlowCalls::listen(),
     })
 }

@@ -1,10 +1,12 @@
 //! What clients notice of a fault: 64 closed-loop clients, one fault after another, and for each the longest call
 //! that it fell into or came before.
 
+mod disk;
 mod etcd;
 mod http;
 mod levels;
 mod load;
+mod noticed;
 mod roll_faults;
 mod rolls;
 mod rounds;

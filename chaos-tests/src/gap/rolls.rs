@@ -12,8 +12,9 @@ use spine_proto::admin::v1::NodeSummary;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
+use super::disk::DiskProbe;
 use super::load::Load;
-use super::rounds::ms;
+use super::noticed::{self, Noticed};
 use super::spine;
 use super::summary::Summary;
 use crate::processes::{Cluster, ClusterError, signals};
@@ -26,6 +27,8 @@ const END: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(6);
 /// Calls are counted by this.
 const SECOND: Duration = Duration::from_secs(1);
+/// Rolls end after so many times those that are wanted.
+const TURNS_MAX: u32 = 3;
 /// The tool's own looks, closer together than an operator needs them.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -37,9 +40,11 @@ pub type Shared = Arc<Mutex<Cluster>>;
 pub struct Rolled {
     /// Forward and back count one each.
     pub rolls: u32,
-    /// The longest call of each restart of a node, from its drain to its canary.
+    /// The longest call of each restart of a node, from its drain to its canary, where the disk was sound.
     #[serde(flatten)]
     pub summary: Summary,
+    /// Of the other restarts.
+    pub set_aside: Summary,
     pub calls: u64,
     pub failed: u64,
     pub first_failure: Option<String>,
@@ -50,8 +55,10 @@ pub struct Rolled {
     pub slowest_second_calls: u64,
     /// Seconds that one roll takes, on average.
     pub roll_seconds: f64,
-    /// The longest call of each restart, and how long after the drain it ended.
-    pub gaps_ms: Vec<(u64, u64)>,
+    /// The slowest sync of the machine's disk beside each restart, ms.
+    pub disk: Summary,
+    /// The longest call of each restart, how long after the drain it ended, and the slowest sync of the disk meanwhile.
+    pub gaps_ms: Vec<(u64, u64, u64)>,
 }
 
 impl Rolled {
@@ -85,13 +92,17 @@ impl std::fmt::Display for Rolled {
         }
         write!(
             f,
-            ", {} lost, {} calls/s quiet, {} in the slowest second ({:.0} %), {:.0} s a roll",
+            ", {} lost, {} calls/s quiet, {} in the slowest second ({:.0} %), {:.0} s a roll, \
+             the disk's slowest sync p50 {} max {} ms",
             self.lost,
             self.quiet_calls_per_second,
             self.slowest_second_calls,
             self.slowest_part() * 100.0,
-            self.roll_seconds
-        )
+            self.roll_seconds,
+            self.disk.p50_ms,
+            self.disk.max_ms
+        )?;
+        self.set_aside.write_aside(f)
     }
 }
 
@@ -108,19 +119,29 @@ pub enum RollError {
     Roll(u32, String),
 }
 
-/// Moves a cluster forward to a copy of its program and back again, `times` times.
+/// Moves a cluster forward to a copy of its program and back again, `times` times, and more often where no restart met a
+/// disk whose syncs stay below `disk_limit`.
 ///
 /// # Errors
 /// A roll that does not end as it should.
-pub async fn spine_rolls(shared: &Shared, clients: usize, times: u32) -> Result<Rolled, RollError> {
+pub async fn spine_rolls(
+    shared: &Shared,
+    clients: usize,
+    times: u32,
+    disk_limit: Duration,
+) -> Result<Rolled, RollError> {
     let [old, new] = two_programs(shared).await?;
     let clients = spine::clients(&*shared.lock().await, clients, CALL_DEADLINE)?;
+    let disk = DiskProbe::start(shared.lock().await.directory())?;
     let load = Load::start(clients);
     let quiet = quiet(&load).await;
-    let mut gaps = Vec::new();
+    let mut all = Vec::<Noticed>::new();
     let mut seconds = Vec::new();
     let began = Instant::now();
-    for turn in 1..=times {
+    let is_sound = |noticed: &Noticed| noticed.is_sound(Some(disk_limit));
+    let mut turn = 0;
+    while turn < times || !all.iter().any(is_sound) && turn < times * TURNS_MAX {
+        turn += 1;
         let mut progress = Progress::new(cluster_id(shared).await?, Some(old.clone()), new.clone());
         for back in [false, true] {
             if back {
@@ -130,9 +151,18 @@ pub async fn spine_rolls(shared: &Shared, clients: usize, times: u32) -> Result<
             let mut tell = |step| match step {
                 Step::Drain => {
                     load.forget();
+                    let _ = disk.take();
                     drained = Instant::now();
                 }
-                Step::Moved => gaps.push(load.longest_since(drained, |_| true)),
+                Step::Moved => {
+                    let (gap, ended) = load.longest_since(drained, |_| true);
+                    all.push(Noticed {
+                        gap,
+                        ended,
+                        disk: disk.take(),
+                        ..Noticed::default()
+                    });
+                }
                 _ => {}
             };
             let rolling = roll(shared, &mut progress, &mut tell);
@@ -150,17 +180,20 @@ pub async fn spine_rolls(shared: &Shared, clients: usize, times: u32) -> Result<
     }
     let elapsed = began.elapsed();
     let tally = load.stop().await;
+    let (summary, set_aside) = noticed::summaries(&all, Some(disk_limit));
     Ok(Rolled {
-        rolls: times * 2,
-        summary: Summary::of(&gaps.iter().map(|(gap, _)| *gap).collect::<Vec<_>>()),
+        rolls: turn * 2,
+        summary,
+        set_aside,
         calls: tally.calls,
         failed: tally.failed,
         first_failure: tally.first_failure,
         lost: tally.lost,
         quiet_calls_per_second: quiet,
         slowest_second_calls: seconds.into_iter().min().unwrap_or(0),
-        roll_seconds: elapsed.as_secs_f64() / f64::from(times.max(1) * 2),
-        gaps_ms: gaps.iter().map(|(gap, ended)| (ms(*gap), ms(*ended))).collect(),
+        roll_seconds: elapsed.as_secs_f64() / f64::from(turn.max(1) * 2),
+        disk: noticed::of(&all, |noticed| noticed.disk),
+        gaps_ms: all.iter().map(Noticed::in_ms).collect(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Fault after fault, with the same clients all the time.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -9,8 +10,10 @@ use tokio::time::sleep;
 
 use spine_client::etcd::EtcdCluster;
 
+use super::disk::DiskProbe;
 use super::http::{self, Befell};
 use super::load::{Client, Load};
+use super::noticed::{self, Noticed};
 use super::spine;
 use super::summary::Summary;
 use crate::processes::{Cluster, ClusterError, signals};
@@ -50,13 +53,24 @@ pub struct Rounds {
     pub faults: u32,
     pub fault: Fault,
     pub seed: u64,
+    /// Where a sync of the machine's own disk takes longer than this beside a fault, the fault says nothing of the
+    /// cluster: it is set aside and made once more, and told apart.
+    pub disk_limit: Option<Duration>,
 }
+
+/// A run ends after so many times the faults that are wanted, however few met a sound disk.
+const TURNS_MAX: u32 = 5;
 
 /// What clients noticed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gap {
+    /// Of the faults beside which the disk was sound.
     #[serde(flatten)]
     pub summary: Summary,
+    /// Of the other ones.
+    pub set_aside: Summary,
+    /// As many faults met a sound disk as were wanted.
+    pub complete: bool,
     pub calls: u64,
     pub calls_per_second: u64,
     pub failed: u64,
@@ -68,8 +82,10 @@ pub struct Gap {
     pub others: Summary,
     /// From the kill to the end of a connection to the node, as its peers see it, ms.
     pub closed: Summary,
-    /// Each gap, and how long after the fault it ended.
-    pub gaps_ms: Vec<(u64, u64)>,
+    /// The slowest sync of the machine's disk beside each fault, ms.
+    pub disk: Summary,
+    /// Each gap, how long after the fault it ended, and the slowest sync of the disk meanwhile.
+    pub gaps_ms: Vec<(u64, u64, u64)>,
 }
 
 impl std::fmt::Display for Gap {
@@ -95,6 +111,12 @@ impl std::fmt::Display for Gap {
             let Summary { p50_ms, max_ms, .. } = self.closed;
             write!(f, ", kill to closed socket p50 {p50_ms} max {max_ms} ms")?;
         }
+        let Summary { p50_ms, max_ms, .. } = self.disk;
+        write!(f, ", the disk's slowest sync p50 {p50_ms} max {max_ms} ms")?;
+        self.set_aside.write_aside(f)?;
+        if !self.complete {
+            f.write_str("; too few faults met a sound disk")?;
+        }
         Ok(())
     }
 }
@@ -109,6 +131,8 @@ trait Patient {
     async fn mend(&mut self, fault: Fault) -> Result<(), ClusterError>;
     /// What clients noticed of a fault, for the report of the run.
     fn note(&self, noticed: String);
+    /// Where the store keeps its files.
+    fn directory(&self) -> PathBuf;
     /// Terms so far, over all groups.
     async fn terms(&mut self) -> Result<u64, ClusterError>;
 }
@@ -120,43 +144,59 @@ async fn play(
 ) -> Result<Gap, ClusterError> {
     let mut random = seeded(rounds.seed, "gap");
     let terms = patient.terms().await?;
+    let disk = DiskProbe::start(&patient.directory())?;
     let load = Load::start(clients);
     let began = Instant::now();
     sleep(CALM).await;
-    let (mut gaps, mut others, mut closed) = (Vec::new(), Vec::new(), Vec::new());
-    for turn in 0..rounds.faults {
+    let (mut all, mut closed) = (Vec::<Noticed>::new(), Vec::new());
+    let (mut turn, mut sound) = (0, 0);
+    while sound < rounds.faults && turn < rounds.faults * TURNS_MAX {
         load.forget();
         sleep(CALM + Duration::from_millis(random.random_range(0..CALM_JITTER_MS))).await;
         let led = patient.led(turn).await?;
+        let _ = disk.take();
         let fault = Instant::now();
         closed.extend(patient.hurt(rounds.fault, turn).await?);
         sleep(LASTS).await;
         patient.mend(rounds.fault).await?;
-        let longest = load.longest_since(fault, |_| true);
-        let (gap, ended) = (ms(longest.0), ms(longest.1));
-        patient.note(format!("a call of {gap} ms ended {ended} ms after the fault"));
-        gaps.push(longest);
-        others.push(load.longest_since(fault, |shard| !led.contains(&shard)).0);
+        let (gap, ended) = load.longest_since(fault, |_| true);
+        let (other, _) = load.longest_since(fault, |shard| !led.contains(&shard));
+        let noticed = Noticed {
+            gap,
+            ended,
+            other,
+            disk: disk.take(),
+        };
+        let (gap, ended, synced) = noticed.in_ms();
+        patient.note(format!(
+            "a call of {gap} ms ended {ended} ms after the fault; the disk's slowest sync took {synced} ms"
+        ));
+        sound += u32::from(noticed.is_sound(rounds.disk_limit));
+        all.push(noticed);
+        turn += 1;
     }
     let elapsed = began.elapsed();
     let elections = patient.terms().await?.saturating_sub(terms);
     let tally = load.stop().await;
+    let (summary, set_aside) = noticed::summaries(&all, rounds.disk_limit);
+    let gaps_ms = all.iter().map(Noticed::in_ms).collect();
+    let disk = noticed::of(&all, |noticed| noticed.disk);
+    all.retain(|noticed| noticed.is_sound(rounds.disk_limit));
     Ok(Gap {
-        summary: Summary::of(&gaps.iter().map(|(gap, _)| *gap).collect::<Vec<_>>()),
+        complete: sound >= rounds.faults,
+        summary,
+        set_aside,
         calls: tally.calls,
         calls_per_second: tally.calls / elapsed.as_secs().max(1),
         failed: tally.failed,
         first_failure: tally.first_failure,
         lost: tally.lost,
         elections,
-        others: Summary::of(&others),
+        others: noticed::of(&all, |noticed| noticed.other),
         closed: Summary::of(&closed),
-        gaps_ms: gaps.iter().map(|(gap, ended)| (ms(*gap), ms(*ended))).collect(),
+        disk,
+        gaps_ms,
     })
-}
-
-pub(super) fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Faults of Spine's nodes in turn; each leads its share of the shards when it is hurt.
@@ -323,6 +363,10 @@ impl Patient for SpinePatient<'_> {
         self.cluster.journal().note(noticed);
     }
 
+    fn directory(&self) -> PathBuf {
+        self.cluster.directory().to_path_buf()
+    }
+
     async fn terms(&mut self) -> Result<u64, ClusterError> {
         let status = self.cluster.status(0).await?;
         Ok(status.shards.iter().map(|shard| shard.term).sum())
@@ -378,6 +422,10 @@ impl Patient for EtcdPatient<'_> {
 
     /// Nobody looks at the faults of etcd one by one.
     fn note(&self, _noticed: String) {}
+
+    fn directory(&self) -> PathBuf {
+        self.cluster.directory().to_path_buf()
+    }
 
     async fn terms(&mut self) -> Result<u64, ClusterError> {
         Ok(self.cluster.leader(SETTLE).await?.1)

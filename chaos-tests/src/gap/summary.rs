@@ -1,5 +1,6 @@
 //! The gaps of many faults in a few numbers.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -29,6 +30,23 @@ impl Summary {
             p99_ms: at(sorted.len() / 100),
             max_ms: at(0),
         }
+    }
+
+    /// Of what was set aside because of the disk, where anything was.
+    pub(super) fn write_aside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.faults == 0 {
+            return Ok(());
+        }
+        let Self {
+            faults,
+            p50_ms,
+            max_ms,
+            ..
+        } = self;
+        write!(
+            f,
+            "; {faults} more beside a disk that itself was slow: p50 {p50_ms} max {max_ms} ms"
+        )
     }
 }
 

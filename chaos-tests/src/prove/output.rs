@@ -103,6 +103,7 @@ mod tests {
     #[test]
     fn one_line_with_seven_columns() {
         let result = RowResult {
+            slow_calls: Vec::new(),
             id: "demo",
             issue: 2,
             claim: "c",

@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::report::Journal;
+use crate::report::{Journal, SlowCalls};
 
 /// One claim of one issue.
 pub struct Row {
@@ -39,6 +40,8 @@ pub struct Context {
     pub root: PathBuf,
     /// What the row's run leaves for the report if it fails.
     pub journal: Journal,
+    /// Of the clients in this process.
+    pub slow_calls: SlowCalls,
 }
 
 /// A figure of a quick run may miss its gate by this factor: the run is short, and whatever was built before it still
@@ -50,6 +53,13 @@ impl Context {
     #[must_use]
     pub fn at_most(&self, gate: f64) -> f64 {
         self.rounds(gate, gate * QUICK_SLACK)
+    }
+
+    /// Where a sync of the machine's own disk takes longer than this, half of the time to reach, what was measured
+    /// beside it says nothing of the cluster.
+    #[must_use]
+    pub fn disk_limit(&self, goal_ms: f64) -> Duration {
+        Duration::from_secs_f64(self.at_most(goal_ms / 2.0) / 1_000.0)
     }
 
     /// What a figure that must not be smaller is compared with.

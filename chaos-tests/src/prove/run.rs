@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Context, Finding, Row};
-use crate::report::{self, Page};
+use crate::report::{self, Page, SlowCall};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -39,6 +39,9 @@ pub struct RowResult {
     pub verdict: Verdict,
     pub seconds: f64,
     pub command: String,
+    /// The slowest of the clients in this process, of those above 100 ms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slow_calls: Vec<SlowCall>,
     /// The HTML report of a failed row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
@@ -99,6 +102,7 @@ pub fn select<'a>(rows: &'a [Row], issue: Option<u32>, only: &[String]) -> Resul
 pub fn run(row: &Row, context: &Context) -> RowResult {
     let began = Instant::now();
     context.journal.clear();
+    drop(context.slow_calls.take());
     let found = catch_unwind(AssertUnwindSafe(|| (row.run)(context)));
     let nothing = serde_json::Value::Null;
     let (verdict, measured, facts) = match found {
@@ -114,8 +118,16 @@ pub fn run(row: &Row, context: &Context) -> RowResult {
         ),
     };
     let command = row.command(context.quick);
-    let report = (verdict == Verdict::Fail).then(|| report(row, &measured, &facts, &command, context));
+    let slow_calls = context.slow_calls.take();
+    let report = (verdict == Verdict::Fail).then(|| {
+        // All that was measured: the one line keeps of a hundred faults only the worst.
+        let facts = (!facts.is_null()).then(|| facts.to_string());
+        let calls = slow_calls.iter().map(ToString::to_string);
+        let lines: Vec<String> = facts.into_iter().chain(calls).collect();
+        report(row, &measured, &lines, &command, context)
+    });
     RowResult {
+        slow_calls,
         report,
         id: row.id,
         issue: row.issue,
@@ -130,17 +142,12 @@ pub fn run(row: &Row, context: &Context) -> RowResult {
 }
 
 /// Writes the report of a failed row and gives its path, or why there is none.
-fn report(row: &Row, measured: &str, facts: &serde_json::Value, command: &str, context: &Context) -> String {
-    // All that was measured: the one line keeps of a hundred faults only the worst.
-    let lines = match facts {
-        serde_json::Value::Null => Vec::new(),
-        facts => vec![facts.to_string()],
-    };
+fn report(row: &Row, measured: &str, lines: &[String], command: &str, context: &Context) -> String {
     let page = Page {
         title: &format!("prove {}", row.id),
         problem: &format!("{}: target {}, measured {measured}", row.claim, row.target),
         command,
-        lines: &lines,
+        lines,
     };
     match report::write(
         &context.root.join("target").join("reports"),
@@ -158,7 +165,7 @@ mod tests {
 
     use super::*;
     use crate::prove::{Measurement, RowError};
-    use crate::report::Journal;
+    use crate::report::{Journal, SlowCalls};
 
     #[derive(Serialize)]
     struct Lost(u32);
@@ -204,6 +211,7 @@ mod tests {
             programs: PathBuf::new(),
             root: std::env::temp_dir().join("spine-prove-tests"),
             journal: Journal::default(),
+            slow_calls: SlowCalls::default(),
         }
     }
 

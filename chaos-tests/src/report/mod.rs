@@ -4,6 +4,7 @@
 mod html;
 mod journal;
 mod page;
+mod slow_calls;
 mod strip;
 mod suspect;
 mod timeline;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub use html::escape;
 pub use journal::{FaultEvent, Journal, Ongoing};
 pub use page::{Page, write};
+pub use slow_calls::{SlowCall, SlowCalls};
 
 /// Where reports go: `target/reports` of the repository.
 #[must_use]

@@ -170,3 +170,28 @@ fn writes_on_full_disks_are_refused_with_their_reason_and_reads_go_on() {
         });
     });
 }
+
+/// Disks that are one behind the scenes stall together. Once they move again nobody is better than anybody, so that to
+/// rest until a disk has proved itself would help no one.
+#[test]
+fn disks_that_stall_together_cost_no_longer_than_they_stall() {
+    alone(|| {
+        for seed in 21..=23 {
+            play(seed, |scene| {
+                let stall = |scene: &mut Scene<'_>, on| {
+                    for node in 0..3 {
+                        scene.disk(node).stall(on);
+                    }
+                };
+                for _ in 0..5 {
+                    stall(scene, true);
+                    scene.pass(NOTICED)?;
+                    stall(scene, false);
+                    // Shorter than a disk that stalled is doubted.
+                    progress(scene, SECOND)?;
+                }
+                progress(scene, 3 * SECOND)
+            });
+        }
+    });
+}

@@ -165,6 +165,12 @@ impl EtcdCluster {
         Err(waited("an etcd member", limit))
     }
 
+    /// Where the members keep their data.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Where clients reach the members, in their order.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {

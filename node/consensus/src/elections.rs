@@ -126,7 +126,9 @@ impl ElectionDriver {
             self.patience.remove(&group.shard);
             return self.hand_over(now, group, nodes);
         }
-        if (nodes.self_unfit || nodes.self_unheard) && group.members.len() > 1 {
+        // Where no voter is fit, one that is not is better than none.
+        let gives_way = nodes.self_unfit && self.is_another_fit(group, nodes);
+        if (gives_way || nodes.self_unheard) && group.members.len() > 1 {
             return None;
         }
         let rank = self.rank(group, nodes)?;
@@ -143,7 +145,7 @@ impl ElectionDriver {
                 return None;
             }
             // It asks not to lead, and says it does not: it could not even hand over.
-            Some(node) if node != self.node_id && nodes.unfit.contains(&node) => {
+            Some(node) if node != self.node_id && nodes.unfit.contains(&node) && !nodes.self_unfit => {
                 (true, UNFIT_GRACE + RANK_STEP * rank)
             }
             Some(node) if node != self.node_id => (false, CLAIM_GRACE + RETRY * rank),
@@ -242,12 +244,19 @@ impl ElectionDriver {
         patience.next = patience.next.map(|next| next.max(now + CANDIDATE_GRACE));
     }
 
+    fn is_another_fit(&self, group: &GroupView, nodes: &NodesView) -> bool {
+        let mut others = group.members.iter().map(|(_, node)| node);
+        others.any(|node| *node != self.node_id && !nodes.dead.contains(node) && !nodes.unfit.contains(node))
+    }
+
     /// This node's place among the group's living candidates: 0 stands first. `None` where it is no voter.
     fn rank(&self, group: &GroupView, nodes: &NodesView) -> Option<u32> {
         let order = preference(group.shard, &group.members);
-        let living = order.iter().filter(|node| {
-            **node == self.node_id || !nodes.dead.contains(node) && !nodes.unfit.contains(node)
-        });
+        // An unfit node stands only where all are.
+        let unfit = if nodes.self_unfit { &[][..] } else { &nodes.unfit };
+        let living = order
+            .iter()
+            .filter(|node| **node == self.node_id || !nodes.dead.contains(node) && !unfit.contains(node));
         living
             .enumerate()
             .find(|(_, node)| **node == self.node_id)
@@ -572,6 +581,30 @@ mod tests {
         assert_eq!(
             driver.decide(ms(20) + UNFIT_GRACE, &group(Some(1), false), &nodes, 0.0),
             Some(Action::TakeOver)
+        );
+    }
+
+    #[test]
+    fn an_unfit_node_stands_only_where_no_voter_is_fit() {
+        let unfit_of = |others: &[u64]| NodesView {
+            self_unfit: true,
+            unfit: others.to_vec(),
+            dead: vec![1],
+            ..NodesView::default()
+        };
+        let mut second = ElectionDriver::new(2);
+        let seen = group(Some(1), false);
+        assert_eq!(second.decide(ms(0), &seen, &unfit_of(&[]), 0.0), None);
+        assert_eq!(
+            second.decide(ms(20), &seen, &unfit_of(&[3]), 0.0),
+            Some(Action::TakeOver)
+        );
+        let mut third = ElectionDriver::new(3);
+        assert_eq!(third.decide(ms(20), &seen, &unfit_of(&[2]), 0.0), None);
+        assert_eq!(
+            third.decide(ms(40), &seen, &unfit_of(&[2]), 0.0),
+            Some(Action::TakeOver),
+            "one step behind"
         );
     }
 

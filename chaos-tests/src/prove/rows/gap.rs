@@ -101,7 +101,7 @@ impl Measurement for Measured {
         let in_time = self
             .goal_ms
             .is_none_or(|goal| self.gap.summary.p99_ms <= goal * self.gate);
-        in_time && self.gap.failed == 0 && self.gap.lost == 0
+        in_time && self.gap.complete && self.gap.failed == 0 && self.gap.lost == 0
     }
 }
 
@@ -114,6 +114,7 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
         },
         fault,
         seed: 3,
+        disk_limit: goal_ms.map(|goal_ms| context.disk_limit(goal_ms)),
     };
     block_on(async move {
         let options = Options {
@@ -179,6 +180,7 @@ fn run_etcd(context: &Context) -> Result<Finding, RowError> {
         faults: context.rounds(ETCD_FAULTS, ETCD_FAULTS_QUICK),
         fault: Fault::Kill,
         seed: 3,
+        disk_limit: None,
     };
     block_on(async move {
         let mut cluster = etcd::EtcdCluster::start(program, ETCD_START)

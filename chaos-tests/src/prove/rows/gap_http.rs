@@ -59,7 +59,7 @@ impl Measurement for Measured {
     fn met(&self) -> bool {
         let gaps = [(&self.kill, KILL_MS), (&self.planned, PLANNED_MS)];
         let good = |(gap, goal): (&Gap, f64)| {
-            gap.failed == 0 && gap.lost == 0 && gap.summary.p99_ms <= goal * self.gate
+            gap.complete && gap.failed == 0 && gap.lost == 0 && gap.summary.p99_ms <= goal * self.gate
         };
         gaps.into_iter().all(good) && self.planned_befell.cut * CALLS_FOR_ONE_CUT <= self.planned.calls
     }
@@ -67,8 +67,8 @@ impl Measurement for Measured {
 
 fn run(context: &Context) -> Result<Finding, RowError> {
     block_on(async move {
-        let (kill, kill_befell) = rounds(context, Fault::Kill).await?;
-        let (planned, planned_befell) = rounds(context, Fault::Planned).await?;
+        let (kill, kill_befell) = rounds(context, Fault::Kill, KILL_MS).await?;
+        let (planned, planned_befell) = rounds(context, Fault::Planned, PLANNED_MS).await?;
         Finding::of(&Measured {
             gate: context.at_most(GATE),
             kill,
@@ -79,7 +79,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     })
 }
 
-async fn rounds(context: &Context, fault: Fault) -> Result<(Gap, Befell), RowError> {
+async fn rounds(context: &Context, fault: Fault, goal_ms: f64) -> Result<(Gap, Befell), RowError> {
     let options = Options {
         nodes: 3,
         shards: SHARDS,
@@ -91,6 +91,7 @@ async fn rounds(context: &Context, fault: Fault) -> Result<(Gap, Befell), RowErr
         faults: context.rounds(FAULTS, FAULTS_QUICK),
         fault,
         seed: 6,
+        disk_limit: Some(context.disk_limit(goal_ms)),
     };
     match http_rounds(&mut cluster, rounds).await {
         Ok(seen) => Ok(seen),

@@ -67,6 +67,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         faults: context.rounds(ROUNDS, ROUNDS_QUICK),
         fault: Fault::None,
         seed: 5,
+        disk_limit: None,
     };
     block_on(async move {
         let options = Options {
