@@ -67,6 +67,7 @@ pub mod population;
 mod records;
 mod retry;
 mod route;
+mod search;
 mod sessions;
 mod trail;
 #[cfg(feature = "cli")]
@@ -84,4 +85,5 @@ pub use patient_watch::{PatientEvent, PatientWatch, PatientsFrom};
 pub use pds::{HistoryPage, PatchFormat, Patient, PatientChanged, Pds};
 pub use people::{AlikeNumber, AllocateOptions, Allocated, DeathStatus, RelatedPerson};
 pub use records::{Committed, Found, Key, ListOptions, Page, Position, Record, Records};
+pub use search::{PatientMatch, Searched};
 pub use watch::{Change, Watch, WatchEvent, WatchFrom};

@@ -417,3 +417,18 @@ async fn a_new_patient_is_told_from_one_who_is_there() {
     let told = ["patient", "death", "9990000026", "removed", "--if-version", "3"];
     assert_eq!(shell.says(&told).await, (0, "9990000026 version 4\n".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_tells_who_matches_nobody_and_too_many() {
+    let shell = Shell::new().await;
+    let found = shell
+        .json(&["patient", "search", "family=Hill", "birthdate=eq1990-01-01"])
+        .await;
+    let scores: Vec<&Value> = (0..2).map(|at| &found[at]["score"]).collect();
+    assert_eq!(scores, [&1.0.into(), &Value::from(0.85)]);
+    assert_eq!(found[1]["nhs_number"], "9990000018");
+    let code = async |criterion| shell.says(&["patient", "search", criterion]).await.0;
+    assert_eq!(code("family=None").await, 3);
+    assert_eq!(code("family=Many").await, 4);
+    assert_eq!(code("family").await, 2);
+}

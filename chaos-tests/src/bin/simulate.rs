@@ -52,6 +52,8 @@ enum Layer {
     Cluster,
     /// Five whole nodes, and an operator who moves replicas all the time.
     Members,
+    /// Whole nodes, and applications that keep patients: transfers, registrations, new numbers, updates.
+    Patients,
     /// Whole nodes on which three releases are rolled forward and back meanwhile.
     Rolls,
     /// One Raft group: log, state, links and elections, asked where the replicas are.
@@ -95,7 +97,7 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
     let (mut failed, mut virtual_ms, mut skipped) = (Vec::new(), 0, 0);
     for options in &runs {
         let report = match arguments.layer {
-            Layer::Cluster | Layer::Members => run(options),
+            Layer::Cluster | Layer::Members | Layer::Patients => run(options),
             Layer::Rolls => rolls::run(options),
             Layer::Group => group::run(options),
         };
@@ -154,6 +156,7 @@ fn runs(arguments: &Arguments) -> io::Result<Vec<SimOptions>> {
         keep_trace: arguments.trace,
         ..match arguments.layer {
             Layer::Members => SimOptions::restless(seed),
+            Layer::Patients => SimOptions::patients(seed),
             Layer::Cluster | Layer::Rolls | Layer::Group => SimOptions::of(seed),
         }
     };

@@ -1,7 +1,9 @@
 //! What an application of the store relies on, tried through the client library while things go wrong: transfers
-//! between practices conserve counts, an NHS Number is registered once, a patient's history has no gap.
+//! between practices conserve counts, an NHS Number is registered once, a new person gets one number, a patient's history
+//! has no gap.
 
 mod gapless;
+mod newcomers;
 mod transfer;
 mod unique;
 
@@ -23,11 +25,12 @@ const THINK: Duration = Duration::from_millis(15);
 const AGAIN: Duration = Duration::from_millis(100);
 const TRIES_AT_THE_END: u32 = 50;
 
-/// The three workloads while they run.
+/// The workloads while they run.
 pub struct Domain {
     shared: Shared,
     tasks: Vec<JoinHandle<()>>,
     unique: unique::Unique,
+    newcomers: newcomers::Newcomers,
     gapless: gapless::Gapless,
     transfer: transfer::Transfer,
 }
@@ -57,11 +60,13 @@ impl Domain {
         let mut tasks = Vec::new();
         let transfer = transfer::Transfer::start(&shared, seed, &mut tasks);
         let unique = unique::Unique::start(&shared, seed, &mut tasks);
+        let newcomers = newcomers::Newcomers::start(&shared, &mut tasks);
         let gapless = gapless::Gapless::start(&shared, &mut tasks);
         Self {
             shared,
             tasks,
             unique,
+            newcomers,
             gapless,
             transfer,
         }
@@ -78,6 +83,7 @@ impl Domain {
         let report = DomainReport {
             transfers: self.transfer.finish(&self.shared).await,
             claims: self.unique.finish(&self.shared).await,
+            newcomers: self.newcomers.finish(&self.shared).await,
             updates: self.gapless.finish(&self.shared).await,
             violations: Vec::new(),
         };
@@ -95,6 +101,8 @@ pub struct DomainReport {
     pub transfers: u64,
     /// Tries to register a number.
     pub claims: u64,
+    /// New persons that have a number.
+    pub newcomers: u64,
     /// Acknowledged updates of patients.
     pub updates: u64,
     pub violations: Vec<Violation>,

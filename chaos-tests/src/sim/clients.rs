@@ -14,6 +14,7 @@ use super::operator::{self, Addresses, Desk};
 use super::options::SimOptions;
 use super::releases::Releases;
 use super::rolls::{ClientOf, Roller, Rolls, roll};
+use crate::domain::{Domain, DomainReport};
 use crate::history::Recorder;
 use crate::workload::{Client, LibraryCaller, Mix, Pace, Registers, seeded};
 use rand::RngExt;
@@ -134,6 +135,35 @@ impl Callers<'_> {
         });
         name
     }
+
+    /// Adds the host of the applications that keep patients; what they found when they ended goes to `found`.
+    pub(super) fn applications(
+        &self,
+        sim: &mut Sim<'_>,
+        found: &Rc<RefCell<Option<DomainReport>>>,
+    ) -> String {
+        let name = "applications".to_owned();
+        let own = sim.lookup(&*name);
+        let seed = seeded(self.options.seed, &name).random();
+        let (addresses, wires) = (self.addresses.clone(), self.wires.clone());
+        let (desk, done, stop) = (self.desk.clone(), self.done.clone(), self.stop.clone());
+        let found = found.clone();
+        sim.client(&*name, async move {
+            while !desk.borrow().initialised {
+                tokio::time::sleep(THINK).await;
+            }
+            let client = operator::client(&addresses, &wires, own, seed, CALL_DEADLINE)?;
+            let domain = Domain::start(&client, seed, 0);
+            while !stop.load(Ordering::Relaxed) {
+                tokio::time::sleep(THINK).await;
+            }
+            *found.borrow_mut() = Some(domain.stop().await);
+            done.set(done.get() + 1);
+            Ok(())
+        });
+        name
+    }
+
     /// Adds the host of those clients that come at once and go again: as many as are wanted at each moment.
     pub(super) fn storm(&self, sim: &mut Sim<'_>, wanted: &Rc<Cell<u32>>) -> String {
         let name = "storm".to_owned();

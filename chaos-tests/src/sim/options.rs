@@ -19,6 +19,8 @@ pub struct SimOptions {
     pub script: Option<Vec<Step>>,
     /// An operator empties, gives up and takes back nodes, and lets the load be made even, all the time.
     pub restless: bool,
+    /// Applications keep patients meanwhile ([`crate::domain`]).
+    pub patients: bool,
     /// Releases are rolled over the nodes meanwhile.
     pub rolls: bool,
     /// Entries of a shard after which its replicas compare their digests; `None` = as nodes do by themselves.
@@ -41,6 +43,7 @@ impl SimOptions {
             focus: Focus::All,
             script: None,
             restless: false,
+            patients: false,
             rolls: false,
             verify_every: None,
             keep_trace: false,
@@ -53,6 +56,15 @@ impl SimOptions {
         Self {
             nodes: 5,
             restless: true,
+            ..Self::of(seed)
+        }
+    }
+
+    /// A run in which applications keep patients.
+    #[must_use]
+    pub fn patients(seed: u64) -> Self {
+        Self {
+            patients: true,
             ..Self::of(seed)
         }
     }

@@ -25,6 +25,7 @@ use super::trace::Trace;
 use super::world::{World, network};
 use crate::checkers::linearizability::Limits;
 use crate::checkers::{FinalState, Report, check};
+use crate::domain::DomainReport;
 use crate::history::Recorder;
 use crate::scenario::Fault;
 use crate::workload::seeded;
@@ -41,6 +42,8 @@ const HEAL_TIME: Duration = Duration::from_secs(30);
 const SETTLE_TIME: Duration = Duration::from_secs(60);
 /// Then all replicas must be equal within this.
 const EQUAL_TIME: Duration = Duration::from_secs(20);
+/// Applications look at all that they have written before that.
+const APPLICATIONS_TIME: Duration = Duration::from_secs(120);
 /// Calls made before the first fault.
 const CALLS_AT_FIRST: usize = 20;
 
@@ -68,6 +71,12 @@ fn run_here(options: &SimOptions) -> SimReport {
     finish(&plan, ended, &stage.world, &stage.recorder, &trace)
 }
 
+/// Where the nodes listen at a port.
+fn at(sim: &Sim<'_>, nodes: &[String], port: u16) -> Vec<String> {
+    let address = |node: &String| format!("{}:{port}", sim.lookup(&**node));
+    nodes.iter().map(address).collect()
+}
+
 /// Everything of one run.
 pub(super) struct Stage {
     pub(super) world: World,
@@ -76,6 +85,9 @@ pub(super) struct Stage {
     pub(super) nodes: usize,
     pub(super) desk: Rc<RefCell<Desk>>,
     pub(super) recorder: Recorder,
+    /// What the applications found, once they have ended.
+    applications: Rc<RefCell<Option<DomainReport>>>,
+    keeps_patients: bool,
     stop: Arc<AtomicBool>,
     /// Hosts of clients that have made their last call.
     done: Rc<Cell<usize>>,
@@ -88,15 +100,9 @@ impl Stage {
         let wires = Wires::default();
         let clock_ms = Arc::new(AtomicU64::new(0));
         let names: Vec<String> = (1..=options.nodes).map(|node| format!("n{node}")).collect();
-        let at = |sim: &Sim<'_>, port: u16| {
-            names
-                .iter()
-                .map(|name| format!("{}:{port}", sim.lookup(&**name)))
-                .collect::<Vec<_>>()
-        };
         let addresses = Addresses {
-            grpc: at(&sim, GRPC_PORT),
-            peer: at(&sim, PEER_PORT),
+            grpc: at(&sim, &names, GRPC_PORT),
+            peer: at(&sim, &names, PEER_PORT),
         };
         let known = releases::three();
         let first = if options.rolls {
@@ -109,7 +115,7 @@ impl Stage {
             seed: options.seed,
             grpc: addresses.grpc.clone(),
             peer: addresses.peer.clone(),
-            admin: at(&sim, ADMIN_PORT),
+            admin: at(&sim, &names, ADMIN_PORT),
             releases: releases.clone(),
             verify_every: options.verify_every,
         };
@@ -140,6 +146,10 @@ impl Stage {
             .any(|step| matches!(step.fault, Fault::ClientStorm(_)))
         {
             clients.push(callers.storm(&mut sim, &storm));
+        }
+        let applications = Rc::new(RefCell::new(None));
+        if options.patients {
+            clients.push(callers.applications(&mut sim, &applications));
         }
         let rolls = Rc::new(RefCell::new(Rolls::default()));
         if options.rolls {
@@ -172,6 +182,8 @@ impl Stage {
             nodes: options.nodes,
             desk,
             recorder,
+            applications,
+            keeps_patients: options.patients,
             stop,
             done,
             clients: last_calls,
@@ -204,6 +216,13 @@ impl Stage {
         })?;
         self.stop.store(true, Ordering::Relaxed);
         let (done, clients, nodes) = (self.done.clone(), self.clients, self.nodes);
+        if self.keeps_patients {
+            let ended = done.clone();
+            self.world
+                .until(APPLICATIONS_TIME, "applications have looked", |_| {
+                    ended.get() == clients
+                })?;
+        }
         self.world
             .until(EQUAL_TIME, "all replicas are equal", |invariants| {
                 done.get() == clients && invariants.all_equal(nodes)
@@ -220,11 +239,26 @@ impl Stage {
             .take()
             .unwrap_or_else(|| Ok(Vec::new()))?;
         let last = FinalState { replicas };
+        self.check_applications()?;
         Ok(check(
             &recorder.operations(),
             Some(&last),
             self.world.invariants.digests(),
             Limits::default(),
         ))
+    }
+
+    fn check_applications(&self) -> Result<(), String> {
+        let Some(report) = self.applications.borrow_mut().take() else {
+            return Ok(());
+        };
+        self.world.note(format_args!("{report:?}"));
+        match report.violations.first() {
+            Some(violation) => Err(violation.to_string()),
+            None if report.claims * report.newcomers * report.updates == 0 => {
+                Err(format!("an application did nothing: {report:?}"))
+            }
+            None => Ok(()),
+        }
     }
 }

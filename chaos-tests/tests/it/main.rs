@@ -5,6 +5,7 @@ mod clocks;
 mod disk_trouble;
 mod fault_effects;
 mod group;
+mod patients;
 mod regressions;
 mod repair;
 mod rolls;

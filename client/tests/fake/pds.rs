@@ -110,8 +110,34 @@ impl PdsService for Seat {
         self.after(reply, answer).await
     }
 
-    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
-        Err(Status::unimplemented("the fake searches for nobody"))
+    /// As many match as parameters are given; nobody a family called None, too many one called Many.
+    async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        let parameters = request.into_inner().parameters;
+        let reply = self.before("search").await?;
+        let says = |value: &str| {
+            parameters
+                .iter()
+                .any(|one| one.name == "family" && one.value == value)
+        };
+        let found = |(at, _): (usize, &pb::SearchParameter)| pb::SearchMatch {
+            patient: Some(Patient {
+                nhs_number: "9990000018".to_owned(),
+                version_id: 1,
+                fhir_json: "{}".into(),
+                ..Patient::default()
+            }),
+            score: if at == 0 { 10_000 } else { 8_500 },
+        };
+        let answer = SearchResponse {
+            matches: if says("None") {
+                Vec::new()
+            } else {
+                parameters.iter().enumerate().map(found).collect()
+            },
+            too_many: says("Many"),
+            ..SearchResponse::default()
+        };
+        self.after(reply, answer).await
     }
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryResponse>, Status> {

@@ -280,6 +280,13 @@ pub(crate) enum Patient {
         #[arg(long)]
         request_id: Option<String>,
     },
+    /// Searches every shard for patients: NAME=VALUE as in the PDS FHIR API, for example family=Hill birthdate=eq1990-01-01.
+    /// Exits 3 where nobody matches and 4 where too many do.
+    Search {
+        /// What the patient must be.
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        parameters: Vec<String>,
+    },
     /// Has a patient created under a new NHS Number, unless somebody alike has one. Exits 4 where somebody has.
     Allocate {
         /// A FHIR R4 Patient without an id; - for stdin.

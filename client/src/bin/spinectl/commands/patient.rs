@@ -6,7 +6,7 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
-use spine_client::{Patient as Version, PatientChanged};
+use spine_client::{Patient as Version, PatientChanged, Searched};
 
 use crate::args::{PatchFormat, Patient, Sensitivity};
 use crate::context::Context;
@@ -48,6 +48,7 @@ pub(crate) async fn run(context: &Context, command: Patient) -> Result<Exit, Fai
                 .await?;
             show(context, &changed)
         }
+        Patient::Search { parameters } => search(context, &parameters).await,
         Patient::Allocate {
             file,
             national,
@@ -99,6 +100,39 @@ pub(crate) async fn run(context: &Context, command: Patient) -> Result<Exit, Fai
         Patient::Watch { cursor, shard, limit } => patient_watch::run(context, cursor, shard, limit).await,
         Patient::Load { file, streams, batch } => patient_load::run(context, &file, streams, batch).await,
     }
+}
+
+async fn search(context: &Context, parameters: &[String]) -> Result<Exit, Failure> {
+    let parameters: Result<Vec<_>, Failure> = parameters.iter().map(|text| people::criterion(text)).collect();
+    let matches = match context.client()?.pds().search(parameters?).await? {
+        Searched::Matches(matches) => matches,
+        Searched::TooMany => {
+            return Err(Failure {
+                exit: Exit::Conflict,
+                message: "too many patients match: ask for more of the person".to_owned(),
+            });
+        }
+    };
+    let found = matches.iter().map(|found| {
+        let mut json = to_json(&found.patient);
+        json["score"] = found.score.into();
+        json
+    });
+    emit(context.format, &Value::Array(found.collect()), || {
+        let rows = matches.iter().map(|found| {
+            [
+                found.patient.nhs_number.clone(),
+                found.patient.version_id.to_string(),
+                format!("{:.4}", found.score),
+            ]
+        });
+        table(["NHS NUMBER", "VERSION", "SCORE"], rows)
+    })?;
+    Ok(if matches.is_empty() {
+        Exit::NotFound
+    } else {
+        Exit::Ok
+    })
 }
 
 async fn get(context: &Context, nhs_number: &str) -> Result<Exit, Failure> {

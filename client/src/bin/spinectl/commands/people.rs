@@ -68,10 +68,10 @@ pub(super) async fn allocate(
     }
 }
 
-fn criterion(text: &str) -> Result<(String, String), Failure> {
+pub(super) fn criterion(text: &str) -> Result<(String, String), Failure> {
     let (name, value) = text
         .split_once('=')
-        .ok_or_else(|| Failure::usage("--if-none is NAME=VALUE"))?;
+        .ok_or_else(|| Failure::usage("a criterion is NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
