@@ -15,6 +15,7 @@ use crate::events::EventKind;
 use crate::fitness::Trouble;
 use crate::node::Inner;
 use crate::telemetry::metrics::DiskTrouble as TroubleLabel;
+use crate::unfit::Reason;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -74,10 +75,7 @@ impl DiskGuard {
             if before != trouble {
                 self.tell(before, trouble);
             }
-            // Said again and again: a planned stop says the same of its own.
-            self.node
-                .peers
-                .set_unfit(trouble.is_some() || self.node.is_draining());
+            self.node.peers.unfit().set(Reason::Disk, trouble.is_some());
             match trouble {
                 Some(trouble) => {
                     if trouble == Trouble::DiskStalled {

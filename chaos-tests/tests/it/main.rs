@@ -8,4 +8,5 @@ mod group;
 mod regressions;
 mod repair;
 mod rolls;
+mod runbooks;
 mod seeds;
