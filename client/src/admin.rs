@@ -238,6 +238,21 @@ impl Admin {
         .await
     }
 
+    /// One step of the recovery of a cluster from several nodes.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`].
+    pub async fn recover_step(
+        &self,
+        request: &wire::RecoverStepRequest,
+    ) -> Result<wire::RecoverStepResponse> {
+        self.call(
+            request,
+            |link, r| async move { client(link).recover_step(r).await },
+        )
+        .await
+    }
+
     /// Alters a record of this node's own replica behind the log's back; the index from which on it differs. Only where
     /// the node runs with `development.tamper`.
     ///

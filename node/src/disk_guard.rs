@@ -15,6 +15,7 @@ use crate::events::EventKind;
 use crate::fitness::Trouble;
 use crate::node::Inner;
 use crate::telemetry::metrics::DiskTrouble as TroubleLabel;
+use crate::unfit::Reason;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -87,13 +88,10 @@ impl DiskGuard {
                 self.tell(before, trouble);
             }
             // The others are told of the trouble in either case: whoever is better is to lead.
+            self.node.peers.unfit().set(Reason::Disk, trouble.is_some());
             let held_back = DiskHealth::holds_back(trouble, &seen, self.node.peers.is_another_fit());
             self.node.fitness.set(held_back);
             self.node.fitness.set_exhausted(self.health.is_exhausted());
-            // Said again and again: a planned stop says the same of its own.
-            self.node
-                .peers
-                .set_unfit(trouble.is_some() || self.node.is_draining());
             match trouble {
                 Some(trouble) => {
                     if trouble == Trouble::DiskStalled {

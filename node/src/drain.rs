@@ -2,16 +2,17 @@
 //! calls it, by way of the new leaders.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use spine_consensus::elections::preference;
 use spine_consensus::group::GroupStatus;
+use spine_proto::ids::ShardId;
 use tokio::time::{Instant, sleep};
 
 use crate::driver::CAUGHT_UP_ENTRIES_MAX;
 use crate::node::Inner;
 use crate::shard::host::Shard;
+use crate::unfit::Reason;
 
 /// Leaders that are asked to hand over get this long together.
 const HAND_OVER_GRACE: Duration = Duration::from_secs(3);
@@ -23,15 +24,13 @@ const OFFER_AGAIN: Duration = Duration::from_millis(100);
 impl Inner {
     /// Makes this node unready and unelectable and hands its leaders over. Returns how many shards nobody took.
     pub async fn drain(&self) -> usize {
-        self.draining.store(true, Ordering::Release);
-        self.peers.set_unfit(true);
+        self.peers.unfit().set(Reason::Draining, true);
         self.hand_over().await
     }
 
     /// Takes [`Inner::drain`] back; leaders return as after an absence.
     pub fn undrain(&self) {
-        self.draining.store(false, Ordering::Release);
-        self.peers.set_unfit(self.fitness.trouble().is_some());
+        self.peers.unfit().set(Reason::Draining, false);
     }
 
     /// Waits until another node leads each shard that this one led and has committed an entry of its own, or nobody
@@ -76,7 +75,8 @@ impl Inner {
         let liveness = self.peers.links().liveness().borrow().clone();
         let is_up = |node: u64| {
             liveness.peers.iter().any(|(id, peer)| {
-                id.0 == node && peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit
+                let fit = !peer.unfit && !peer.unfit_shards.contains(&ShardId(identity.shard));
+                id.0 == node && peer.silent_since.is_none() && peer.evidence.is_none() && fit
             })
         };
         let matched = shard.group.matched();

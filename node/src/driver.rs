@@ -39,6 +39,8 @@ pub trait NodesSource: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<Arc<LivenessSnapshot>>;
     /// Tells the peers which shards this node leads.
     fn publish_leading(&self, shards: Vec<u32>);
+    /// Tells the peers which shards this node cannot lead.
+    fn publish_unfit(&self, shards: Vec<u32>);
 }
 
 /// Drives all groups of a node.
@@ -56,6 +58,8 @@ pub struct Driver {
     started: Instant,
     /// Shards led here, as each was seen last.
     leading: BTreeSet<u32>,
+    /// Shards whose replica here has stopped or does not vote.
+    idle: BTreeSet<u32>,
     /// What is known of the nodes, by voters, for the groups that are looked at now: the same for most of them.
     seen: Vec<(Vec<u64>, Arc<NodesView>)>,
 }
@@ -84,6 +88,7 @@ impl Driver {
             turns: Turns::new(started, Instant::now()),
             started,
             leading: BTreeSet::new(),
+            idle: BTreeSet::new(),
             seen: Vec::new(),
         }
     }
@@ -110,6 +115,7 @@ impl Driver {
                 self.leading.iter().copied().collect()
             };
             self.nodes.publish_leading(leading);
+            self.nodes.publish_unfit(self.unfit_shards());
             due = self.turns.next(Instant::now());
         }
     }
@@ -136,8 +142,16 @@ impl Driver {
         }
         // A replica that is hosted no more leads nothing.
         let number = |shard: &Arc<Shard>| shard.group.identity().shard;
-        self.leading
-            .retain(|led| shards.binary_search_by_key(led, number).is_ok());
+        let is_hosted = |led: &u32| shards.binary_search_by_key(led, number).is_ok();
+        self.leading.retain(is_hosted);
+        self.idle.retain(is_hosted);
+    }
+
+    /// Replicas that should run and do not, and those that cannot lead: what peers know of them may be old.
+    fn unfit_shards(&self) -> Vec<u32> {
+        let mut shards = self.host.absent_shards();
+        shards.extend(self.idle.iter().filter(|idle| !self.leading.contains(idle)));
+        shards
     }
 
     /// Returns whether a group is led here; decides and acts for it unless nothing happens to it.
@@ -157,6 +171,14 @@ impl Driver {
         let group = &shard.group;
         let (voters, changing) = (group.voters(), group.is_changing());
         let nodes = self.nodes_for(&voters);
+        let identity = group.identity();
+        let votes = voters.iter().any(|(replica, _)| *replica == identity.replica_id);
+        // Peers are told: see `unfit_shards`.
+        if votes && status.stopped.is_none() {
+            self.idle.remove(&identity.shard);
+        } else {
+            self.idle.insert(identity.shard);
+        }
         if status.stopped.is_some() {
             return false;
         }

@@ -46,4 +46,5 @@ pub mod status;
 pub mod telemetry;
 pub mod turns;
 mod twice;
+pub mod unfit;
 pub mod version;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +11,7 @@ use spine_cluster_config::Config;
 use spine_consensus::group::GroupTimings;
 use spine_consensus::net::Net;
 use spine_mutants::mutant;
+use spine_proto::admin::v1::ReplicaEnd;
 use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
@@ -31,6 +31,7 @@ use crate::cluster::follow::{self, PlanNews};
 use crate::cluster::join;
 use crate::cluster::mover::Mover;
 use crate::cluster::recover;
+use crate::cluster::survivors;
 use crate::data_dir::{self, DataDirError, Membership};
 use crate::dial_map::dialled_at;
 use crate::disk_guard::DiskGuard;
@@ -49,6 +50,7 @@ use crate::repair::{Deliveries, Fault, History, Opener, Referee, Supervisor, log
 use crate::shard::host::{Absent, Host};
 use crate::shard::map::ShardMap;
 use crate::telemetry::Metrics;
+use crate::unfit::Reason;
 use crate::version::Release;
 
 /// Longest rest between the starts of two replicas.
@@ -179,8 +181,8 @@ pub struct Inner {
     pub started: Instant,
     /// Another one after every start of the process.
     pub boot_id: u64,
-    /// Set while stopping.
-    pub draining: AtomicBool,
+    /// How far its replicas go, where they were closed for a new incarnation of the cluster.
+    pub(crate) held: Mutex<Option<Vec<ReplicaEnd>>>,
     pub(crate) running: Mutex<Option<Arc<Running>>>,
     pub(crate) adopting: tokio::sync::Mutex<()>,
     /// One change of the plan at a time.
@@ -239,7 +241,7 @@ impl Inner {
                 events: Arc::default(),
                 started: Instant::now(),
                 boot_id,
-                draining: AtomicBool::new(false),
+                held: Mutex::new(None),
                 running: Mutex::new(None),
                 adopting: tokio::sync::Mutex::new(()),
                 fatal,
@@ -420,9 +422,17 @@ impl Inner {
         });
         let recovered = self.recovered(&opener, plan).await?;
         let plan = recovered.as_ref().unwrap_or(plan);
+        let is_held = self
+            .stays_held()
+            .map_err(|error| NodeError::open("a hold", error))?;
         let mine: Vec<&PlanShard> = plan.shards.iter().filter(here).collect();
         let mut opened = Vec::with_capacity(mine.len());
         for shard in mine {
+            if is_held {
+                let absent = survivors::held(opener.replica_id(shard));
+                self.host.remove(shard.shard, absent);
+                continue;
+            }
             let state = if create {
                 opener.create(shard).await
             } else {
@@ -461,7 +471,7 @@ impl Inner {
         }
         self.host.set_map(ShardMap::of(plan));
         self.start_running(plan, node_id, wal, checkpoints, Arc::clone(&opener))?;
-        self.peers.set_unfit(self.is_draining());
+        self.peers.unfit().set(Reason::Starting, false);
         self.spawn(Supervisor::new(Arc::clone(self), opener).run());
         self.spawn(Referee::new(Arc::clone(self)).run());
         if let Some(every) = self.config.storage.scrub_every() {
@@ -661,7 +671,7 @@ impl Inner {
     /// Whether the node takes no new work.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.peers.unfit().has(Reason::Draining)
     }
 }
 

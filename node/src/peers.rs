@@ -1,7 +1,7 @@
 //! The links to other nodes, in the words of the layers that use them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use crate::driver::NodesSource;
 use crate::fitness::Trouble;
 use crate::node::Inner;
 use crate::repair::{self, History};
+use crate::unfit::Unfit;
 use crate::version::Release;
 
 /// A snapshot whose receiver is silent for this long is given up.
@@ -42,7 +43,9 @@ pub struct NodePeers {
     links: Links,
     identity: Arc<IdentityCell>,
     leading: Arc<Claims>,
-    unfit: Arc<AtomicBool>,
+    unfit: Unfit,
+    /// Shards that no replica here can lead.
+    unfit_shards: Arc<Mutex<Vec<u32>>>,
     plan_epoch: Arc<AtomicU64>,
     watched: Mutex<NodesWatch>,
 }
@@ -60,8 +63,8 @@ impl NodePeers {
     ) -> Self {
         let identity = Arc::new(IdentityCell::default());
         let leading = Arc::<Claims>::default();
-        // Until the node runs: a group may be up long before the driver that makes it lead.
-        let unfit = Arc::new(AtomicBool::new(true));
+        let unfit = Unfit::default();
+        let unfit_shards = Arc::<Mutex<Vec<u32>>>::default();
         let timings = &config.raft;
         let peer_address = config.listen.advertised_peer().to_string();
         let mut config = LinksConfig::new(Arc::clone(&identity), peer_address, seed);
@@ -74,7 +77,9 @@ impl NodePeers {
             interval: Duration::from_millis(timings.watch_interval_ms),
             silence_limit: Duration::from_millis(timings.peer_silence_ms),
         };
-        config.unfit = Arc::clone(&unfit);
+        config.unfit = unfit.flag();
+        let lacking = Arc::clone(&unfit_shards);
+        config.unfit_shards = Arc::new(move || lacking.lock().clone());
         config.stores = history;
         let led = Arc::clone(&leading);
         config.leading = Arc::new(move || led.get());
@@ -86,6 +91,7 @@ impl NodePeers {
             identity,
             leading,
             unfit,
+            unfit_shards,
             plan_epoch,
             watched: Mutex::default(),
         }
@@ -138,9 +144,10 @@ impl NodePeers {
         peers.any(|peer| peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit)
     }
 
-    /// Whether this node asks not to be elected.
-    pub fn set_unfit(&self, unfit: bool) {
-        self.unfit.store(unfit, Ordering::Release);
+    /// Why this node asks not to be elected.
+    #[must_use]
+    pub fn unfit(&self) -> &Unfit {
+        &self.unfit
     }
 }
 
@@ -222,12 +229,12 @@ impl NodesSource for NodePeers {
         let seen = self.links.liveness().borrow().clone();
         let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
         let mut view = self.watched.lock().view(&seen, &voters, Instant::now());
-        view.self_unfit = self.unfit.load(Ordering::Acquire);
+        view.self_unfit = self.unfit.is_any();
         view
     }
 
     fn self_unfit(&self) -> bool {
-        self.unfit.load(Ordering::Acquire)
+        self.unfit.is_any()
     }
 
     fn changes(&self) -> watch::Receiver<Arc<LivenessSnapshot>> {
@@ -236,6 +243,10 @@ impl NodesSource for NodePeers {
 
     fn publish_leading(&self, shards: Vec<u32>) {
         self.leading.set(shards);
+    }
+
+    fn publish_unfit(&self, shards: Vec<u32>) {
+        *self.unfit_shards.lock() = shards;
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use spine_chaos_tests::report::{self, Page};
 use spine_chaos_tests::scenario::{Focus, Scenario};
-use spine_chaos_tests::sim::{SimOptions, SimReport, group, rolls, run};
+use spine_chaos_tests::sim::{SimOptions, SimReport, group, old_copies, rolls, run};
 
 /// Runs are many short lives of many tasks.
 #[global_allocator]
@@ -56,6 +56,8 @@ enum Layer {
     Patients,
     /// Whole nodes on which three releases are rolled forward and back meanwhile.
     Rolls,
+    /// Whole nodes that get older copies of their disks back, and nothing else that the seed draws.
+    OldCopies,
     /// One Raft group: log, state, links and elections, asked where the replicas are.
     Group,
 }
@@ -99,6 +101,7 @@ fn simulate(arguments: &Arguments) -> io::Result<bool> {
         let report = match arguments.layer {
             Layer::Cluster | Layer::Members | Layer::Patients => run(options),
             Layer::Rolls => rolls::run(options),
+            Layer::OldCopies => old_copies::run(options),
             Layer::Group => group::run(options),
         };
         virtual_ms += report.virtual_ms;
@@ -157,7 +160,7 @@ fn runs(arguments: &Arguments) -> io::Result<Vec<SimOptions>> {
         ..match arguments.layer {
             Layer::Members => SimOptions::restless(seed),
             Layer::Patients => SimOptions::patients(seed),
-            Layer::Cluster | Layer::Rolls | Layer::Group => SimOptions::of(seed),
+            Layer::Cluster | Layer::Rolls | Layer::OldCopies | Layer::Group => SimOptions::of(seed),
         }
     };
     let Some(path) = &arguments.script else {

@@ -45,6 +45,11 @@ const fn node(name: &'static str) -> Detector {
     test("spine-node", "it", name)
 }
 
+/// A unit test of the node itself.
+const fn inside(name: &'static str) -> Detector {
+    test("spine-node", "spine_node", name)
+}
+
 const fn client(name: &'static str) -> Detector {
     test("spine-client", "retry", name)
 }
@@ -251,6 +256,52 @@ pub const MUTANTS: &[Mutant] = &[
         "living-leader-challenged",
         "stands for election while the leader lives",
         consensus("elections::tests::a_living_leader_is_left_alone"),
+    ),
+    mutant(
+        "absent-replica-preferred",
+        "hands a quiet shard to a node that has lost its replica",
+        consensus("elections::tests::a_node_without_its_replica_is_unfit_for_that_shard_and_no_other"),
+    ),
+    mutant(
+        "older-copy-accepted",
+        "takes an older copy of a peer's data directory for that peer",
+        inside("repair::history::tests::what_was_heard_between_handshakes_counts"),
+    ),
+    mutant(
+        "refusals-ignored",
+        "goes on voting with an older copy of its own data directory",
+        node("members::a_node_that_got_an_older_disk_back_does_not_vote_and_gets_new_replicas"),
+    ),
+    mutant(
+        "lost-log-votes",
+        "votes with an empty log in the place of one that was lost or damaged",
+        node("members::a_node_that_lost_its_log_gets_new_replicas"),
+    ),
+    mutant(
+        "divergence-not-noticed",
+        "does not compare its digest with that of a Verify entry",
+        test(
+            "spine-storage",
+            "spine_storage",
+            "replica::ring::tests::compares_what_it_still_holds",
+        ),
+    ),
+    mutant(
+        "one-witness-convicts",
+        "deletes a state from which one other replica differs",
+        inside("repair::judge::tests::the_majority_of_all_voters_decides_and_nobody_else"),
+    ),
+    mutant(
+        "longer-log-of-older-term",
+        "goes on from a longer log of an older term after a lost quorum",
+        inside("cluster::survivors::tests::the_furthest_log_wins_as_in_an_election"),
+    ),
+    mutant(
+        "earlier-incarnation-forgotten",
+        "deletes what an earlier incarnation left while a shard stands on one node",
+        inside(
+            "repair::residence::tests::what_an_earlier_incarnation_left_goes_once_every_shard_stands_on_two_nodes",
+        ),
     ),
     mutant("lease-read", "reads without asking a quorum who leads", FORGED),
     mutant(

@@ -39,6 +39,8 @@ pub struct Invariants {
     digests: Digests,
     /// Replicas that a test has altered, by node and shard.
     altered: BTreeSet<(usize, u32)>,
+    /// Replicas, by node and id, whose disk was put back, with the term in which each was seen first after that.
+    put_back: BTreeMap<(usize, u64), Option<u64>>,
 }
 
 impl Invariants {
@@ -50,6 +52,29 @@ impl Invariants {
     /// It is looked at again.
     pub fn trust(&mut self, node: usize, shard: u32) {
         self.altered.remove(&(node, shard));
+    }
+
+    /// A node's disk was put back: these replicas may have forgotten votes, and must give none any more.
+    pub fn put_back(&mut self, node: usize, replicas: impl IntoIterator<Item = u64>) {
+        let known = replicas.into_iter().map(|replica| ((node, replica), None));
+        self.put_back.extend(known);
+    }
+
+    /// A vote, for itself or another, is of a term that is new to it.
+    fn look_for_votes(&mut self, view: &ReplicaView) -> Result<(), String> {
+        let Some(first) = self.put_back.get_mut(&(view.node, view.replica)) else {
+            return Ok(());
+        };
+        let first = *first.get_or_insert(view.term);
+        if view.leading || view.term > first {
+            return Err(format!(
+                "n{} shard {}: a replica of an older copy of the disk votes: term {first}, then {}",
+                view.node + 1,
+                view.shard,
+                view.term
+            ));
+        }
+        Ok(())
     }
 
     /// Looks at one replica, `now_ms` after the run began.
@@ -69,6 +94,7 @@ impl Invariants {
         if let Some(reason) = &view.stopped {
             return Err(format!("{}: stopped: {reason}", name()));
         }
+        self.look_for_votes(&view)?;
         if view.leading && self.leaders.insert((shard, term, node)) {
             self.led_since_ms.push(now_ms);
         }
@@ -270,5 +296,16 @@ mod tests {
             ..view(0, 1, 5, "a")
         };
         assert!(broken(vec![stopped]).contains("stopped"));
+    }
+
+    #[test]
+    fn a_replica_of_an_older_copy_gives_no_vote() {
+        let mut invariants = Invariants::default();
+        invariants.put_back(0, [1]);
+        invariants
+            .look(1, view(0, 5, 10, "a"))
+            .expect("it is where it was");
+        invariants.look(2, view(1, 6, 10, "a")).expect("another node may");
+        assert!(invariants.look(3, view(0, 6, 10, "a")).is_err());
     }
 }

@@ -11,6 +11,7 @@ mod late;
 pub mod members;
 mod moves;
 pub mod net;
+pub mod old_copies;
 mod operator;
 mod options;
 mod panics;

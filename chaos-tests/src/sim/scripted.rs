@@ -43,8 +43,8 @@ pub fn run(options: &SimOptions, script: Script) -> SimReport {
 
 /// A cluster under way.
 pub struct Scene<'a> {
-    stage: &'a mut Stage,
-    nodes: usize,
+    pub(super) stage: &'a mut Stage,
+    pub(super) nodes: usize,
 }
 
 impl Scene<'_> {

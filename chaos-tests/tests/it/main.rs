@@ -9,4 +9,5 @@ mod patients;
 mod regressions;
 mod repair;
 mod rolls;
+mod runbooks;
 mod seeds;

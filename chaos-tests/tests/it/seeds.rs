@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spine_chaos_tests::scenario::Focus;
-use spine_chaos_tests::sim::{SimOptions, SimReport, run};
+use spine_chaos_tests::sim::{SimOptions, SimReport, old_copies, run};
 
 use crate::alone::alone;
 
@@ -50,6 +50,18 @@ fn a_cluster_that_changes_all_the_time() {
         let report = run(&SimOptions {
             fault_time: Duration::from_secs(3),
             ..SimOptions::restless(5)
+        });
+        assert!(report.passed(), "{report}");
+    });
+}
+
+/// Nodes get older copies of their disks back. More: `cargo simulate --layer old-copies --seeds A..B`.
+#[test]
+fn older_copies_never_vote() {
+    alone(|| {
+        let report = old_copies::run(&SimOptions {
+            fault_time: Duration::from_secs(3),
+            ..SimOptions::of(2)
         });
         assert!(report.passed(), "{report}");
     });

@@ -8,8 +8,9 @@ use spine_proto::admin::v1::{
     GetNodeStatusResponse, GetTimeRequest, GetTimeResponse, InitClusterRequest, InitClusterResponse,
     ListShardsRequest, ListShardsResponse, NodeSummary, PlanClusterRequest, PlanClusterResponse,
     RaiseLevelRequest, RaiseLevelResponse, ReadReplicaRequest, ReadReplicaResponse, RecoverClusterRequest,
-    RecoverClusterResponse, RecoveredShard, ReplicaSummary, SetNodeStateRequest, SetNodeStateResponse,
-    ShardSummary, TamperReplicaRequest, TamperReplicaResponse, TransferLeaderRequest, TransferLeaderResponse,
+    RecoverClusterResponse, RecoverStepRequest, RecoverStepResponse, RecoveredShard, ReplicaSummary,
+    SetNodeStateRequest, SetNodeStateResponse, ShardSummary, TamperReplicaRequest, TamperReplicaResponse,
+    TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -165,6 +166,13 @@ impl AdminService for Seat {
                 committed_index: 7,
             }],
         }))
+    }
+
+    async fn recover_step(
+        &self,
+        _: Request<RecoverStepRequest>,
+    ) -> Result<Response<RecoverStepResponse>, Status> {
+        Err(Status::permission_denied("this is a fake"))
     }
 
     async fn tamper_replica(

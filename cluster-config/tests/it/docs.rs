@@ -17,6 +17,7 @@ fn pages() -> Vec<PathBuf> {
         root().join("docs"),
         root().join("docs/adr"),
         root().join("docs/api"),
+        root().join("docs/runbooks"),
     ] {
         let found = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(found.filter(|path| path.extension().is_some_and(|end| end == "md")));

@@ -3,7 +3,7 @@
 //! Pure: the caller brings the time, the liveness of nodes and each group's status, and carries out the action.
 //! Safety never rests on this: a wrong decision costs an election, not a record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spine_mutants::mutant;
@@ -54,12 +54,28 @@ pub struct NodesView {
     pub claims: BTreeMap<u64, Vec<u32>>,
     /// Nodes that asked not to be elected.
     pub unfit: Vec<u64>,
+    /// Shards that a node cannot lead, though it may lead others: its replica does not run, or does not vote.
+    pub unfit_for: BTreeMap<u64, BTreeSet<u32>>,
     /// Of the dead, those that are dead by evidence, with the number of the connection that it rests on.
     pub evidence: BTreeMap<u64, u64>,
     /// This node should not lead now.
     pub self_unfit: bool,
     /// Too few voters hear this node for it to win.
     pub self_unheard: bool,
+}
+
+impl NodesView {
+    /// Whether a node should not lead this shard now.
+    #[must_use]
+    pub fn is_unfit(&self, node: u64, shard: u32) -> bool {
+        self.unfit.contains(&node) || self.lacks(node, shard) && !mutant!("absent-replica-preferred")
+    }
+
+    /// Whether a node has lost its replica of this shard.
+    fn lacks(&self, node: u64, shard: u32) -> bool {
+        let shards = self.unfit_for.get(&node);
+        shards.is_some_and(|shards| shards.contains(&shard))
+    }
 }
 
 /// What to do for a group now.
@@ -144,8 +160,8 @@ impl ElectionDriver {
                 self.patience.remove(&group.shard);
                 return None;
             }
-            // It asks not to lead, and says it does not: it could not even hand over.
-            Some(node) if node != self.node_id && nodes.unfit.contains(&node) && !nodes.self_unfit => {
+            // It asks not to lead, or has lost its replica, and says it does not lead: it could not even hand over.
+            Some(node) if node != self.node_id && nodes.is_unfit(node, group.shard) && !nodes.self_unfit => {
                 (true, UNFIT_GRACE + RANK_STEP * rank)
             }
             Some(node) if node != self.node_id => (false, CLAIM_GRACE + RETRY * rank),
@@ -245,18 +261,26 @@ impl ElectionDriver {
     }
 
     fn is_another_fit(&self, group: &GroupView, nodes: &NodesView) -> bool {
-        let mut others = group.members.iter().map(|(_, node)| node);
-        others.any(|node| *node != self.node_id && !nodes.dead.contains(node) && !nodes.unfit.contains(node))
+        let mut others = group.members.iter().map(|(_, node)| *node);
+        others.any(|node| {
+            node != self.node_id && !nodes.dead.contains(&node) && !nodes.is_unfit(node, group.shard)
+        })
     }
 
     /// This node's place among the group's living candidates: 0 stands first. `None` where it is no voter.
     fn rank(&self, group: &GroupView, nodes: &NodesView) -> Option<u32> {
         let order = preference(group.shard, &group.members);
         // An unfit node stands only where all are.
-        let unfit = if nodes.self_unfit { &[][..] } else { &nodes.unfit };
+        let is_unfit = |node| {
+            if nodes.self_unfit {
+                nodes.lacks(node, group.shard)
+            } else {
+                nodes.is_unfit(node, group.shard)
+            }
+        };
         let living = order
             .iter()
-            .filter(|node| **node == self.node_id || !nodes.dead.contains(node) && !unfit.contains(node));
+            .filter(|node| **node == self.node_id || !nodes.dead.contains(node) && !is_unfit(**node));
         living
             .enumerate()
             .find(|(_, node)| **node == self.node_id)
@@ -276,7 +300,7 @@ impl ElectionDriver {
             *node == self.node_id && !nodes.self_unfit
                 || *node != self.node_id
                     && !nodes.dead.contains(node)
-                    && !nodes.unfit.contains(node)
+                    && !nodes.is_unfit(*node, group.shard)
                     && group.caught_up.contains(node)
                     && nodes
                         .alive_for
@@ -621,6 +645,48 @@ mod tests {
         assert_eq!(
             driver.decide(ms(0), &seen, &nodes, 0.0),
             Some(Action::TransferTo(11))
+        );
+    }
+
+    #[test]
+    fn a_node_without_its_replica_is_unfit_for_that_shard_and_no_other() {
+        let nodes = NodesView {
+            alive_for: BTreeMap::from([(1, BALANCE_AFTER), (3, BALANCE_AFTER)]),
+            unfit_for: BTreeMap::from([(1, BTreeSet::from([0]))]),
+            ..NodesView::default()
+        };
+        let led = GroupView {
+            // What is known of the replica that is gone is as old as the quiet.
+            caught_up: vec![1, 3],
+            ..group(Some(2), true)
+        };
+        let mut driver = ElectionDriver::new(2);
+        assert_eq!(driver.decide(ms(0), &led, &nodes, 0.0), None);
+        let other = GroupView { shard: 3, ..led };
+        assert_eq!(
+            driver.decide(ms(0), &other, &nodes, 0.0),
+            Some(Action::TransferTo(11))
+        );
+    }
+
+    #[test]
+    fn a_leader_whose_replica_is_lost_is_taken_over_and_stands_in_nobodys_way() {
+        let nodes = NodesView {
+            unfit_for: BTreeMap::from([(1, BTreeSet::from([0]))]),
+            ..NodesView::default()
+        };
+        let mut second = ElectionDriver::new(2);
+        let led = group(Some(1), false);
+        assert_eq!(second.decide(ms(0), &led, &nodes, 0.0), None);
+        assert_eq!(
+            second.decide(UNFIT_GRACE, &led, &nodes, 0.0),
+            Some(Action::TakeOver)
+        );
+        let mut first_of_the_rest = ElectionDriver::new(2);
+        let nobody = group(None, false);
+        assert_eq!(
+            first_of_the_rest.decide(ms(0), &nobody, &nodes, 0.0),
+            Some(Action::Elect)
         );
     }
 

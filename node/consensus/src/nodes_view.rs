@@ -43,6 +43,10 @@ impl NodesWatch {
             if peer.unfit {
                 view.unfit.push(node.0);
             }
+            if !peer.unfit_shards.is_empty() {
+                let shards = peer.unfit_shards.iter().map(|shard| shard.0);
+                view.unfit_for.insert(node.0, shards.collect());
+            }
         }
         view
     }

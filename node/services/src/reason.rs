@@ -99,7 +99,9 @@ reasons! {
     Conflict {
         NODE_REMOVED: "The node was given up for good; it joins anew with an empty data directory.",
         QUORUM_AT_RISK: "A shard would be left with too few replicas; the message says which.",
-        QUORUM_POSSIBLE: "Another node is heard, which the message names: no new incarnation of the cluster is begun.",
+        QUORUM_POSSIBLE: "Another node is heard, or the nodes named have a majority of every shard: no new incarnation of the cluster is begun.",
+        INCARNATION_BEGUN: "The node is in this or a later incarnation of the cluster already, or has the order to begin it.",
+        NOT_HELD: "The node was not held before it was told to begin a new incarnation of the cluster.",
         DATA_LOSS_NOT_ACCEPTED: "A new incarnation of the cluster loses what only lost nodes had, and nobody has accepted that.",
         NO_ROOM: "No other node can take a replica of a shard that the message names.",
         NOT_EXECUTED: "The caller asked what became of a change: it did not take effect, and no try of it under its id ever will.",

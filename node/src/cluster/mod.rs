@@ -16,3 +16,4 @@ pub mod plan;
 pub mod recover;
 pub mod rows;
 pub mod steps;
+pub(crate) mod survivors;

@@ -1,9 +1,11 @@
-//! A cluster that lost its majority for good goes on as a new incarnation, from what one node has.
+//! A cluster that lost its majority for good goes on as a new incarnation, from what one node has, or several
+//! (`survivors.rs`).
 //!
-//! Order: 1 the order on disk, given by an operator while no other node is heard; the process ends. 2 At the next start
-//! each replica here is made anew under a new id, alone in its group, from its old state and all of its old log, committed
-//! or not: what was acknowledged may be there only. 3 The plan. 4 The order is removed. Power may go anywhere: what was
-//! done is done again or found done. Nodes of the earlier incarnation are refused by its number.
+//! Order: 1 the order on disk, given by an operator while no node is heard that is to be left out; the process ends. 2 At
+//! the next start each replica that the order gives to this node is made anew under a new id, alone in its group, from its
+//! old state and all of its old log, committed or not: what was acknowledged may be there only. 3 The plan. 4 The order is
+//! removed. Power may go anywhere: what was done is done again or found done. Nodes of the earlier incarnation are refused
+//! by its number.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +16,7 @@ use prost::Message as _;
 use spine_consensus::replay::replay_all;
 use spine_proto::admin::v1 as pb;
 use spine_proto::ids::NodeId;
-use spine_proto::storage::v1::{ClusterPlan, Member, Membership, NodeState, PlanShard, VoterSet};
+use spine_proto::storage::v1::{ClusterPlan, Membership, NodeState, PlanShard, VoterSet};
 use spine_services::{ErrorKind, SpineError};
 use spine_storage::disk::Disk;
 use spine_storage::ids::{LogId, Vote};
@@ -24,6 +26,7 @@ use tokio::time::sleep;
 
 use super::change::replica_on;
 use super::rows;
+use super::survivors::{Survivors, ends, next_incarnation, nobody_has, remove_hold};
 use crate::dispatch::failure::not_initialised;
 use crate::node::{Inner, NodeError};
 use crate::repair::Opener;
@@ -34,40 +37,14 @@ use crate::twice;
 
 const ORDER: &str = "RECOVER";
 /// Replica ids hold the incarnation above the counter.
-const INCARNATION_SHIFT: u32 = 48;
+pub(super) const INCARNATION_SHIFT: u32 = 48;
 /// The answer leaves before the process ends.
 const END_AFTER: Duration = Duration::from_millis(500);
 
-/// The plan of the next incarnation, in which one node has everything; the number of a shard that it does not have.
-///
-/// # Errors
-/// See above.
-pub fn next_incarnation(plan: &ClusterPlan, survivor: u64) -> Result<ClusterPlan, u32> {
-    let mut next = plan.clone();
-    next.incarnation += 1;
-    next.epoch += 1;
-    next.balancing = false;
-    for node in &mut next.nodes {
-        let state = if node.node_id == survivor {
-            NodeState::Serving
-        } else {
-            NodeState::Removed
-        };
-        node.set_state(state);
-    }
-    next.last_replica_id = u64::from(next.incarnation) << INCARNATION_SHIFT;
-    for shard in &mut next.shards {
-        if !shard.members.iter().any(|member| member.node_id == survivor) {
-            return Err(shard.shard);
-        }
-        next.last_replica_id += 1;
-        shard.change = None;
-        shard.members = vec![Member {
-            replica_id: next.last_replica_id,
-            node_id: survivor,
-        }];
-    }
-    Ok(next)
+/// The incarnation in which a replica id was given.
+#[must_use]
+pub fn incarnation_of(replica: u64) -> u64 {
+    replica >> INCARNATION_SHIFT
 }
 
 /// The plan of an order that was given and not yet carried out.
@@ -81,16 +58,25 @@ pub fn ordered(disk: &dyn Disk, dir: &Path) -> io::Result<Option<ClusterPlan>> {
         .transpose()
 }
 
-/// Forgets an order that was carried out.
+/// Forgets an order that was carried out, and the hold before it.
 ///
 /// # Errors
 /// What the disk says.
 pub fn remove_order(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    remove_hold(disk, dir)?;
     twice::remove(disk, &dir.join(ORDER))
 }
 
-fn conflict(reason: &'static str, message: impl Into<String>) -> SpineError {
+pub(super) fn conflict(reason: &'static str, message: impl Into<String>) -> SpineError {
     SpineError::new(ErrorKind::Conflict, reason, message)
+}
+
+pub(super) fn check_consent(accept_data_loss: bool) -> Result<(), SpineError> {
+    if accept_data_loss {
+        return Ok(());
+    }
+    let why = "a new incarnation loses what only other nodes had; accept that";
+    Err(conflict("DATA_LOSS_NOT_ACCEPTED", why))
 }
 
 impl Inner {
@@ -103,46 +89,42 @@ impl Inner {
         request: &pb::RecoverClusterRequest,
     ) -> Result<pb::RecoverClusterResponse, SpineError> {
         let running = self.running().ok_or_else(not_initialised)?;
-        if !request.accept_data_loss {
-            let why = "a new incarnation loses what only other nodes had; accept that";
-            return Err(conflict("DATA_LOSS_NOT_ACCEPTED", why));
-        }
+        check_consent(request.accept_data_loss)?;
         let plan = running.plan();
+        self.check_unheard(&plan, &[running.node_id])?;
+        let mut here = self.host.all();
+        here.retain(|shard| why_stopped(shard).is_none());
+        let only = Survivors::from([(running.node_id, ends(&here))]);
+        let (next, shards) = next_incarnation(&plan, &only).map_err(nobody_has)?;
+        self.order_incarnation(&next)?;
+        Ok(pb::RecoverClusterResponse {
+            incarnation: next.incarnation,
+            shards,
+        })
+    }
+
+    /// Whether no other node than the survivors is heard.
+    pub(super) fn check_unheard(&self, plan: &ClusterPlan, survivors: &[u64]) -> Result<(), SpineError> {
+        let own = self.running().map_or(0, |running| running.node_id);
         let others = plan
             .nodes
             .iter()
-            .filter(|node| node.node_id != running.node_id && node.state() != NodeState::Removed);
+            .filter(|node| node.state() != NodeState::Removed)
+            .filter(|node| node.node_id != own && !survivors.contains(&node.node_id));
         for node in others {
             if !self.peers.is_gone(NodeId(node.node_id)) {
                 let why = format!(
-                    "node {} is heard: stop it, or start the others again",
+                    "node {} is heard: start the others again; or stop it, or go on from it, too (--endpoints A,B,C)",
                     node.node_id
                 );
                 return Err(conflict("QUORUM_POSSIBLE", why));
             }
         }
-        let not_here = |shard: u32| {
-            let why = format!("no replica of shard {shard} runs here");
-            SpineError::new(ErrorKind::NotFound, "NO_SUCH_REPLICA", why)
-        };
-        let next = next_incarnation(&plan, running.node_id).map_err(not_here)?;
-        let mut shards = Vec::new();
-        for planned in &plan.shards {
-            let hosted = self
-                .host
-                .shard(planned.shard)
-                .ok_or_else(|| not_here(planned.shard))?;
-            if why_stopped(&hosted).is_some() {
-                return Err(not_here(planned.shard));
-            }
-            let last = hosted.group.log().last();
-            shards.push(pb::RecoveredShard {
-                shard: planned.shard,
-                last_index: last.map_or(0, |last| last.index),
-                last_term: last.map_or(0, |last| last.term),
-                committed_index: hosted.group.status().committed_index,
-            });
-        }
+        Ok(())
+    }
+
+    /// Durable on return; the process ends a moment later.
+    pub(super) fn order_incarnation(self: &Arc<Self>, next: &ClusterPlan) -> Result<(), SpineError> {
         let path = self.config.node.data_dir.join(ORDER);
         twice::write(self.parts.disk.as_ref(), &path, &next.encode_to_vec())
             .map_err(|error| SpineError::new(ErrorKind::Corrupt, "STORE_DAMAGED", error.to_string()))?;
@@ -150,35 +132,40 @@ impl Inner {
             incarnation = next.incarnation,
             "a new incarnation is ordered; this process ends"
         );
+        self.end_soon("a new incarnation begins at the next start");
+        Ok(())
+    }
+
+    pub(super) fn end_soon(self: &Arc<Self>, why: &'static str) {
         let fatal = self.fatal.clone();
         self.spawn(async move {
             sleep(END_AFTER).await;
-            fatal.send_replace(Some("a new incarnation begins at the next start".to_string()));
+            fatal.send_replace(Some(why.to_string()));
         });
-        Ok(pb::RecoverClusterResponse {
-            incarnation: next.incarnation,
-            shards,
-        })
     }
 }
 
-/// Makes every replica of the new incarnation from that of the earlier one on the same node.
+/// Makes every replica that the new incarnation gives to this node from that of the earlier one here.
 ///
 /// # Errors
 /// A replica whose state or log is damaged, or what the disk says. Done again at the next start.
 pub async fn carry_out(opener: &Opener, before: &ClusterPlan, after: &ClusterPlan) -> Result<(), NodeError> {
     for new in &after.shards {
-        let old = before.shards.iter().find(|planned| planned.shard == new.shard);
-        let member = old.and_then(|old| old.members.iter().find(|m| m.node_id == opener.node_id));
-        let (Some(old), Some(member)) = (old, member) else {
+        if new.members.iter().all(|member| member.node_id != opener.node_id) {
+            // It goes on from another survivor.
             continue;
+        }
+        let failed = |error: String| NodeError::open(format!("replica of shard {}", new.shard), error);
+        let old = before.shards.iter().find(|planned| planned.shard == new.shard);
+        let member = old.and_then(|old| replica_on(old, opener.node_id));
+        let (Some(old), Some(member)) = (old, member) else {
+            return Err(failed("there is no earlier one here".to_string()));
         };
         let old = PlanShard {
-            members: vec![*member],
+            members: vec![member],
             change: None,
             ..old.clone()
         };
-        let failed = |error: String| NodeError::open(format!("replica of shard {}", new.shard), error);
         make_anew(opener, &old, new, after).await.map_err(failed)?;
         tracing::warn!(shard = new.shard, "a replica goes on alone in a new incarnation");
     }
@@ -281,45 +268,4 @@ fn found(
     entries.push((next(), ApplyPayload::Membership(membership)));
     store.apply(entries).map_err(|error| error.to_string())?;
     store.applied().ok_or_else(|| "nothing was applied".to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use spine_proto::storage::v1::PlanNode;
-
-    use super::*;
-    use crate::cluster::plan::decide;
-
-    #[test]
-    fn one_node_has_everything_in_the_next_incarnation_under_ids_that_nobody_had() {
-        let nodes = (1..=3).map(|number| PlanNode {
-            peer_address: format!("n{number}:1"),
-            ..PlanNode::default()
-        });
-        let before = decide(nodes.collect(), 8, 3, Bytes::new(), Bytes::new()).expect("plan");
-        let after = next_incarnation(&before, 2).expect("it has every shard");
-        assert_eq!((after.incarnation, after.epoch), (2, 1));
-        let mut ids: Vec<u64> = after
-            .shards
-            .iter()
-            .map(|shard| shard.members[0].replica_id)
-            .collect();
-        assert!(
-            after
-                .shards
-                .iter()
-                .all(|shard| shard.members.len() == 1 && shard.members[0].node_id == 2)
-        );
-        assert!(ids.iter().all(|id| id >> 48 == 2));
-        ids.dedup();
-        assert_eq!(ids.len(), 9);
-        assert_eq!(rows::last_replica_id(&after), ids[8]);
-        let states: Vec<NodeState> = after.nodes.iter().map(PlanNode::state).collect();
-        assert!(states == [NodeState::Removed, NodeState::Serving, NodeState::Removed]);
-
-        let mut elsewhere = before;
-        elsewhere.shards[3].members.remove(1);
-        assert_eq!(next_incarnation(&elsewhere, 2).err(), Some(3));
-    }
 }

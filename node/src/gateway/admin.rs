@@ -183,6 +183,11 @@ impl pb::admin_service_server::AdminService for Admin {
         reply(self.node.recover_cluster(request.get_ref()))
     }
 
+    async fn recover_step(&self, request: Request<pb::RecoverStepRequest>) -> Reply<pb::RecoverStepResponse> {
+        self.admin(&request)?;
+        reply(self.node.recover_step(request.into_inner()).await)
+    }
+
     async fn raise_level(&self, request: Request<pb::RaiseLevelRequest>) -> Reply<pb::RaiseLevelResponse> {
         self.admin(&request)?;
         let request = request.into_inner();

@@ -1,5 +1,6 @@
 //! Whose state is right where digests at one index differ: that of a majority of the group.
 
+use spine_mutants::mutant;
 use spine_statemachine::Digest;
 
 /// What the digests at one index say of a replica.
@@ -22,7 +23,12 @@ pub(super) fn judge(ours: Digest, others: &[Option<Digest>]) -> Judgement {
     if have(ours) + 1 >= majority {
         return Judgement::Acquitted;
     }
-    if others.iter().flatten().any(|theirs| have(*theirs) >= majority) {
+    let convicts = if mutant!("one-witness-convicts") {
+        1
+    } else {
+        majority
+    };
+    if others.iter().flatten().any(|theirs| have(*theirs) >= convicts) {
         return Judgement::Convicted;
     }
     if others.contains(&None) {

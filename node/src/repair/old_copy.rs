@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use spine_mutants::mutant;
 use spine_proto::storage::v1::NodeState;
 
 use super::open::Fault;
@@ -18,7 +19,11 @@ impl Supervisor {
             tracing::warn!(%error, "keep what is known of the peers");
         }
         let refusals = history.refusals();
-        let Some(running) = self.node.running().filter(|_| refusals > 0) else {
+        let Some(running) = self
+            .node
+            .running()
+            .filter(|_| refusals > 0 && !mutant!("refusals-ignored"))
+        else {
             self.trust_again();
             return;
         };
@@ -41,11 +46,15 @@ impl Supervisor {
         } else {
             Fault::Doubted
         };
-        for shard in self.node.host.all() {
-            self.close(shard, fault.clone()).await;
-        }
+        self.close_all(&fault).await;
         for patient in self.patients.values_mut() {
             patient.fault = fault.clone();
+        }
+    }
+
+    pub(super) async fn close_all(&mut self, fault: &Fault) {
+        for shard in self.node.host.all() {
+            self.close(shard, fault.clone()).await;
         }
     }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use spine_proto::storage::v1::PlanShard;
+use spine_mutants::mutant;
+use spine_proto::storage::v1::{ClusterPlan, PlanShard};
 use tokio::time::{Instant, timeout};
 
 use super::open::Fault;
 use super::supervisor::{Patient, SHUTDOWN_TIME, Supervisor};
 use crate::cluster::change::replica_on;
+use crate::cluster::recover::incarnation_of;
 use crate::events::EventKind;
 use crate::node::Inner;
 
@@ -45,7 +47,7 @@ impl Supervisor {
                 here.extend(members.map(|member| member.replica_id).chain(replica));
                 self.compare(shard.shard, replica).await;
             }
-            self.leave_others(&here);
+            self.leave_others(&plan, &here);
             self.followed = Some(plan.epoch);
         }
         self.forget_left().await;
@@ -90,10 +92,10 @@ impl Supervisor {
     }
 
     /// What an earlier process left behind of replicas that live elsewhere now.
-    fn leave_others(&mut self, here: &BTreeSet<u64>) {
+    fn leave_others(&mut self, plan: &ClusterPlan, here: &BTreeSet<u64>) {
         let logs = self.opener.wal.replicas();
         let left = logs.into_iter().chain(self.opener.states());
-        for replica in left.filter(|replica| !here.contains(replica)) {
+        for replica in left.filter(|replica| !here.contains(replica) && may_go(plan, *replica)) {
             self.leaving.entry(replica).or_insert(None);
         }
     }
@@ -115,5 +117,41 @@ impl Supervisor {
                 Err(error) => tracing::warn!(replica_id, %error, "forget a replica"),
             }
         }
+    }
+}
+
+/// Whether a replica that the plan does not name may be forgotten. One of an earlier incarnation may be all that is left of
+/// its shard until each shard stands on two nodes again: the node that goes on with it may lose its disk as well.
+fn may_go(plan: &ClusterPlan, replica: u64) -> bool {
+    let enough = usize::try_from(plan.replicas).unwrap_or(0).min(2);
+    mutant!("earlier-incarnation-forgotten")
+        || incarnation_of(replica) >= u64::from(plan.incarnation)
+        || plan.shards.iter().all(|shard| shard.members.len() >= enough)
+}
+
+#[cfg(test)]
+mod tests {
+    use spine_proto::storage::v1::Member;
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_incarnation_left_goes_once_every_shard_stands_on_two_nodes() {
+        let shard = |replicas: u64| PlanShard {
+            members: vec![Member::default(); usize::try_from(replicas).expect("small")],
+            ..PlanShard::default()
+        };
+        let plan = |shards: Vec<PlanShard>, replicas| ClusterPlan {
+            incarnation: 2,
+            replicas,
+            shards,
+            ..ClusterPlan::default()
+        };
+        let (old, present) = (1 << 48 | 7, 2 << 48 | 7);
+        let alone = plan(vec![shard(3), shard(1)], 3);
+        assert!(!may_go(&alone, old));
+        assert!(may_go(&alone, present), "it has moved away");
+        assert!(may_go(&plan(vec![shard(3), shard(2)], 3), old));
+        assert!(may_go(&plan(vec![shard(1)], 1), old), "more there will not be");
     }
 }

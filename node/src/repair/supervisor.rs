@@ -75,6 +75,12 @@ impl Supervisor {
     pub async fn run(mut self) {
         self.admit_absent();
         loop {
+            if self.node.is_held() {
+                // Nothing is opened again, and what an attempt under way had opened is closed.
+                self.close_all(&Fault::Refused("it is held".to_string())).await;
+                beat(self.node.started, LOOK_EVERY).await;
+                continue;
+            }
             self.follow_plan().await;
             self.heed_refusals().await;
             self.tell_of_lost();

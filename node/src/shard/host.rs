@@ -98,6 +98,12 @@ impl Host {
         self.absent.read().clone()
     }
 
+    /// Their shards.
+    #[must_use]
+    pub fn absent_shards(&self) -> Vec<u32> {
+        self.absent.read().keys().copied().collect()
+    }
+
     /// Publishes the shard map.
     pub fn set_map(&self, map: ShardMap) {
         *self.map.write() = Some(Arc::new(map));

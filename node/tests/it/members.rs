@@ -8,14 +8,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use spine_node::cluster::rows;
+use spine_node::events::EventKind;
 use spine_node::node::Inner;
 use spine_node::version::Release;
+use spine_proto::admin::v1::recover_step_request::Step;
 use spine_proto::admin::v1::{
-    CreateJoinTokenRequest, NodeState, PlanClusterRequest, ReadReplicaRequest, SetNodeStateRequest,
+    CreateJoinTokenRequest, InitClusterRequest, NodeState, PlanClusterRequest, ReadReplicaRequest,
+    RecoverClusterRequest, RecoverDecision, RecoverLook, RecoverStepRequest, RecoverStepResponse,
+    RecoverSurvivor, SetNodeStateRequest,
 };
+use spine_proto::ids::NodeId;
+use spine_proto::internal::raft::v1::ChangeRequest;
+use spine_proto::internal::raft::v1::change_response::Outcome;
 use spine_proto::records::v1::mutation::{Kind, Put};
 use spine_proto::records::v1::{CommitRequest, Mutation};
-use spine_proto::storage::v1::NodeState as Planned;
+use spine_proto::storage::v1::{ClusterPlan, Member, NodeState as Planned, ReplicaChange};
+use spine_services::SpineError;
 use spine_storage::disk::Disk as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -369,4 +377,358 @@ async fn a_node_that_lost_its_log_gets_new_replicas() {
     .await;
     let count = writer.end().await;
     has_all(&machines[2], count).await;
+}
+
+/// A disk that goes back may have forgotten votes. Nothing on it tells; the peers do, and where only one of two does, the
+/// node neither votes nor gives anything up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_got_an_older_disk_back_does_not_vote_and_gets_new_replicas() {
+    let mut machines = three_of(3).await;
+    let writer = Writer::through(&machines[0]);
+    writer.some().await;
+    machines[2].stop().await;
+    let image = machines[2].disk.image();
+    machines[2].start().await.unwrap();
+    let replicas = |machine: &Machine| -> Vec<u64> {
+        let all = machine.inner().host.all();
+        all.iter()
+            .map(|shard| shard.group.identity().replica_id)
+            .collect()
+    };
+    until("it runs", || replicas(&machines[2]).len() == 2).await;
+    let before = replicas(&machines[2]);
+    let count = writer.end().await;
+    has_all(&machines[2], count).await;
+    // Peers keep that they have heard of this start.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    machines[2].stop().await;
+    machines[1].stop().await;
+    machines[2].disk.put_back(&image);
+    machines[2].start().await.unwrap();
+    until("its replicas are closed", || {
+        let inner = machines[2].inner();
+        inner.host.all().is_empty() && inner.host.absent().len() == 2
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(
+        machines[2].inner().host.all().is_empty(),
+        "one peer is no majority"
+    );
+    let told = |node: &Inner| {
+        node.events
+            .all()
+            .iter()
+            .any(|event| event.kind == EventKind::OldCopyFound)
+    };
+    assert!(!told(&machines[2].inner()), "nothing is given up");
+    machines[1].start().await.unwrap();
+    until("it has new replicas", || {
+        let now = replicas(&machines[2]);
+        now.len() == 2 && now.iter().all(|replica| !before.contains(replica))
+    })
+    .await;
+    assert!(told(&machines[2].inner()));
+    has_all(&machines[2], count).await;
+}
+
+/// Asks whoever leads for the next step of a change, as the mover does, until it has come to an end.
+async fn until_done(machines: &[Machine], request: &ChangeRequest) -> (bool, Vec<String>) {
+    let end = Instant::now() + PATIENCE;
+    let mut waited = Vec::new();
+    loop {
+        for machine in machines {
+            match machine.inner().change_step(*request).await.outcome {
+                Some(Outcome::Done(done)) => return (done, waited),
+                Some(Outcome::Waits(why)) => waited.push(why),
+                Some(Outcome::LeaderNode(_)) | None => {}
+            }
+        }
+        assert!(Instant::now() < end, "{waited:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn member_on(machine: &Machine, shard: usize, node_id: u64) -> Member {
+    let plan = machine.inner().running().unwrap().plan();
+    let members = &plan.shards[shard].members;
+    *members.iter().find(|member| member.node_id == node_id).unwrap()
+}
+
+fn giving_up(joining: Member, leaving: u64) -> ChangeRequest {
+    ChangeRequest {
+        shard: 1,
+        change: Some(ReplicaChange {
+            joining: Some(joining),
+            leaving,
+            created: true,
+            ..ReplicaChange::default()
+        }),
+        abandon: true,
+        ..ChangeRequest::default()
+    }
+}
+
+async fn voters_are(machines: &[Machine], nodes: &[u64]) {
+    until("the voters are these", || {
+        machines.iter().any(|machine| {
+            let shard = machine.inner().host.shard(1);
+            shard.is_some_and(|shard| {
+                let mut voters: Vec<u64> = shard.group.voters().iter().map(|(_, node)| *node).collect();
+                voters.sort_unstable();
+                shard.group.status().leading && !shard.group.is_changing() && voters == nodes
+            })
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_given_up_while_the_joiner_only_follows_is_taken_back() {
+    let machines = three_of(3).await;
+    let joiner = Member {
+        replica_id: 1 << 40,
+        node_id: 3,
+    };
+    let request = giving_up(joiner, member_on(&machines[0], 1, 3).replica_id);
+    let forth = ChangeRequest {
+        abandon: false,
+        ..request
+    };
+    let follows = || {
+        machines.iter().any(|machine| {
+            let shard = machine.inner().host.shard(1);
+            shard.is_some_and(|shard| shard.group.roster().learners.contains(&(1 << 40, 3)))
+        })
+    };
+    let end = Instant::now() + PATIENCE;
+    while !follows() {
+        assert!(Instant::now() < end, "it is not told to follow");
+        for machine in &machines {
+            machine.inner().change_step(forth).await;
+        }
+    }
+    let (done, _) = until_done(&machines, &request).await;
+    assert!(done, "the joiner is out again");
+    assert!(!follows());
+    voters_are(&machines, &[1, 2, 3]).await;
+}
+
+/// Taking it out again would need the majority that it is part of; and who was to leave may be gone by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_given_up_after_the_joiner_votes_goes_on_to_its_end() {
+    let machines = three_of(3).await;
+    let leading = || {
+        machines.iter().position(|machine| {
+            let shard = machine.inner().host.shard(1);
+            shard.is_some_and(|shard| shard.group.status().leading)
+        })
+    };
+    until("somebody leads", || leading().is_some()).await;
+    // The leader is the one that is to leave: it hands over on the way.
+    let leaver = u64::try_from(leading().unwrap()).unwrap() + 1;
+    let joiner = member_on(&machines[0], 1, leaver % 3 + 1);
+    let request = giving_up(joiner, member_on(&machines[0], 1, leaver).replica_id);
+    let (done, waited) = until_done(&machines, &request).await;
+    assert!(!done, "the joiner stays: {waited:?}");
+    let said = |what: &str| waited.iter().any(|why| why.contains(what));
+    assert!(said("leadership is handed over"), "{waited:?}");
+    assert!(said("the new voters are being committed"), "{waited:?}");
+    let stay: Vec<u64> = (1..=3).filter(|node| *node != leaver).collect();
+    voters_are(&machines, &stay).await;
+    // Asked again, it is as it was.
+    assert_eq!(until_done(&machines, &request).await, (false, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_lost_two_of_five_goes_on_from_the_other_three() {
+    let mut machines = five_with_shards(6).await;
+    let dispatcher = Arc::clone(&machines[0].inner().running().unwrap().dispatcher);
+    for number in 1..=WRITES {
+        let deadline = Instant::now() + PATIENCE;
+        let caller = principal().into();
+        let written = dispatcher
+            .call("records.commit", spread(number), &caller, deadline)
+            .await;
+        assert!(written.is_ok(), "write {number}");
+    }
+    drop(dispatcher);
+    // Followers hear of the last commits with the next look.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    machines[3].stop().await;
+    machines[4].stop().await;
+    until("the lost ones are missed", || {
+        let gone = |machine: &Machine| {
+            [4, 5]
+                .iter()
+                .all(|node| machine.inner().peers.is_gone(NodeId(*node)))
+        };
+        machines[..3].iter().all(gone)
+    })
+    .await;
+    let alone = RecoverClusterRequest {
+        accept_data_loss: true,
+    };
+    let refused = machines[0].inner().recover_cluster(&alone).err().unwrap();
+    assert_eq!(refused.reason, "QUORUM_POSSIBLE");
+
+    let looked = look_at(&machines[..3], false).await;
+    let decided = decide(&machines[0], &looked).await;
+    assert!(decided.shards.iter().any(|shard| !shard.complete));
+    let held = look_at(&machines[..3], true).await;
+    assert!(
+        machines[..3]
+            .iter()
+            .all(|machine| machine.inner().host.all().is_empty())
+    );
+    let next = decide(&machines[0], &held).await;
+    // The tool dies after the first of them.
+    step(&machines[0], Step::Begin(next.plan)).await.unwrap();
+    for machine in &mut machines[..3] {
+        machine.stop().await;
+        machine.start().await.unwrap();
+    }
+    let late = look_at(&machines[1..3], false).await;
+    for (machine, looked) in machines[1..3].iter().zip(&late) {
+        assert!(machine.inner().host.all().is_empty(), "held over restarts");
+        assert_eq!(looked.replicas.len(), held[1].replicas.len());
+    }
+    let plan = machines[0].inner().running().unwrap().plan();
+    assert_eq!(plan.incarnation, 2);
+    let begun = look_at(&machines[..1], false).await.remove(0);
+    for machine in &mut machines[1..3] {
+        assert_eq!(
+            machine.inner().running().unwrap().plan().incarnation,
+            1,
+            "as before"
+        );
+        step(machine, Step::Begin(begun.plan.clone())).await.unwrap();
+        machine.stop().await;
+        machine.start().await.unwrap();
+    }
+    assert!(!machines[1].inner().is_held());
+    let again = step(&machines[1], Step::Begin(begun.plan)).await.err().unwrap();
+    assert_eq!(again.reason, "INCARNATION_BEGUN");
+
+    until("three replicas of each shard serve", || {
+        is_settled(&machines[0])
+            && (0..=6).all(|shard| {
+                let mut hosts = hosts(&machines[0], shard);
+                hosts.sort_unstable();
+                hosts == [1, 2, 3]
+            })
+    })
+    .await;
+    for number in 1..=WRITES {
+        let request = ReadReplicaRequest {
+            routing_key: format!("key-{number}"),
+            suffix: Bytes::new(),
+        };
+        for machine in &machines[..3] {
+            let node = machine.inner();
+            until("every replica has it", || {
+                node.read_replica(&request).is_ok_and(|answer| answer.found)
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_is_taken_back_as_long_as_nobody_has_begun() {
+    let mut machines = three_of(3).await;
+    let looked = look_at(&machines, false).await;
+    let survivors = looked.iter().map(|node| RecoverSurvivor {
+        node_id: node.node_id,
+        replicas: node.replicas.clone(),
+    });
+    let decision = RecoverDecision {
+        survivors: survivors.collect(),
+    };
+    let needless = step(&machines[0], Step::Decide(decision)).await.err().unwrap();
+    assert_eq!(needless.reason, "QUORUM_POSSIBLE", "all are there");
+    let plan = machines[0].inner().running().unwrap().plan();
+    let mut next = ClusterPlan::clone(&plan);
+    next.incarnation += 1;
+    let begin = Step::Begin(next.encode_to_vec().into());
+    let unheld = step(&machines[0], begin).await.err().unwrap();
+    assert_eq!(unheld.reason, "NOT_HELD");
+    look_at(&machines, true).await;
+    machines[0].stop().await;
+    machines[0].start().await.unwrap();
+    assert!(machines[0].inner().is_held());
+    for machine in &mut machines {
+        step(machine, Step::Release(true)).await.unwrap();
+        machine.stop().await;
+        machine.start().await.unwrap();
+    }
+    let writer = Writer::through(&machines[0]);
+    writer.some().await;
+    writer.end().await;
+}
+
+const WRITES: u64 = 40;
+
+/// One that every shard gets some of.
+fn spread(number: u64) -> Bytes {
+    let put = Put {
+        suffix: Bytes::new(),
+        value: number.to_be_bytes().to_vec().into(),
+    };
+    let request = CommitRequest {
+        routing_key: format!("key-{number}"),
+        mutations: vec![Mutation {
+            kind: Some(Kind::Put(put)),
+        }],
+        request_id: format!("{number:032x}"),
+        ..CommitRequest::default()
+    };
+    request.encode_to_vec().into()
+}
+
+async fn five_with_shards(shards: u32) -> Vec<Machine> {
+    let mut machines = Machine::several(5);
+    for machine in &mut machines {
+        machine.config.cluster.replace_after_ms = 0;
+        machine.start().await.unwrap();
+    }
+    let request = InitClusterRequest {
+        peer_addresses: peers(&machines),
+        shards,
+        replicas: 3,
+    };
+    machines[0].inner().init_cluster(request).await.unwrap();
+    until("all belong to it", || {
+        machines.iter().all(|machine| machine.inner().running().is_some())
+    })
+    .await;
+    machines
+}
+
+async fn step(machine: &Machine, step: Step) -> Result<RecoverStepResponse, SpineError> {
+    let request = RecoverStepRequest {
+        accept_data_loss: true,
+        survivors: vec![1, 2, 3],
+        step: Some(step),
+    };
+    machine.inner().recover_step(request).await
+}
+
+async fn look_at(machines: &[Machine], hold: bool) -> Vec<RecoverStepResponse> {
+    let mut seen = Vec::new();
+    for machine in machines {
+        seen.push(step(machine, Step::Look(RecoverLook { hold })).await.unwrap());
+    }
+    seen
+}
+
+async fn decide(machine: &Machine, seen: &[RecoverStepResponse]) -> RecoverStepResponse {
+    let survivor = |node: &RecoverStepResponse| RecoverSurvivor {
+        node_id: node.node_id,
+        replicas: node.replicas.clone(),
+    };
+    let survivors = seen.iter().map(survivor).collect();
+    step(machine, Step::Decide(RecoverDecision { survivors }))
+        .await
+        .unwrap()
 }

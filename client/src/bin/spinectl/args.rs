@@ -124,11 +124,16 @@ pub(crate) enum Cluster {
         #[arg(long, value_parser = duration, default_value = "1h")]
         wait: Duration,
     },
-    /// Begins a new incarnation of a cluster that lost its majority for good, from what one node has. No way back.
+    /// Begins a new incarnation of a cluster that lost its majority for good, from what the nodes at the endpoints have. No
+    /// way back.
     Recover {
         /// What only the lost nodes had is lost.
         #[arg(long)]
         accept_data_loss: bool,
+        /// Take back what an earlier try held, where no node has begun: those at the endpoints end, and are as before once
+        /// they are started again.
+        #[arg(long, conflicts_with = "accept_data_loss")]
+        release: bool,
     },
     /// The cluster's log time.
     Time {

@@ -145,6 +145,8 @@ pub struct LinksConfig {
     pub driver: WatchDriver,
     pub progress: ProgressSource,
     pub leading: LeadingSource,
+    /// Shards that no replica here can lead.
+    pub unfit_shards: LeadingSource,
     pub clock: ClockSource,
     /// The newest cluster plan that this node follows; told in every watch frame.
     pub plan_epoch: Arc<AtomicU64>,
@@ -171,6 +173,7 @@ impl LinksConfig {
             driver: WatchDriver::Thread,
             progress: Arc::new(Vec::new),
             leading: Arc::new(Vec::new),
+            unfit_shards: Arc::new(Vec::new),
             clock: Arc::new(|| 0),
             plan_epoch: Arc::default(),
             stores: Arc::new(NoStores),

@@ -82,6 +82,7 @@ impl Links {
                 handler,
                 progress: config.progress,
                 leading: config.leading,
+                unfit_shards: config.unfit_shards,
                 clock: config.clock,
                 plan_epoch: config.plan_epoch,
                 stores: config.stores,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use real::RealDisk;
-pub use sim::{Counters, SimDisk, TraceEvent};
+pub use sim::{Counters, DiskImage, SimDisk, TraceEvent};
 
 /// An open file. All methods take `&self`; offsets are absolute.
 #[allow(

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use spine_mutants::mutant;
 use spine_statemachine::Digest;
 
 /// Applied indexes whose digests are kept: 24 bytes each.
@@ -68,7 +69,7 @@ impl DigestRing {
     /// Another replica has this digest at this index.
     pub(crate) fn doubt(&mut self, index: u64, theirs: Digest) {
         let Some(ours) = self.at(index) else { return };
-        if ours != theirs && self.verdict.mismatch.is_none() {
+        if ours != theirs && self.verdict.mismatch.is_none() && !mutant!("divergence-not-noticed") {
             self.verdict.mismatch = Some(Mismatch { index, ours, theirs });
         }
     }

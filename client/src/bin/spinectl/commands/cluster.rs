@@ -1,4 +1,4 @@
-//! `spinectl cluster init|status|recover|time`.
+//! `spinectl cluster init|status|time`; `recover` has a file of its own.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{emit, table, talk};
 
 use super::shard::{replicas_json, state_of_replicas};
-use super::{events, moves};
+use super::{events, moves, recover};
 
 /// Between two looks while waiting for health.
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
@@ -27,7 +27,8 @@ pub(crate) async fn run(context: &Context, command: Cluster) -> Result<Exit, Fai
             replicas,
         } => init(context, &client, peers, shards, replicas).await,
         Cluster::Status { wait } => status(context, &client, wait).await,
-        Cluster::Recover { accept_data_loss } => recover(context, &client, accept_data_loss).await,
+        Cluster::Recover { release: true, .. } => recover::release(context, &client).await,
+        Cluster::Recover { accept_data_loss, .. } => recover::run(context, &client, accept_data_loss).await,
         Cluster::Plan => moves::show(context).await,
         Cluster::Apply { wait } => moves::balance(context, wait).await,
         Cluster::Time {
@@ -64,62 +65,6 @@ async fn init(
             "is initialised"
         };
         format!("cluster {} of {} nodes {how}", done.cluster_id, peers.len())
-    })?;
-    Ok(Exit::Ok)
-}
-
-/// Asked of one node, the one that is left: which one is no choice to make by chance.
-async fn recover(context: &Context, client: &SpineClient, accepted: bool) -> Result<Exit, Failure> {
-    let endpoints = client.endpoints();
-    let [only] = endpoints else {
-        return Err(Failure::usage(
-            "name the one node to go on from: --endpoints HOST:PORT",
-        ));
-    };
-    if !accepted {
-        return Err(Failure::usage(
-            "what only the lost nodes had is lost for good; say --accept-data-loss",
-        ));
-    }
-    let admin = client.admin(only.as_str())?.with_deadline(context.timeout());
-    let done = admin.recover_cluster().await?;
-    let shards: Vec<Value> = done
-        .shards
-        .iter()
-        .map(|shard| {
-            json!({
-                "shard": shard.shard,
-                "last_index": shard.last_index,
-                "last_term": shard.last_term,
-                "committed_index": shard.committed_index,
-            })
-        })
-        .collect();
-    let json = json!({ "incarnation": done.incarnation, "shards": shards });
-    emit(context.format, &json, || {
-        let header = [
-            "SHARD",
-            "LAST INDEX",
-            "LAST TERM",
-            "KNOWN COMMITTED",
-            "KEPT BEYOND",
-        ];
-        let rows = done.shards.iter().map(|shard| {
-            let beyond = shard.last_index.saturating_sub(shard.committed_index);
-            [
-                shard.shard.to_string(),
-                shard.last_index.to_string(),
-                shard.last_term.to_string(),
-                shard.committed_index.to_string(),
-                beyond.to_string(),
-            ]
-        });
-        format!(
-            "{}\nIncarnation {} begins with this. What the lost nodes had beyond it is lost. Start this node again, then add \
-             others: spinectl node add",
-            table(header, rows),
-            done.incarnation
-        )
     })?;
     Ok(Exit::Ok)
 }

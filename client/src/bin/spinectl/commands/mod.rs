@@ -15,6 +15,7 @@ mod people;
 mod population;
 mod proto;
 mod records;
+mod recover;
 mod shard;
 mod upgrade;
 

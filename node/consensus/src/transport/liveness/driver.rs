@@ -41,6 +41,7 @@ pub(crate) struct WatchLane {
     pub(crate) handler: Arc<dyn PeerHandler>,
     pub(crate) progress: ProgressSource,
     pub(crate) leading: LeadingSource,
+    pub(crate) unfit_shards: LeadingSource,
     pub(crate) clock: ClockSource,
     pub(crate) plan_epoch: Arc<AtomicU64>,
     pub(crate) stores: Arc<dyn Stores>,
@@ -108,6 +109,9 @@ impl WatchLane {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let mut leading = (self.leading)();
         leading.truncate(LEADING_MAX);
+        // None of them is led here, so both fit into a frame.
+        let mut unfit_shards = (self.unfit_shards)();
+        unfit_shards.truncate(LEADING_MAX - leading.len());
         let watch = Watch {
             sequence,
             leading,
@@ -122,6 +126,7 @@ impl WatchLane {
             clock_ms: (self.clock)(),
             plan_epoch: self.plan_epoch.load(Ordering::Acquire),
             log_position: self.stores.log_position(),
+            unfit_shards,
         };
         self.frame.send_replace(encode(0, Some(Body::Watch(watch))));
     }

@@ -38,6 +38,8 @@ pub struct PeerLiveness {
     pub says_silent: BTreeSet<NodeId>,
     /// It is stopping or cannot write: do not elect it.
     pub unfit: bool,
+    /// Shards that it has no replica to lead with.
+    pub unfit_shards: BTreeSet<ShardId>,
     /// Last log term and index per shard, as it told while somebody was suspected.
     pub progress: BTreeMap<ShardId, (u64, u64)>,
     /// Shards whose group it says it leads.

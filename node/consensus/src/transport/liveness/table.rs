@@ -35,6 +35,7 @@ struct Record {
     evidence: Option<Evidence>,
     says_silent: BTreeSet<NodeId>,
     unfit: bool,
+    unfit_shards: BTreeSet<ShardId>,
     progress: BTreeMap<ShardId, (u64, u64)>,
     leading: BTreeSet<ShardId>,
     returns: u64,
@@ -107,10 +108,8 @@ impl LivenessTable {
         changed |= says != record.says_silent || record.unfit != watch.unfit;
         record.says_silent = says;
         record.unfit = watch.unfit;
-        let leading = watch.leading.iter().take(LEADING_MAX).copied();
-        let leading: BTreeSet<ShardId> = leading.map(ShardId).collect();
-        changed |= leading != record.leading;
-        record.leading = leading;
+        changed |= replace(&mut record.leading, &watch.leading);
+        changed |= replace(&mut record.unfit_shards, &watch.unfit_shards);
         for group in watch.progress.iter().take(PROGRESS_PER_WATCH_MAX) {
             if record.progress.len() >= LEADING_MAX {
                 // More shards than a cluster can have: a new round of them replaces the old.
@@ -234,6 +233,7 @@ impl LivenessTable {
                 evidence: record.evidence,
                 says_silent,
                 unfit: record.unfit,
+                unfit_shards: record.unfit_shards.clone(),
                 progress: record.progress.clone(),
                 leading: record.leading.clone(),
                 returns: record.returns,
@@ -248,6 +248,14 @@ impl LivenessTable {
     }
 }
 
+/// Whether these shards are other ones than were known.
+fn replace(known: &mut BTreeSet<ShardId>, told: &[u32]) -> bool {
+    let told: BTreeSet<ShardId> = told.iter().take(LEADING_MAX).copied().map(ShardId).collect();
+    let changed = *known != told;
+    *known = told;
+    changed
+}
+
 impl Record {
     fn new(now: Instant) -> Self {
         Self {
@@ -257,6 +265,7 @@ impl Record {
             evidence: None,
             says_silent: BTreeSet::new(),
             unfit: false,
+            unfit_shards: BTreeSet::new(),
             progress: BTreeMap::new(),
             leading: BTreeSet::new(),
             returns: 0,

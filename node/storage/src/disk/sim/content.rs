@@ -24,7 +24,7 @@ struct Image {
 }
 
 /// A file's content twice: as written, and as durable.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Content {
     seen: Image,
     durable: Image,

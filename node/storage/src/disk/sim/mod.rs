@@ -62,6 +62,9 @@ pub enum TraceEvent {
     PowerCut,
 }
 
+/// A copy of a whole disk, of one moment.
+pub struct DiskImage(state::Image);
+
 /// The disk of one simulated node. Clones share it; it outlives the node's restarts.
 #[derive(Clone)]
 pub struct SimDisk {
@@ -93,6 +96,17 @@ impl SimDisk {
     /// The process dies and the machine stays up: nothing is lost, and open handles are dead.
     pub fn process_crash(&self) {
         self.state.lock().life += 1;
+    }
+
+    /// A copy of everything on it, as a snapshot of the machine's storage makes one.
+    #[must_use]
+    pub fn image(&self) -> DiskImage {
+        DiskImage(self.state.lock().image())
+    }
+
+    /// Everything on it is as in the copy; open handles are dead.
+    pub fn put_back(&self, image: &DiskImage) {
+        self.state.lock().put_back(&image.0);
     }
 
     /// Cuts the power during the operation with this number (see [`Counters::operations`]; the first is 1).

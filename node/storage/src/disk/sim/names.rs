@@ -16,12 +16,14 @@ pub(super) enum Node {
 }
 
 /// A change of names that is not durable yet.
+#[derive(Clone)]
 struct Change {
     /// The directory whose sync makes it durable.
     dir: PathBuf,
     kind: ChangeKind,
 }
 
+#[derive(Clone)]
 enum ChangeKind {
     Create { path: PathBuf, id: u64 },
     Rename { from: PathBuf, to: PathBuf },
@@ -32,7 +34,7 @@ enum ChangeKind {
 type Tree = BTreeMap<PathBuf, Node>;
 
 /// Names twice: as seen, and as durable with the changes since.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Names {
     seen: Tree,
     durable: Tree,

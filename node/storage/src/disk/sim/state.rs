@@ -31,6 +31,12 @@ pub(super) struct State {
     pub(super) trace: Option<Vec<TraceEvent>>,
 }
 
+/// All files as they were at one moment.
+pub(super) struct Image {
+    names: Names,
+    files: BTreeMap<u64, Content>,
+}
+
 fn power_is_off() -> io::Error {
     io::Error::other("power was cut")
 }
@@ -51,6 +57,24 @@ impl State {
             counters: Counters::default(),
             trace: None,
         }
+    }
+
+    pub(super) fn image(&self) -> Image {
+        let mut files = self.files.clone();
+        // Whoever has them open has not opened the copy.
+        files.values_mut().for_each(|content| content.handles = 0);
+        files.retain(|id, _| self.names.is_named(*id));
+        Image {
+            names: self.names.clone(),
+            files,
+        }
+    }
+
+    /// Handles of before are dead.
+    pub(super) fn put_back(&mut self, image: &Image) {
+        self.life += 1;
+        self.names.clone_from(&image.names);
+        self.files.clone_from(&image.files);
     }
 
     pub(super) fn record(&mut self, event: impl FnOnce() -> TraceEvent) {
