@@ -164,6 +164,7 @@ impl AdminService for Seat {
                 last_index: 9,
                 last_term: 3,
                 committed_index: 7,
+                ..RecoveredShard::default()
             }],
         }))
     }

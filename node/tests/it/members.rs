@@ -557,15 +557,7 @@ async fn a_cluster_that_lost_two_of_five_goes_on_from_the_other_three() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     machines[3].stop().await;
     machines[4].stop().await;
-    until("the lost ones are missed", || {
-        let gone = |machine: &Machine| {
-            [4, 5]
-                .iter()
-                .all(|node| machine.inner().peers.is_gone(NodeId(*node)))
-        };
-        machines[..3].iter().all(gone)
-    })
-    .await;
+    lost_are_missed(&machines[..3]).await;
     let alone = RecoverClusterRequest {
         accept_data_loss: true,
     };
@@ -596,6 +588,7 @@ async fn a_cluster_that_lost_two_of_five_goes_on_from_the_other_three() {
     let plan = machines[0].inner().running().unwrap().plan();
     assert_eq!(plan.incarnation, 2);
     let begun = look_at(&machines[..1], false).await.remove(0);
+    lost_are_missed(&machines[1..3]).await;
     for machine in &mut machines[1..3] {
         assert_eq!(
             machine.inner().running().unwrap().plan().incarnation,
@@ -684,6 +677,19 @@ fn spread(number: u64) -> Bytes {
         ..CommitRequest::default()
     };
     request.encode_to_vec().into()
+}
+
+/// Nodes 4 and 5, by each of these.
+async fn lost_are_missed(machines: &[Machine]) {
+    until("the lost ones are missed", || {
+        let gone = |machine: &Machine| {
+            [4, 5]
+                .iter()
+                .all(|node| machine.inner().peers.is_gone(NodeId(*node)))
+        };
+        machines.iter().all(gone)
+    })
+    .await;
 }
 
 async fn five_with_shards(shards: u32) -> Vec<Machine> {
