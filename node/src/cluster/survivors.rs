@@ -429,7 +429,7 @@ mod tests {
         };
         assert_eq!(reason(&before, &after, 5), "MALFORMED_PLAN");
         assert_eq!(reason(&after, &after, 2), "INCARNATION_BEGUN");
-        let mut foreign = after.clone();
+        let mut foreign = after;
         foreign.cluster_id = Bytes::from(vec![2; 16]);
         assert_eq!(reason(&before, &foreign, 2), "MALFORMED_PLAN");
     }
