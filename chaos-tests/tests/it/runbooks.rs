@@ -66,7 +66,7 @@ fn block(lines: &[&str]) -> Block {
 
 fn read(page: &str) -> String {
     let path = root().join("docs/runbooks").join(page);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    fs::read_to_string(path).expect("a page of the runbooks")
 }
 
 /// A cluster of `start.sh` in a directory of its own. Ends with the test.
