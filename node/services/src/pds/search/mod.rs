@@ -5,6 +5,7 @@
 
 pub(super) mod index;
 mod matching;
+pub mod page;
 mod query;
 mod soundex;
 pub(super) mod tokens;
