@@ -7,9 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use spine_proto::storage::v1::{self as pb, ClusterPlan};
-use spine_statemachine::frame;
-use spine_statemachine::key;
 use spine_statemachine::store::OrderedRead as _;
+use spine_statemachine::{frame, key, txn};
 use tokio::time::{Instant, timeout};
 
 use crate::beat::beat;
@@ -116,16 +115,23 @@ impl Housekeeper {
             .read(|view| view.get(&mark).is_ok_and(|record| record.is_some()));
         let written = match present {
             Ok(true) => true,
-            Ok(false) => shard
-                .group
-                .propose(txn_entry(vec![sub], self.time.stamp_ms(shard)))
-                .await
-                .is_ok(),
+            Ok(false) => {
+                let entry = txn_entry(vec![sub], self.time.stamp_ms(shard));
+                self.begin_at_first_level(shard).await && shard.group.propose(entry).await.is_ok()
+            }
             Err(_) => false,
         };
         if written {
             self.rows_written.insert(number, term);
         }
+    }
+
+    /// A new shard has nothing that was written by older rules, and no caller before its first rows: it begins at the
+    /// level that all nodes of `cluster init` knew.
+    async fn begin_at_first_level(&self, shard: &Arc<Shard>) -> bool {
+        let level = self.plan.first_level;
+        let now = shard.group.store().status().level;
+        now >= level || shard.group.propose(txn::level(level)).await.is_ok()
     }
 
     /// Lets every replica compare its digest with the leader's.

@@ -111,11 +111,14 @@ impl Inner {
             ));
         }
         let mut nodes = Vec::with_capacity(request.peer_addresses.len());
+        let mut first_level = self.parts.release.levels.max;
         for address in &request.peer_addresses {
             let node = if address == mine {
                 self.addresses()
             } else {
-                self.probe(address).await?
+                let (node, level_max) = self.probe(address).await?;
+                first_level = first_level.min(level_max);
+                node
             };
             nodes.push(PlanNode {
                 peer_address: address.clone(),
@@ -124,17 +127,19 @@ impl Inner {
         }
         let fresh = self.entropy.bytes();
         let (cluster_id, subject_key) = fresh.split_at(16);
-        decide(
+        let plan = decide(
             nodes,
             request.shards,
             request.replicas,
             Bytes::copy_from_slice(cluster_id),
             Bytes::copy_from_slice(subject_key),
-        )
-        .map_err(|error| invalid("MALFORMED_PLAN", error.to_string()))
+        );
+        let plan = plan.map_err(|error| invalid("MALFORMED_PLAN", error.to_string()))?;
+        Ok(ClusterPlan { first_level, ..plan })
     }
 
-    async fn probe(&self, address: &str) -> Result<PlanNode, SpineError> {
+    /// A node that is to be part of a new cluster, and the highest level that it knows.
+    async fn probe(&self, address: &str) -> Result<(PlanNode, u32), SpineError> {
         let answer = self.bootstrap_call(address, None).await?;
         if !answer.cluster_id.is_empty() {
             return Err(failed(
@@ -142,9 +147,10 @@ impl Inner {
                 format!("{address} has data of another cluster"),
             ));
         }
-        answer
+        let node = answer
             .node
-            .ok_or_else(|| failed("NODE_REFUSED", format!("{address} gave no addresses")))
+            .ok_or_else(|| failed("NODE_REFUSED", format!("{address} gave no addresses")))?;
+        Ok((node, answer.level_max))
     }
 
     async fn bootstrap_call(
@@ -189,6 +195,7 @@ impl Inner {
         let mut answer = raft::BootstrapResponse {
             node: Some(self.addresses()),
             cluster_id,
+            level_max: self.parts.release.levels.max,
             ..Default::default()
         };
         match request.plan {

@@ -6,6 +6,7 @@ import uuid
 from fhirclient import client
 from fhirclient.models.bundle import Bundle
 from fhirclient.models.capabilitystatement import CapabilityStatement
+from fhirclient.models.humanname import HumanName
 from fhirclient.models.patient import Patient
 
 PATIENT = "9000000009"
@@ -27,6 +28,17 @@ patient.update(plain.server)
 expect("update", int(Patient.read(PATIENT, plain.server).meta.versionId), before + 1)
 history = Bundle.read_from(f"Patient/{PATIENT}/_history", plain.server)
 expect("history", (history.type, history.total), ("history", before + 1))
+
+# A new patient gets a number, and is found by it and by name.
+name = HumanName({"use": "usual", "given": ["Smart"], "family": "Acceptance"})
+person = Patient({"gender": "male", "birthDate": "1972-04-05", "name": [name.as_json()]})
+created = person.create(plain.server)
+expect("create", (len(created["id"]), created["meta"]["versionId"]), (10, "1"))
+expect("read of the created", Patient.read(created["id"], plain.server).name[0].family, "Acceptance")
+by_number = Patient.where({"_id": created["id"]}).perform_resources(plain.server)
+expect("search by id", [one.id for one in by_number], [created["id"]])
+by_name = Patient.where({"family": "Acceptance", "birthdate": "1972-04-05"}).perform_resources(plain.server)
+expect("search by name", [one.id for one in by_name], [created["id"]])
 
 pds = client.FHIRClient(
     settings={"app_id": "acceptance", "api_base": sys.argv[2] + "/personal-demographics/FHIR/R4"}

@@ -1,10 +1,10 @@
-"""PyPI fhirpy: reads and changes in the plain dialect, searches in that of PDS."""
+"""PyPI fhirpy: reads, changes, creates and searches in the plain dialect, searches in that of PDS."""
 
 import sys
 import uuid
 
 from fhirpy import SyncFHIRClient
-from fhirpy.base.exceptions import ResourceNotFound
+from fhirpy.base.exceptions import OperationOutcome, ResourceNotFound
 
 PATIENT = "9000000017"
 
@@ -25,6 +25,28 @@ expect("update", plain.reference("Patient", PATIENT).to_resource()["meta"]["vers
 patient["gender"] = "female"
 patient.save()
 expect("update", plain.reference("Patient", PATIENT).to_resource()["gender"], "female")
+# A new patient gets a number, and is found by it and by name.
+person = {
+    "name": [{"use": "usual", "given": ["Fhirpy"], "family": "Acceptance"}],
+    "gender": "female",
+    "birthDate": "1971-03-04",
+}
+created = plain.resource("Patient", **person)
+created.save()
+expect("create", (len(created["id"]), created["meta"]["versionId"]), (10, "1"))
+again = plain.reference("Patient", created["id"]).to_resource()
+expect("read of the created", again.get_by_path(["name", 0, "family"]), "Acceptance")
+patients = plain.resources("Patient")
+by_number = patients.search(_id=created["id"]).fetch()
+expect("search by id", [one["id"] for one in by_number], [created["id"]])
+by_name = patients.search(family="Acceptance", birthdate="1971-03-04").fetch_all()
+expect("search by name", [one["id"] for one in by_name], [created["id"]])
+# Somebody alike is not created again.
+try:
+    plain.resource("Patient", **person).save()
+    sys.exit("somebody alike was created")
+except OperationOutcome:
+    pass
 try:
     plain.reference("Patient", "9111231130").to_resource()
     sys.exit("an absent patient was found")

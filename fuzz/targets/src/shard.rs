@@ -86,7 +86,7 @@ impl Shard {
         operation: &str,
         request: &Bytes,
     ) -> (Result<Plan, Failure>, Vec<spine_proto::storage::v1::Guard>) {
-        let mut view = View::new(&self.store);
+        let mut view = View::new(&self.store).at_level(LevelRange::RELEASE.max);
         let plan = (Self::spec(operation).plan)(&mut view, request, &Self::context());
         (plan, view.into_guards())
     }

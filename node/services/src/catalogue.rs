@@ -80,6 +80,7 @@ pub fn permissions() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use spine_statemachine::LevelRange;
     use spine_statemachine::key::SubjectKey;
     use spine_statemachine::memory::MemoryStore;
 
@@ -141,7 +142,7 @@ mod tests {
             let completed = Completed { shard: 1, index: 1, revision: 1, outcome: bytes.clone(), replayed: false };
             for spec in OPERATIONS {
                 let _ = (spec.identify)(&bytes);
-                let _ = (spec.plan)(&mut View::new(&store), &bytes, &context);
+                let _ = (spec.plan)(&mut View::new(&store).at_level(LevelRange::RELEASE.max), &bytes, &context);
                 let _ = (spec.respond)(&store, &bytes, &completed, &context);
             }
         }

@@ -159,6 +159,9 @@ pub const CONFLICT: Outcome = error("VALIDATION_ERROR", "conflict", 409, "Valida
 /// No such path or method.
 pub const UNSUPPORTED_SERVICE: Outcome =
     error("UNSUPPORTED_SERVICE", "processing", 400, "Unsupported Service").plain(404);
+/// Nodes of an older release may still lead.
+pub const NOT_YET: Outcome =
+    error("UNSUPPORTED_SERVICE", "not-supported", 400, "Unsupported Service").plain(501);
 /// A method that a path does not have.
 pub const METHOD_NOT_ALLOWED: Outcome =
     error("UNSUPPORTED_SERVICE", "not-supported", 405, "Unsupported Service");
@@ -180,14 +183,15 @@ pub const UNABLE_TO_CALL_SERVICE: Outcome = error(
     408,
     "The downstream service has not responded within the configured timeout period",
 );
-/// A search that finds more than its caller wants; it is answered with 200.
+/// A search that finds more than its caller wants; it is answered with 200, where a plain client looks for a bundle with 400.
 pub const TOO_MANY_MATCHES: Outcome = outcome(
     "TOO_MANY_MATCHES",
     "information",
     "multiple-matches",
     200,
     "Too many matches",
-);
+)
+.plain(400);
 /// Too much at once.
 pub const TOO_MANY_REQUESTS: Outcome = error("TOO_MANY_REQUESTS", "throttled", 429, "Too many requests");
 /// Not now; sent again with the same request id, it may succeed.
@@ -348,6 +352,7 @@ pub const REASONS: &[(&str, Outcome)] = &[
     (reason::INVALID_VALUE, INVALID_VALUE),
     (reason::INVALIDATED_RESOURCE, INVALIDATED_RESOURCE),
     (reason::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED),
+    (reason::LEVEL_TOO_LOW, NOT_YET),
     (reason::MISSING_USUAL_NAME, BROKEN_RULE),
     (reason::MISSING_VALUE, MISSING_VALUE),
     (reason::MULTIPLE_MATCHES, MULTIPLE_MATCHES),

@@ -147,6 +147,7 @@ reasons! {
     }
     Unsupported {
         UNKNOWN_OPERATION: "This node has no operation of this name; a newer one may.",
+        LEVEL_TOO_LOW: "Older releases would misread what this writes, and may still lead: it waits for `spinectl upgrade finalize`.",
     }
     Corrupt {
         STORE_DAMAGED: "This replica cannot read what it holds.",

@@ -1,6 +1,7 @@
 //! What a plan reads, remembered: the reads of a plan become the guards of its transaction.
 
 use spine_proto::storage::v1::{Absent, Guard, RangeUnchanged, RevisionIs, guard};
+use spine_statemachine::Rule;
 use spine_statemachine::key::successor;
 use spine_statemachine::limits::RANGE_RECORDS_MAX;
 use spine_statemachine::store::{Key, OrderedRead, Record};
@@ -13,15 +14,49 @@ use crate::reason;
 pub struct View<'a> {
     records: &'a dyn OrderedRead,
     guards: Vec<Guard>,
+    level: u32,
 }
 
 impl<'a> View<'a> {
-    /// A view of `records` on which nothing has been read.
+    /// A view of `records` on which nothing has been read, of a shard that follows the oldest rules.
     pub fn new(records: &'a dyn OrderedRead) -> Self {
         Self {
             records,
             guards: Vec::new(),
+            level: 0,
         }
+    }
+
+    /// Of a shard that follows the rules of this level.
+    #[must_use]
+    pub fn at_level(mut self, level: u32) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Whether a rule is in force. No guard is needed: a level never goes down.
+    pub fn follows(&self, rule: Rule) -> bool {
+        rule.holds_at(self.level)
+    }
+
+    /// Refuses what leaders of an older release would misread.
+    ///
+    /// # Errors
+    /// `LEVEL_TOO_LOW` while the rule is not in force.
+    pub fn requires(&self, rule: Rule) -> Result<(), Failure> {
+        if self.follows(rule) {
+            return Ok(());
+        }
+        Err(Failure::refused(
+            ErrorKind::Unsupported,
+            reason::LEVEL_TOO_LOW,
+            "",
+            format!(
+                "requires level {}, and the shard is at level {}: the upgrade is not finalized",
+                rule.since(),
+                self.level
+            ),
+        ))
     }
 
     /// The record at `key`.

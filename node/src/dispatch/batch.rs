@@ -10,7 +10,7 @@ use spine_statemachine::Applied;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{Attempts, Dispatcher, checked};
-use super::execute::{Call, Look, Planned, Settled, settle};
+use super::execute::{Call, Look, Planned, Settled, check_begun, settle};
 use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
 use super::forward;
 use crate::shard::host::Shard;
@@ -168,6 +168,7 @@ impl Dispatcher {
         timeout_at(deadline, shard.group.ready_to_plan())
             .await
             .map_err(|_| deadline_exceeded())??;
+        check_begun(shard)?;
         let mut calls = Vec::with_capacity(request.batch.len());
         for body in request.batch {
             let identity = (spec.identify)(&body).map_err(SpineError::from)?;

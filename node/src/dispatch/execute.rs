@@ -142,9 +142,10 @@ impl Executor {
         timeout_at(deadline, shard.barrier())
             .await
             .map_err(|_| deadline_exceeded())??;
+        check_begun(shard)?;
         let context = self.context(&call.principal);
         let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
-            let mut reader = View::new(view);
+            let mut reader = View::new(view).at_level(view.system().level);
             let plan = (call.spec.plan)(&mut reader, &call.request, &context)?;
             let done = completed(shard, index_of(view), 0, plan.outcome, false);
             Ok((call.spec.respond)(view, &call.request, &done, &context)?)
@@ -161,6 +162,7 @@ impl Executor {
         timeout_at(deadline, shard.group.ready_to_plan())
             .await
             .map_err(|_| deadline_exceeded())??;
+        check_begun(shard)?;
 
         let mut latch = Some(latch);
         let mut look = Look::for_call(call);
@@ -229,7 +231,7 @@ impl Executor {
             if let Some(planned) = known(Look::First)? {
                 return Ok(planned);
             }
-            let mut reader = View::new(view);
+            let mut reader = View::new(view).at_level(view.system().level);
             let plan = match (call.spec.plan)(&mut reader, &call.request, context) {
                 Ok(plan) => plan,
                 Err(failure) => {
@@ -336,6 +338,16 @@ pub(super) fn settle(outcome: SubOutcome, planned: Bytes) -> Result<Settled, Exe
         SubOutcome::SessionExpired => Err(submit::session_expired().into()),
         SubOutcome::ForeignSlot { .. } => Err(ExecuteError::NotLeader(None)),
         SubOutcome::TooLarge { limit } => Err(submit::broken_limit(limit).into()),
+    }
+}
+
+/// # Errors
+/// [`ExecuteError::NotLeader`]: a shard that has only just begun is asked again.
+pub(super) fn check_begun(shard: &Shard) -> Result<(), ExecuteError> {
+    if shard.has_begun() {
+        Ok(())
+    } else {
+        Err(ExecuteError::NotLeader(None))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use spine_cluster_config::Limits;
 use spine_consensus::group::RaftGroup;
+use spine_statemachine::key;
+use spine_statemachine::store::OrderedRead as _;
 use tokio::sync::Semaphore;
 
 use super::barriers::Barriers;
@@ -28,6 +31,27 @@ pub struct Shard {
     pub barriers: Barriers,
     /// How far log time has come, where this replica leads.
     pub pace: Mutex<Pace>,
+    /// It was seen with its first rows.
+    begun: AtomicBool,
+}
+
+impl Shard {
+    /// Whether it knows its slots, and so is at its first level. Before that nothing is planned: it would be by rules that
+    /// are no longer in force a moment later.
+    pub fn has_begun(&self) -> bool {
+        if self.begun.load(Ordering::Relaxed) {
+            return true;
+        }
+        let slots = key::slots_owned();
+        let there = self
+            .group
+            .store()
+            .read(|view| view.get(&slots).is_ok_and(|row| row.is_some()));
+        // Who plans on a store that cannot be read says so.
+        let begun = there.unwrap_or(true);
+        self.begun.fetch_or(begun, Ordering::Relaxed);
+        begun
+    }
 }
 
 /// A replica that this node should host and that does not run.
@@ -76,6 +100,7 @@ impl Host {
                 proposals: Proposals::default(),
                 barriers: Barriers::default(),
                 pace: Mutex::default(),
+                begun: AtomicBool::new(false),
             }),
         );
     }

@@ -70,6 +70,18 @@ impl Rule {
     /// The level stands in a row of the shard: digests, range digests and backups tell replicas apart that follow
     /// different levels.
     pub const LEVEL_IN_A_ROW: Self = Self { since: 2 };
+    /// Numbers are merged and given out, records marked as invalid or sensitive. A leader without the rule shows such
+    /// records as any others, and with its next change of one forgets what its row says besides the resource.
+    pub const IDENTITIES: Self = Self { since: 2 };
+    /// Search tokens stand beside each patient. A leader without the rule changes patients and not their tokens, so
+    /// that they are found no more.
+    pub const SEARCH_TOKENS: Self = Self { since: 2 };
+
+    /// The level that brings it.
+    #[must_use]
+    pub const fn since(self) -> u32 {
+        self.since
+    }
 
     /// Whether it is in force at this level.
     #[must_use]

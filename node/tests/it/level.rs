@@ -1,12 +1,18 @@
 //! Raising the level of real groups, and a program that does not know it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use prost::Message;
 use spine_node::version::{Release, Version};
-use spine_services::ErrorKind;
+use spine_proto::pds::v1::{
+    InvalidateRequest, RegisterRequest, RetrieveRequest, SearchParameter, SearchRequest,
+};
+use spine_services::{ErrorKind, SpineError};
 use spine_statemachine::Rule;
 
-use crate::nodes::{Machine, cluster, leader, until};
+use crate::nodes::{Machine, begin, cluster, leader, principal, until};
 
 pub(crate) const META: u32 = 0;
 const SHARD: u32 = 1;
@@ -18,7 +24,12 @@ pub(crate) async fn raise(machines: &[Machine], shard: u32, level: u32) -> Resul
     let limit = Instant::now() + Duration::from_secs(20);
     loop {
         match raise_once(machines, shard, level).await {
-            Err(passing) if passing.contains("does not answer") && Instant::now() < limit => {
+            Err(passing)
+                if ["does not answer", "not the leader"]
+                    .iter()
+                    .any(|part| passing.contains(part))
+                    && Instant::now() < limit =>
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             answered => return answered,
@@ -65,10 +76,55 @@ fn previous() -> Release {
     Release::previous()
 }
 
+async fn cluster_of_the_previous_release() -> Vec<Machine> {
+    let mut machines = Machine::several(3);
+    for machine in &mut machines {
+        machine.release = previous();
+    }
+    begin(&mut machines).await;
+    machines
+}
+
+/// One after the other.
+async fn restart_as(machines: &mut [Machine], count: usize, release: &Release) {
+    for at in 0..count {
+        machines[at].stop().await;
+        machines[at].release = release.clone();
+        machines[at].start().await.unwrap();
+        until("it leads", || leader(machines).is_some()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_cluster_begins_at_the_highest_level_that_all_of_its_nodes_know() {
+    let mut machines = cluster(3).await;
+    until("all have applied it", || {
+        machines.iter().all(|machine| levels(machine) == [LEVEL, LEVEL])
+    })
+    .await;
+    for machine in &mut machines {
+        machine.stop().await;
+    }
+    let mut machines = Machine::several(3);
+    machines[2].release = previous();
+    begin(&mut machines).await;
+    until("all have applied it", || {
+        machines.iter().all(|machine| levels(machine) == [1, 1])
+    })
+    .await;
+    for machine in &mut machines {
+        machine.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_level_rises_in_order_on_all_replicas_and_an_older_program_runs_none_of_them() {
-    let mut machines = cluster(3).await;
-    assert!(machines.iter().all(|machine| levels(machine) == [0, 0]));
+    let mut machines = cluster_of_the_previous_release().await;
+    restart_as(&mut machines, 3, &Release::this()).await;
+    until("all are at the level of the release before", || {
+        machines.iter().all(|machine| levels(machine) == [1, 1])
+    })
+    .await;
     // Not while a node runs something else, not beyond what all know, and not before the meta group.
     let unknown = raise(&machines, META, LEVEL + 1).await.unwrap_err();
     assert!(
@@ -77,7 +133,7 @@ async fn the_level_rises_in_order_on_all_replicas_and_an_older_program_runs_none
     );
     assert!(unknown.ends_with("knows levels 0 to 2, not 3"), "{unknown}");
     let early = raise(&machines, SHARD, LEVEL).await.unwrap_err();
-    assert!(early.contains("the meta group is at level 0"), "{early}");
+    assert!(early.contains("the meta group is at level 1"), "{early}");
     machines[2].stop().await;
     machines[2].release = previous();
     machines[2].start().await.unwrap();
@@ -132,6 +188,82 @@ async fn the_level_rises_in_order_on_all_replicas_and_an_older_program_runs_none
     machines[1].start().await.unwrap();
     until("it runs again", || levels(&machines[1]) == [LEVEL, LEVEL]).await;
     until("it leads", || leader(&machines).is_some()).await;
+    for machine in &mut machines {
+        machine.stop().await;
+    }
+}
+
+const PATIENT: &str = "9990000018";
+
+/// Asks the first machine, whoever leads, and again where nothing is known of it.
+async fn ask(machines: &[Machine], operation: &str, request: &impl Message) -> Result<Bytes, SpineError> {
+    let dispatcher = Arc::clone(&machines[0].inner().running().unwrap().dispatcher);
+    let limit = tokio::time::Instant::now() + Duration::from_secs(30);
+    let request: Bytes = request.encode_to_vec().into();
+    loop {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let answer = dispatcher
+            .call(operation, request.clone(), &principal().into(), deadline)
+            .await;
+        match answer {
+            Err(error) if error.kind != ErrorKind::Unsupported && error.kind.is_transient() => {
+                assert!(tokio::time::Instant::now() < limit, "{error}");
+            }
+            answer => return Ok(answer?.body),
+        }
+    }
+}
+
+async fn marks(machines: &[Machine], id: &str) -> [Option<String>; 2] {
+    let invalidate = InvalidateRequest {
+        nhs_number: PATIENT.to_owned(),
+        request_id: id.to_owned(),
+        ..InvalidateRequest::default()
+    };
+    let parameters =
+        [("family", "Smith"), ("birthdate", "1980-02-03")].map(|(name, value)| SearchParameter {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+    let search = SearchRequest {
+        parameters: parameters.into(),
+    };
+    let reason = |answer: Result<Bytes, SpineError>| answer.err().map(|error| error.reason.into_owned());
+    [
+        reason(ask(machines, "pds.search", &search).await),
+        reason(ask(machines, "pds.invalidate", &invalidate).await),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn between_two_releases_nothing_is_written_that_the_older_one_would_misread() {
+    let too_low = || Some("LEVEL_TOO_LOW".to_owned());
+    let mut machines = cluster_of_the_previous_release().await;
+    let register = RegisterRequest {
+        fhir_json: format!(
+            "{{\"resourceType\":\"Patient\",\"id\":\"{PATIENT}\",\"name\":[{{\"use\":\"usual\",\"family\":\"Smith\"}}],\
+             \"gender\":\"female\",\"birthDate\":\"1980-02-03\"}}"
+        )
+        .into(),
+        request_id: "register".to_owned(),
+        ..RegisterRequest::default()
+    };
+    ask(&machines, "pds.register", &register).await.unwrap();
+    restart_as(&mut machines, 1, &Release::this()).await;
+    assert_eq!(marks(&machines, "mixed").await, [too_low(), too_low()]);
+    // All of them are new, and any may still go back.
+    restart_as(&mut machines, 3, &Release::this()).await;
+    assert_eq!(marks(&machines, "new").await, [too_low(), too_low()]);
+    let read = RetrieveRequest {
+        nhs_number: PATIENT.to_owned(),
+    };
+    ask(&machines, "pds.retrieve", &read).await.unwrap();
+    for shard in [META, SHARD] {
+        raise(&machines, shard, LEVEL).await.unwrap();
+    }
+    assert_eq!(marks(&machines, "finalized").await, [None, None]);
+    let gone = ask(&machines, "pds.retrieve", &read).await.unwrap_err();
+    assert_eq!(gone.reason, "INVALIDATED_RESOURCE");
     for machine in &mut machines {
         machine.stop().await;
     }

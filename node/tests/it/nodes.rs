@@ -150,12 +150,17 @@ pub(crate) fn peers(machines: &[Machine]) -> Vec<String> {
 /// A cluster with one shard whose leader everybody knows.
 pub(crate) async fn cluster(count: usize) -> Vec<Machine> {
     let mut machines = Machine::several(count);
-    for machine in &mut machines {
+    begin(&mut machines).await;
+    machines
+}
+
+/// Starts all and makes them a cluster.
+pub(crate) async fn begin(machines: &mut [Machine]) {
+    for machine in machines.iter_mut() {
         machine.start().await.unwrap();
     }
-    machines[0].init(&peers(&machines)).await.unwrap();
-    until("all know the leader", || leader(&machines).is_some()).await;
-    machines
+    machines[0].init(&peers(machines)).await.unwrap();
+    until("all know the leader", || leader(machines).is_some()).await;
 }
 
 /// Index of the machine that leads shard 1 in the eyes of all that run.

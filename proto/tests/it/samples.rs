@@ -546,6 +546,14 @@ fn cluster() -> Vec<Sample> {
         sample("PlanNode", "joined", joined),
         sample("PlanShard", "moving", moving),
         sample("ClusterPlan", "changed", changed),
+        sample(
+            "ClusterPlan",
+            "level",
+            pb::ClusterPlan {
+                first_level: 2,
+                ..plan.clone()
+            },
+        ),
         sample("ReplicaChange", "", change),
         sample(
             "ReplicaChange",

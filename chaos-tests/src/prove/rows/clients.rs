@@ -16,7 +16,7 @@ pub(super) const CLIENTS: Row = Row {
     id: "pds-clients",
     issue: 6,
     claim: "existing clients work with another base URL: a PDS script in Python, PyPI fhirpy and fhirclient, npm \
-            fhir-kit-client; read, search, update, patch, history",
+            fhir-kit-client; read, search, create, update, patch, history",
     target: "all as they should be",
     run: run_clients,
 };

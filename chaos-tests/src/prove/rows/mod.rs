@@ -34,6 +34,7 @@ mod overload;
 mod patients;
 mod pds_cases;
 mod pds_errors;
+mod pds_people_rules;
 mod pds_rules;
 mod planner_300;
 mod powercut_fuse;

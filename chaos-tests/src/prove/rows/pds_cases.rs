@@ -27,28 +27,12 @@ pub(super) fn request_id(number: u32) -> String {
     format!("60e0b220-8136-4ca5-ae46-{number:012x}")
 }
 
-/// A patient with something of everything.
+/// A patient with something of everything: that of the tests of the rules.
 pub(super) fn patient(nhs_number: &str) -> Value {
-    json!({
-        "resourceType": "Patient",
-        "id": nhs_number,
-        "name": [
-            { "id": "n1", "use": "usual", "period": { "start": "2001-01-01" }, "prefix": ["Mrs"], "given": ["Jane", "Anne"], "family": "Smith" },
-            { "id": "n2", "use": "nickname", "period": { "start": "2010-01-01" }, "given": ["Jo"] },
-        ],
-        "gender": "female",
-        "birthDate": "1980-02-03",
-        "address": [
-            { "id": "a1", "use": "home", "period": { "start": "2015-05-05" }, "line": ["1 High Street", "Leeds"], "postalCode": "LS1 6AE" },
-        ],
-        "telecom": [
-            { "id": "t1", "system": "phone", "use": "mobile", "value": "07700900000", "period": { "start": "2020-01-01" } },
-        ],
-        "generalPractitioner": [
-            { "id": "g1", "type": "Organization", "identifier": { "system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": "Y12345", "period": { "start": "2020-01-01" } } },
-        ],
-        "extension": [pharmacy("Y23456")],
-    })
+    let text = include_str!("../../../../node/services/testdata/patient.json");
+    let mut patient: Value = serde_json::from_str(text).unwrap_or_default();
+    patient["id"] = json!(nhs_number);
+    patient
 }
 
 pub(super) fn pharmacy(code: &str) -> Value {

@@ -56,6 +56,7 @@ impl PeerHandler for Echo {
                 reason: from.to_string(),
                 node: None,
                 cluster_id: Bytes::new(),
+                ..BootstrapResponse::default()
             }),
             _ => Body::StatusIs(StatusResponse {
                 node_status: Bytes::new(),

@@ -36,7 +36,10 @@ impl Shard {
         let permissions = catalogue::permissions().into_iter().map(str::to_owned).collect();
         let mut shard = Self {
             store: MemoryStore::default(),
-            state: SystemState::default(),
+            state: SystemState {
+                level: LevelRange::RELEASE.max,
+                ..SystemState::default()
+            },
             index: 0,
             now_ms: NEW_YEAR_2026_MS,
             principal: Principal {
@@ -105,7 +108,7 @@ impl Shard {
                 return Ok(self.completed(revision, outcome, true));
             }
         }
-        let mut view = View::new(&self.store);
+        let mut view = View::new(&self.store).at_level(self.state.level);
         let plan = (spec.plan)(&mut view, request, &self.context())?;
         if plan.mutations.is_empty() {
             return Ok(self.completed(self.index, plan.outcome, false));

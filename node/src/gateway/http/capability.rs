@@ -26,6 +26,8 @@ pub(super) const SEARCH_PARAMETERS: [(&str, &str); 13] = [
     ("_history", "special"),
     ("_max-results", "special"),
 ];
+/// What a search of the plain dialect may name besides.
+pub(super) const PLAIN_SEARCH_PARAMETERS: [(&str, &str); 2] = [("_id", "token"), ("identifier", "token")];
 /// The day on which this statement was last changed.
 const DATE: &str = "2026-11-29";
 
@@ -74,15 +76,17 @@ fn patient(dialect: Dialect) -> Value {
             "patch",
             "delete",
             "history-instance",
+            "search-type",
         ],
         Dialect::Pds => &["read", "create", "patch", "search-type"],
     };
-    let parameters = match dialect {
-        Dialect::Plain => &[],
-        Dialect::Pds => SEARCH_PARAMETERS.as_slice(),
+    let more = match dialect {
+        Dialect::Plain => PLAIN_SEARCH_PARAMETERS.as_slice(),
+        Dialect::Pds => &[],
     };
-    let parameters = parameters
+    let parameters = more
         .iter()
+        .chain(&SEARCH_PARAMETERS)
         .map(|(name, kind)| json!({ "name": name, "type": kind }));
     let interactions = interactions.iter().map(|code| json!({ "code": code }));
     let mut patient = json!({

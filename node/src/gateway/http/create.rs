@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use spine_proto::pds::v1::{AllocateRequest, AllocateResponse, Patient, SearchParameter};
 use spine_services::error_table::{MULTIPLE_MATCHES, SINGLE_MATCH};
+use spine_services::pds::rules::PDS_54;
 use spine_services::{ErrorKind, SpineError, reason};
 
 use super::answer;
@@ -45,11 +46,9 @@ pub(super) async fn create(gate: Arc<Gate>, asked: Asked) -> Answer {
 fn answer_of(gate: &Gate, made: AllocateResponse) -> Answer {
     if made.several {
         let message = "several patients meet If-None-Exist";
-        return Err(SpineError::new(
-            ErrorKind::Conflict,
-            reason::CRITERIA_NOT_SINGLE,
-            message,
-        ));
+        return Err(
+            SpineError::new(ErrorKind::Conflict, reason::CRITERIA_NOT_SINGLE, message).with_rule(PDS_54.id),
+        );
     }
     if !made.alike.is_empty() {
         return Ok(alike(gate.dialect, &made.alike));

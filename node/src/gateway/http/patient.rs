@@ -30,20 +30,24 @@ pub(super) async fn read(gate: Arc<Gate>, asked: Asked) -> Answer {
     patient_answer(gate.dialect, StatusCode::OK, patient)
 }
 
-async fn retrieve(gate: &Gate, ask: &Ask, id: &str) -> Result<pb::Patient, SpineError> {
+pub(super) async fn retrieve(gate: &Gate, ask: &Ask, id: &str) -> Result<pb::Patient, SpineError> {
     let request = pb::RetrieveRequest {
         nhs_number: id.to_owned(),
     };
     let answer: Result<pb::RetrieveResponse, SpineError> = gate.call("pds.retrieve", &request, ask).await;
     match answer {
         Ok(answer) => Ok(answer.patient.unwrap_or_default()),
-        // Nothing was to be changed, so nothing needs the same request id.
-        Err(error) if error.kind == ErrorKind::DeadlineExceeded => Err(SpineError::new(
-            ErrorKind::Invalid,
-            reason::REQUEST_TIMED_OUT,
-            error.message,
-        )),
-        Err(error) => Err(error),
+        Err(error) => Err(of_read(error)),
+    }
+}
+
+/// Nothing was to be changed, so where time ran out nothing needs the same request id.
+pub(super) fn of_read(error: SpineError) -> SpineError {
+    match error.kind {
+        ErrorKind::DeadlineExceeded => {
+            SpineError::new(ErrorKind::Invalid, reason::REQUEST_TIMED_OUT, error.message)
+        }
+        _ => error,
     }
 }
 

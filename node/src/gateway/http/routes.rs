@@ -15,7 +15,7 @@ use super::ask::Echo;
 use super::body::Budget;
 use super::{
     Dialect, Gate, Http, HttpLimits, answer, capability, create, feed, gone, history, openapi, patient,
-    related, search, status,
+    related, search, search_plain, status,
 };
 use crate::telemetry::metrics::HttpAnswer;
 
@@ -67,7 +67,8 @@ fn plain(gate: Arc<Gate>) -> Router<Arc<Gate>> {
         .put(on(related::put))
         .delete(on(related::delete));
     common(one)
-        .route("/Patient", post(on(create::create)))
+        .route("/Patient", get(on(search_plain::search)).post(on(create::create)))
+        .route("/Patient/_search", post(on(search_plain::posted)))
         .route("/Patient/$merge", post(on(gone::merge)))
         .route("/RelatedPerson", get(on(related::list)).post(on(related::create)))
         .route("/RelatedPerson/{id}", related)

@@ -12,13 +12,14 @@ use spine_services::{ErrorKind, SpineError, reason};
 use super::Gate;
 use super::answer;
 use super::ask::Ask;
+use super::patient::of_read;
 use super::routes::{Answer, Asked};
 use crate::clock::Clock as _;
 
 /// Parameters of a search; more are none.
-const PARAMETERS_MAX: usize = 32;
+pub(super) const PARAMETERS_MAX: usize = 32;
 /// A score of one.
-const EXACT: f64 = 10_000.0;
+pub(super) const EXACT: f64 = 10_000.0;
 
 pub(super) async fn search(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
@@ -42,7 +43,8 @@ pub(super) async fn search(gate: Arc<Gate>, asked: Asked) -> Answer {
         .http
         .edge
         .search(&request, &ask.principal, ask.deadline)
-        .await?;
+        .await
+        .map_err(of_read)?;
     if found.too_many {
         let outcome = answer::outcome(&TOO_MANY_MATCHES, "there are more matches than were asked for");
         return Ok(answer::built(StatusCode::OK, &outcome));

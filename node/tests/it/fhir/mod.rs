@@ -6,6 +6,8 @@ mod http;
 mod openapi;
 mod people;
 mod search;
+mod search_complete;
+mod search_plain;
 mod stop;
 
 use serde_json::{Value, json};

@@ -7,6 +7,7 @@
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{AlikeRequest, AlikeResponse};
 use spine_proto::storage::v1::{Allocated, PatientRow};
+use spine_statemachine::Rule;
 use spine_statemachine::store::OrderedRead;
 
 use crate::context::Context;
@@ -46,8 +47,9 @@ impl Operation for Alike {
         Ok(None)
     }
 
-    fn plan(_: &mut View<'_>, request: &AlikeRequest, context: &Context) -> Result<Plan, Failure> {
+    fn plan(view: &mut View<'_>, request: &AlikeRequest, context: &Context) -> Result<Plan, Failure> {
         access::check_create(&context.principal)?;
+        view.requires(Rule::SEARCH_TOKENS)?;
         patient::read_nested(&request.fhir_json, JSON_DEPTH_MAX, "fhir_json").map(|_| Plan::read())
     }
 

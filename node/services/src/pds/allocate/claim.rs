@@ -5,6 +5,7 @@ use prost::Message;
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{ClaimRequest, ClaimResponse, ReleaseRequest, ReleaseResponse};
 use spine_proto::storage::v1::ClaimRow;
+use spine_statemachine::Rule;
 use spine_statemachine::frame;
 use spine_statemachine::store::{OrderedRead, Record};
 
@@ -64,6 +65,7 @@ impl Operation for Claim {
 
     fn plan(view: &mut View<'_>, request: &ClaimRequest, context: &Context) -> Result<Plan, Failure> {
         access::check_create(&context.principal)?;
+        view.requires(Rule::IDENTITIES)?;
         check_hash("holder", &request.holder)?;
         check_hash("body", &request.body)?;
         let key = keys::claim(&context.subject_key, &day(&request.birth_date)?);

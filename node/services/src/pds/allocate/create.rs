@@ -3,6 +3,7 @@
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{CreateRequest, CreateResponse, VoidRequest, VoidResponse};
 use spine_proto::storage::v1::{Allocated, PatientRow};
+use spine_statemachine::Rule;
 use spine_statemachine::frame;
 use spine_statemachine::store::OrderedRead;
 
@@ -47,6 +48,7 @@ impl Operation for Create {
     fn plan(view: &mut View<'_>, request: &CreateRequest, context: &Context) -> Result<Plan, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         access::check_create(&context.principal)?;
+        view.requires(Rule::IDENTITIES)?;
         let allocated = Allocated {
             holder: request.holder.clone(),
             body: request.body.clone(),
@@ -121,6 +123,7 @@ impl Operation for Void {
     fn plan(view: &mut View<'_>, request: &VoidRequest, context: &Context) -> Result<Plan, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         access::check_create(&context.principal)?;
+        view.requires(Rule::IDENTITIES)?;
         let mut plan = Plan::default();
         if view
             .get(&keys::current(&context.subject_key, nhs_number))?

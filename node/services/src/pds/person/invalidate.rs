@@ -2,6 +2,7 @@
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{InvalidateRequest, InvalidateResponse};
+use spine_statemachine::Rule;
 use spine_statemachine::store::OrderedRead;
 
 use super::confidentiality::{self, INVALID};
@@ -34,6 +35,7 @@ impl Operation for Invalidate {
     fn plan(view: &mut View<'_>, request: &InvalidateRequest, context: &Context) -> Result<Plan, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         access::check_replace(&context.principal, nhs_number)?;
+        view.requires(Rule::IDENTITIES)?;
         super::changed(view, context, nhs_number, request.version_id, |members| {
             confidentiality::set(members, INVALID);
             Ok(())

@@ -12,6 +12,7 @@ use spine_proto::pds::v1::{
     AbsorbRequest, AbsorbResponse, MergeRequest, MergeResponse, Patient as Answer, RetrieveRequest,
     RetrieveResponse, SupersedeRequest, SupersedeResponse,
 };
+use spine_statemachine::Rule;
 use spine_statemachine::store::OrderedRead;
 
 use super::confidentiality::{self, INVALID};
@@ -54,6 +55,7 @@ impl Operation for Absorb {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         let other = check_other(nhs_number, &request.superseded)?;
         access::check_replace(&context.principal, nhs_number)?;
+        view.requires(Rule::IDENTITIES)?;
         let current = super::live(view, context, nhs_number)?;
         let members = current.members()?;
         let mut row = current.row().clone();
@@ -102,6 +104,7 @@ impl Operation for Supersede {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         let survivor = check_other(nhs_number, &request.survivor)?;
         access::check_replace(&context.principal, nhs_number)?;
+        view.requires(Rule::IDENTITIES)?;
         let current = super::live(view, context, nhs_number)?;
         current.check_version(request.version_id)?;
         let mut members = current.members()?;

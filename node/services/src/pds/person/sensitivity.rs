@@ -2,6 +2,7 @@
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{Sensitivity, SetSensitivityRequest, SetSensitivityResponse};
+use spine_statemachine::Rule;
 use spine_statemachine::store::OrderedRead;
 
 use super::confidentiality::{self, RESTRICTED, UNRESTRICTED};
@@ -39,6 +40,7 @@ impl Operation for SetSensitivity {
     ) -> Result<Plan, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         access::check_replace(&context.principal, nhs_number)?;
+        view.requires(Rule::IDENTITIES)?;
         let code = match Sensitivity::try_from(request.sensitivity) {
             Ok(Sensitivity::Unrestricted) => UNRESTRICTED,
             Ok(Sensitivity::Restricted) => RESTRICTED,

@@ -1,4 +1,7 @@
 //! `pds.list_related`: all who are there for a patient, or a version of one.
+//!
+//! A merge takes nobody over. A number that was merged is answered with those of the survivor; its own stay readable, each
+//! by its number, as its versions do.
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{ListRelatedRequest, ListRelatedResponse};
@@ -53,11 +56,19 @@ impl Operation for ListRelated {
             position: Some(completed.position()),
             ..ListRelatedResponse::default()
         };
-        if !patient.superseded_by.is_empty() {
-            response.superseded_by = patient.superseded_by;
-            return Ok(response);
+        match (patient.superseded_by.is_empty(), request.number) {
+            (true, _) => row::check_shown(&patient)?,
+            (false, 0) => {
+                response.superseded_by = patient.superseded_by;
+                return Ok(response);
+            }
+            // Somebody of the survivor's with this number is another person.
+            (false, number) => {
+                let row = one(view, context, request)?;
+                response.related.push(answer(nhs_number, number, row));
+                return Ok(response);
+            }
         }
-        row::check_shown(&patient)?;
         let resource = json::parse(&patient.fhir_json, JSON_DEPTH_MAX)
             .map_err(|_| row::damaged("a patient is no JSON"))?;
         response.restricted = matches!(restricted::confidentiality(&resource), Some("R" | "V"));

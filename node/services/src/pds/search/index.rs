@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use spine_proto::ids::{NhsNumber, RoutingKey};
+use spine_statemachine::Rule;
 use spine_statemachine::key::{Family, SUBJECT_BYTES, SubjectKey, slots_owned, successor};
 use spine_statemachine::slots;
 use spine_statemachine::store::{OrderedRead, ReadError};
@@ -23,8 +24,8 @@ const SCHEMA: u32 = 1;
 /// Family, slot, token.
 const PREFIX_BYTES: usize = 1 + 2 + 8;
 
-/// Adds to a plan what finding the patient needs. `before` is the last version; one that an older release wrote is
-/// found by nothing, so that all tokens of the new one are written.
+/// Adds to a plan what finding the patient needs, once no leader is left that would not keep it up. `before` is the
+/// last version; one that was written before that is found by nothing, so that all tokens of the new one are written.
 ///
 /// # Errors
 /// [`Failure::Read`] where the shard does not know its slots.
@@ -36,6 +37,9 @@ pub(in crate::pds) fn write(
     before: Option<&Members>,
     after: &Members,
 ) -> Result<(), Failure> {
+    if !view.follows(Rule::SEARCH_TOKENS) {
+        return Ok(());
+    }
     let subject_key = &context.subject_key;
     let slot = match first_slot(view.records())? {
         Some(slot) => slot,

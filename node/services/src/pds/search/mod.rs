@@ -5,6 +5,7 @@
 
 pub(super) mod index;
 mod matching;
+pub mod page;
 mod query;
 mod soundex;
 pub(super) mod tokens;
@@ -18,6 +19,7 @@ use std::collections::BTreeSet;
 
 use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_proto::pds::v1::{SearchMatch, SearchRequest, SearchResponse};
+use spine_statemachine::Rule;
 use spine_statemachine::store::OrderedRead;
 
 use self::query::{Query, RESULTS_MAX, Range};
@@ -61,9 +63,10 @@ impl Operation for Search {
         Ok(None)
     }
 
-    fn plan(_: &mut View<'_>, request: &SearchRequest, context: &Context) -> Result<Plan, Failure> {
+    fn plan(view: &mut View<'_>, request: &SearchRequest, context: &Context) -> Result<Plan, Failure> {
         let query = Query::parse(&request.parameters)?;
         access::check_search(&context.principal, query.max_results)?;
+        view.requires(Rule::SEARCH_TOKENS)?;
         tokens_of(&query, context).map(|_| Plan::read())
     }
 

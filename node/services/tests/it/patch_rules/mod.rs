@@ -21,27 +21,7 @@ const UK_CORE: &str = "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKC
 
 /// A patient with something of everything.
 fn patient() -> Value {
-    json!({
-        "resourceType": "Patient",
-        "id": NHS_NUMBER,
-        "name": [
-            { "id": "n1", "use": "usual", "period": { "start": "2001-01-01" }, "prefix": ["Mrs"], "given": ["Jane", "Anne"], "family": "Smith" },
-            { "id": "n2", "use": "nickname", "period": { "start": "2010-01-01" }, "given": ["Jo"] },
-        ],
-        "gender": "female",
-        "birthDate": "1980-02-03",
-        "address": [
-            { "id": "a1", "use": "home", "period": { "start": "2015-05-05" }, "line": ["1 High Street", "Leeds"], "postalCode": "LS1 6AE" },
-        ],
-        "telecom": [
-            { "id": "t1", "system": "phone", "use": "mobile", "value": "07700900000", "period": { "start": "2020-01-01" } },
-            { "id": "t2", "system": "email", "use": "home", "value": "jane@example.com", "period": { "start": "2020-01-01" } },
-        ],
-        "generalPractitioner": [
-            { "id": "g1", "type": "Organization", "identifier": { "system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": "Y12345", "period": { "start": "2020-01-01" } } },
-        ],
-        "extension": [pharmacy("Y23456"), { "url": "urn:other", "valueInteger": 1.50 }],
-    })
+    serde_json::from_str(include_str!("../../../testdata/patient.json")).unwrap()
 }
 
 fn pharmacy(code: &str) -> Value {

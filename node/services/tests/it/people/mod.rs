@@ -3,6 +3,7 @@
 
 mod allocation;
 mod death;
+mod levels;
 mod marks;
 mod merging;
 mod new_patients;

@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 use spine_proto::pds::v1::{
-    ListRelatedRequest, ListRelatedResponse, PutRelatedRequest, PutRelatedResponse, RelatedPerson,
+    ListRelatedRequest, ListRelatedResponse, MergeRequest, PutRelatedRequest, PutRelatedResponse,
+    RelatedPerson,
 };
 use spine_services::SpineError;
+use spine_services::pds::person::merge::merge;
 use spine_services::pds::related::{RELATED_MAX, national};
-use spine_services::pds::rules::{PDS_12, PDS_61, PDS_62, PDS_63, Rule};
+use spine_services::pds::rules::{PDS_12, PDS_56, PDS_61, PDS_62, PDS_63, Rule};
 
-use super::Cluster;
+use super::{Cluster, finish};
 
 const A: &str = "9990000018";
 const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
@@ -116,6 +118,38 @@ fn a_related_person_is_added_changed_removed_and_remembered() {
         3,
         "numbers are not used again"
     );
+}
+
+#[test]
+fn a_merge_takes_nobody_over_and_loses_nobody() {
+    const SURVIVOR: &str = "9990000026";
+    let cluster = cluster();
+    let mother = put(&cluster, 0, 0, Some(&mother())).unwrap();
+    cluster.register(
+        &json!({ "resourceType": "Patient", "id": SURVIVOR, "gender": "female", "birthDate": "1982-07-10",
+        "name": [{ "id": "1", "use": "usual", "family": "Edwards", "given": ["Jane"] }] }),
+    );
+    let request = MergeRequest {
+        nhs_number: A.to_owned(),
+        survivor: SURVIVOR.to_owned(),
+        request_id: "merge".to_owned(),
+        version_id: 0,
+    };
+    let principal = cluster.shard(|shard| shard.principal.clone());
+    finish(async { merge(&cluster, &request, &principal).await }).unwrap();
+    let all = ListRelatedRequest {
+        nhs_number: A.to_owned(),
+        ..ListRelatedRequest::default()
+    };
+    let all: ListRelatedResponse = cluster
+        .shard(|shard| shard.call("pds.list_related", &all))
+        .unwrap();
+    assert_eq!((all.superseded_by.as_str(), all.related.len()), (SURVIVOR, 0));
+    for version in [0, 1] {
+        let still = list(&cluster, 1, version).unwrap();
+        assert!(still[0].fhir_json == mother.fhir_json && still[0].nhs_number == A);
+    }
+    refuses(PDS_56, put(&cluster, 1, 0, None));
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! What makes people and says who they are, in the document of `openapi.rs`.
+//! What makes people and says who they are, in the document.
 
-use super::openapi::{FHIR, Fails, Operation, PDS, PLAIN, Place, READ_HEADERS, WRITE_HEADERS};
+use super::operations::{FHIR, Fails, Operation, PDS, PLAIN, Place, READ_HEADERS, WRITE_HEADERS};
 
 const RELATED: &[(u16, &str, &str)] = &[(200, FHIR, "RelatedPerson")];
 const NOTHING: &[(u16, &str, &str)] = &[(204, "", "")];
