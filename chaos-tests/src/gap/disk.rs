@@ -1,6 +1,7 @@
 //! What the machine's disk does meanwhile: one small overwrite after another, each made durable, beside the nodes' own.
 //! A gap that the disk made is told from one that the cluster made.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -18,9 +19,20 @@ const BLOCK: [u8; 4_096] = [0x5a; 4_096];
 /// Between two syncs. The nodes make hundreds in a second.
 const EVERY: Duration = Duration::from_millis(20);
 
+/// Syncs that take less are as they should be, and not kept.
+const KEPT_FROM: Duration = Duration::from_millis(2);
+/// The oldest go first.
+const KEPT: usize = 65_536;
+
+/// A sync that took its time.
+struct Slow {
+    began: Instant,
+    took: Duration,
+}
+
 /// Dropping it ends the thread.
 pub(super) struct DiskProbe {
-    slowest: Arc<Mutex<Duration>>,
+    slow: Arc<Mutex<VecDeque<Slow>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -41,21 +53,29 @@ impl DiskProbe {
             file.write_all_at(&BLOCK, block * 4_096)?;
         }
         file.sync_all()?;
-        let (slowest, stop) = (Arc::<Mutex<Duration>>::default(), Arc::<AtomicBool>::default());
-        let (told, stopped) = (Arc::clone(&slowest), Arc::clone(&stop));
+        let (slow, stop) = (
+            Arc::<Mutex<VecDeque<Slow>>>::default(),
+            Arc::<AtomicBool>::default(),
+        );
+        let (told, stopped) = (Arc::clone(&slow), Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("disk-probe".into())
             .spawn(move || sync_again_and_again(&file, &told, &stopped))?;
         Ok(Self {
-            slowest,
+            slow,
             stop,
             thread: Some(thread),
         })
     }
 
-    /// The slowest write with its sync since the last question.
-    pub(super) fn take(&self) -> Duration {
-        std::mem::take(&mut *self.slowest.lock())
+    /// The slowest write with its sync that was under way at any time since then; zero where none was slow.
+    pub(super) fn slowest_since(&self, since: Instant) -> Duration {
+        let slow = self.slow.lock();
+        let late = slow
+            .iter()
+            .rev()
+            .take_while(|sync| sync.began + sync.took >= since);
+        late.map(|sync| sync.took).max().unwrap_or_default()
     }
 }
 
@@ -69,7 +89,7 @@ impl Drop for DiskProbe {
     }
 }
 
-fn sync_again_and_again(file: &File, told: &Mutex<Duration>, stopped: &AtomicBool) {
+fn sync_again_and_again(file: &File, told: &Mutex<VecDeque<Slow>>, stopped: &AtomicBool) {
     let mut turn = 0;
     while !stopped.load(Ordering::Relaxed) {
         let began = Instant::now();
@@ -79,13 +99,20 @@ fn sync_again_and_again(file: &File, told: &Mutex<Duration>, stopped: &AtomicBoo
             // A disk that fails shows in what the nodes say.
             return;
         }
-        let took = began.elapsed();
-        let mut slowest = told.lock();
-        *slowest = took.max(*slowest);
-        drop(slowest);
+        keep(&mut told.lock(), began, began.elapsed());
         turn += 1;
         thread::sleep(EVERY);
     }
+}
+
+fn keep(slow: &mut VecDeque<Slow>, began: Instant, took: Duration) {
+    if took < KEPT_FROM {
+        return;
+    }
+    if slow.len() == KEPT {
+        slow.pop_front();
+    }
+    slow.push_back(Slow { began, took });
 }
 
 #[cfg(test)]
@@ -93,14 +120,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slowest_sync_is_told_once() {
+    fn a_slow_sync_is_told_for_as_long_as_it_was_under_way() {
+        let ms = Duration::from_millis;
+        let began = Instant::now();
+        let slow = Arc::<Mutex<VecDeque<Slow>>>::default();
+        for (at, took) in [(0, 1), (100, 30), (200, 2), (300, 5)] {
+            keep(&mut slow.lock(), began + ms(at), ms(took));
+        }
+        let probe = DiskProbe {
+            slow,
+            stop: Arc::default(),
+            thread: None,
+        };
+        let slowest = [0, 130, 131, 305, 306].map(|since| probe.slowest_since(began + ms(since)));
+        assert_eq!(slowest, [ms(30), ms(30), ms(5), ms(5), ms(0)]);
+    }
+
+    #[test]
+    fn the_disk_is_asked_until_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let probe = DiskProbe::start(directory.path()).unwrap();
-        let end = Instant::now() + Duration::from_secs(10);
-        while probe.take().is_zero() {
-            assert!(Instant::now() < end, "a sync takes no ten seconds");
-            thread::sleep(EVERY);
-        }
+        thread::sleep(EVERY * 3);
         drop(probe);
+        assert!(directory.path().join("disk-probe").is_file());
     }
 }

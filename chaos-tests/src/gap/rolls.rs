@@ -27,6 +27,8 @@ const END: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(6);
 /// Calls are counted by this.
 const SECOND: Duration = Duration::from_secs(1);
+/// A second in which the machine's disk does nothing for longer than this says nothing of the cluster.
+const DISK_LIMIT_OF_A_SECOND: Duration = Duration::from_millis(100);
 /// Rolls end after so many times those that are wanted.
 const TURNS_MAX: u32 = 3;
 /// The tool's own looks, closer together than an operator needs them.
@@ -49,7 +51,7 @@ pub struct Rolled {
     pub failed: u64,
     pub first_failure: Option<String>,
     pub lost: u64,
-    /// Calls in a second without a roll.
+    /// Calls in a second without a roll, of seconds in which the disk was sound.
     pub quiet_calls_per_second: u64,
     /// The same in the slowest second of all rolls.
     pub slowest_second_calls: u64,
@@ -134,7 +136,7 @@ pub async fn spine_rolls(
     let clients = spine::clients(&*shared.lock().await, clients, CALL_DEADLINE)?;
     let disk = DiskProbe::start(shared.lock().await.directory())?;
     let load = Load::start(clients);
-    let quiet = quiet(&load).await;
+    let quiet = quiet(&load, &disk).await;
     let mut all = Vec::<Noticed>::new();
     let mut seconds = Vec::new();
     let began = Instant::now();
@@ -151,7 +153,6 @@ pub async fn spine_rolls(
             let mut tell = |step| match step {
                 Step::Drain => {
                     load.forget();
-                    let _ = disk.take();
                     drained = Instant::now();
                 }
                 Step::Moved => {
@@ -159,7 +160,7 @@ pub async fn spine_rolls(
                     all.push(Noticed {
                         gap,
                         ended,
-                        disk: disk.take(),
+                        disk: disk.slowest_since(drained),
                         ..Noticed::default()
                     });
                 }
@@ -168,7 +169,7 @@ pub async fn spine_rolls(
             let rolling = roll(shared, &mut progress, &mut tell);
             let ended = tokio::select! {
                 ended = rolling => ended?,
-                () = count(&load, &mut seconds) => Ok(()),
+                () = count(&load, &disk, &mut seconds) => Ok(()),
             };
             let phase = &progress.phase;
             match (ended, back) {
@@ -213,20 +214,23 @@ pub(super) async fn cluster_id(shared: &Shared) -> Result<String, ClusterError> 
 }
 
 /// Calls in a second, the median of some.
-async fn quiet(load: &Load) -> u64 {
+async fn quiet(load: &Load, disk: &DiskProbe) -> u64 {
     let mut seconds = Vec::new();
-    let _ = tokio::time::timeout(QUIET, count(load, &mut seconds)).await;
+    let _ = tokio::time::timeout(QUIET, count(load, disk, &mut seconds)).await;
     seconds.sort_unstable();
     seconds.get(seconds.len() / 2).copied().unwrap_or(0)
 }
 
-/// Notes the calls of each second, for ever.
-async fn count(load: &Load, seconds: &mut Vec<u64>) {
+/// Notes the calls of each second in which the disk was sound, for ever.
+async fn count(load: &Load, disk: &DiskProbe, seconds: &mut Vec<u64>) {
     let mut before = load.calls();
     loop {
+        let began = Instant::now();
         sleep(SECOND).await;
         let now = load.calls();
-        seconds.push(now - before);
+        if disk.slowest_since(began) <= DISK_LIMIT_OF_A_SECOND {
+            seconds.push(now - before);
+        }
         before = now;
     }
 }

@@ -154,7 +154,6 @@ async fn play(
         load.forget();
         sleep(CALM + Duration::from_millis(random.random_range(0..CALM_JITTER_MS))).await;
         let led = patient.led(turn).await?;
-        let _ = disk.take();
         let fault = Instant::now();
         closed.extend(patient.hurt(rounds.fault, turn).await?);
         sleep(LASTS).await;
@@ -165,7 +164,7 @@ async fn play(
             gap,
             ended,
             other,
-            disk: disk.take(),
+            disk: disk.slowest_since(fault),
         };
         let (gap, ended, synced) = noticed.in_ms();
         patient.note(format!(

@@ -546,14 +546,7 @@ fn cluster() -> Vec<Sample> {
         sample("PlanNode", "joined", joined),
         sample("PlanShard", "moving", moving),
         sample("ClusterPlan", "changed", changed),
-        sample(
-            "ClusterPlan",
-            "level",
-            pb::ClusterPlan {
-                first_level: 2,
-                ..plan.clone()
-            },
-        ),
+        sample("ClusterPlan", "level", at_level(&plan)),
         sample("ReplicaChange", "", change),
         sample(
             "ReplicaChange",
@@ -597,5 +590,13 @@ fn store_history() -> pb::StoreHistory {
             mark: Some(store_mark(1)),
         }],
         condemned: vec![(1 << 48) + 5, (1 << 48) + 6],
+    }
+}
+
+/// A plan that begins at a level.
+fn at_level(plan: &pb::ClusterPlan) -> pb::ClusterPlan {
+    pb::ClusterPlan {
+        first_level: 2,
+        ..plan.clone()
     }
 }
