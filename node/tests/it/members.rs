@@ -438,7 +438,7 @@ async fn until_done(machines: &[Machine], request: &ChangeRequest) -> (bool, Vec
     let mut waited = Vec::new();
     loop {
         for machine in machines {
-            match machine.inner().change_step(request.clone()).await.outcome {
+            match machine.inner().change_step(*request).await.outcome {
                 Some(Outcome::Done(done)) => return (done, waited),
                 Some(Outcome::Waits(why)) => waited.push(why),
                 Some(Outcome::LeaderNode(_)) | None => {}
@@ -493,7 +493,7 @@ async fn a_change_that_is_given_up_while_the_joiner_only_follows_is_taken_back()
     let request = giving_up(joiner, member_on(&machines[0], 1, 3).replica_id);
     let forth = ChangeRequest {
         abandon: false,
-        ..request.clone()
+        ..request
     };
     let follows = || {
         machines.iter().any(|machine| {
@@ -505,7 +505,7 @@ async fn a_change_that_is_given_up_while_the_joiner_only_follows_is_taken_back()
     while !follows() {
         assert!(Instant::now() < end, "it is not told to follow");
         for machine in &machines {
-            machine.inner().change_step(forth.clone()).await;
+            machine.inner().change_step(forth).await;
         }
     }
     let (done, _) = until_done(&machines, &request).await;
