@@ -481,6 +481,13 @@ fn state_and_snapshots() -> Vec<Sample> {
     ]
 }
 
+fn at_a_level(plan: pb::ClusterPlan) -> pb::ClusterPlan {
+    pb::ClusterPlan {
+        first_level: 2,
+        ..plan
+    }
+}
+
 fn cluster() -> Vec<Sample> {
     let identity = pb::NodeIdentity {
         format: 1,
@@ -546,14 +553,7 @@ fn cluster() -> Vec<Sample> {
         sample("PlanNode", "joined", joined),
         sample("PlanShard", "moving", moving),
         sample("ClusterPlan", "changed", changed),
-        sample(
-            "ClusterPlan",
-            "level",
-            pb::ClusterPlan {
-                first_level: 2,
-                ..plan.clone()
-            },
-        ),
+        sample("ClusterPlan", "level", at_a_level(plan.clone())),
         sample("ReplicaChange", "", change),
         sample(
             "ReplicaChange",
