@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use spine_services::{ErrorKind, SpineError};
 use tokio::sync::watch;
 
-/// A caller that this node turns away may come back after this long, milliseconds.
-const RETRY_AFTER_MS: u32 = 1_000;
+/// A caller whom a full disk turns away may come back after this long, milliseconds: room takes somebody's time.
+const ROOM_AFTER_MS: u32 = 1_000;
+/// ... and one whom a stalled disk does: within it another node leads, or the disk moves again.
+const MOVES_AFTER_MS: u32 = 200;
 
 /// What is wrong with the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +37,20 @@ impl Trouble {
     /// What a caller is told who wants to write here.
     #[must_use]
     pub fn error(self) -> SpineError {
-        let (reason, message) = match self {
+        let (reason, message, retry_after_ms) = match self {
             Self::DiskStalled => (
                 "DISK_STALLED",
                 "the disk of this node does not answer; ask another node",
+                MOVES_AFTER_MS,
             ),
-            Self::DiskFull => ("DISK_FULL", "the disk of this node is full; ask another node"),
+            Self::DiskFull => (
+                "DISK_FULL",
+                "the disk of this node is full; ask another node",
+                ROOM_AFTER_MS,
+            ),
         };
         let mut error = SpineError::new(ErrorKind::Unavailable, reason, message);
-        error.retry_after_ms = RETRY_AFTER_MS;
+        error.retry_after_ms = retry_after_ms;
         error
     }
 
