@@ -188,6 +188,7 @@ impl Driver {
             changing,
             leader_node: status.leader.map(|(_, node)| node),
             leading: status.leading,
+            abdicated: group.has_abdicated(),
             initialized: status.last_log_index > 0 || status.term > 0,
             term: status.term,
             caught_up: if status.leading {
@@ -201,7 +202,12 @@ impl Driver {
         }
         let now = self.started.elapsed();
         self.leaders.sees(view.shard, &status, !nodes.self_unfit);
-        let action = self.elections.decide(now, &view, &nodes, self.entropy.fraction());
+        // Whoever stands saves its vote first, and one that waits for the disk would be spent.
+        let action = if self.fitness.is_stalled() && view.members.len() > 1 {
+            None
+        } else {
+            self.elections.decide(now, &view, &nodes, self.entropy.fraction())
+        };
         if let Some(action) = action {
             self.leaders.acts(view.shard, action);
             self.turns.stir(Instant::now());
@@ -223,11 +229,7 @@ impl Driver {
                 group.elect(true).await;
             }
             Some(Action::TransferTo(replica)) => {
-                tracing::info!(
-                    shard = view.shard,
-                    replica,
-                    "hand leadership to the preferred node"
-                );
+                tracing::info!(shard = view.shard, replica, "hand leadership to another node");
                 if let Err(error) = group.transfer_to(replica).await {
                     tracing::warn!(shard = view.shard, %error, "hand over leadership");
                 }

@@ -33,6 +33,9 @@ pub struct GroupView {
     pub leader_node: Option<u64>,
     /// Whether this node acts as leader.
     pub leading: bool,
+    /// Whether it does so after it handed over to a successor that did not take its place in time: raft lets it propose
+    /// nothing more in its term.
+    pub abdicated: bool,
     /// Whether the group has a membership.
     pub initialized: bool,
     /// Current term, so that a new leader starts a new patience.
@@ -111,6 +114,8 @@ pub struct ElectionDriver {
     /// The newest term seen of each group.
     terms: BTreeMap<u32, u64>,
     last_transfer: Option<Duration>,
+    /// When a leader that had handed over in vain last asked another voter, by shard.
+    passed_on: BTreeMap<u32, Duration>,
     /// Connections whose end was taken for a node's death, by shard and node: each is believed once. Whoever breaks
     /// connections of a node that lives moves a leader once by it, not again and again.
     believed: BTreeMap<(u32, u64), u64>,
@@ -125,6 +130,7 @@ impl ElectionDriver {
             patience: BTreeMap::new(),
             terms: BTreeMap::new(),
             last_transfer: None,
+            passed_on: BTreeMap::new(),
             believed: BTreeMap::new(),
         }
     }
@@ -138,12 +144,16 @@ impl ElectionDriver {
         jitter: f64,
     ) -> Option<Action> {
         let known_term = self.terms.insert(group.shard, group.term);
-        if group.leading {
-            self.patience.remove(&group.shard);
-            return self.hand_over(now, group, nodes);
-        }
         // Where no voter is fit, one that is not is better than none.
         let gives_way = nodes.self_unfit && self.is_another_fit(group, nodes);
+        if group.leading {
+            self.patience.remove(&group.shard);
+            // Whoever gives way asks the fit ones again by itself.
+            if group.abdicated && !gives_way {
+                return self.pass_on(now, group, nodes);
+            }
+            return self.hand_over(now, group, nodes);
+        }
         if (gives_way || nodes.self_unheard) && group.members.len() > 1 {
             return None;
         }
@@ -287,6 +297,31 @@ impl ElectionDriver {
             .and_then(|(rank, _)| u32::try_from(rank).ok())
     }
 
+    /// A leader that handed over in vain leads no more, and cannot stand in a term of its own: it asks another voter, be
+    /// that one as unfit as itself.
+    fn pass_on(&mut self, now: Duration, group: &GroupView, nodes: &NodesView) -> Option<Action> {
+        let lately = |last: &Duration| now < *last + RETRY;
+        if self.passed_on.get(&group.shard).is_some_and(lately) {
+            return None;
+        }
+        let order = preference(group.shard, &group.members);
+        let mut others: Vec<u64> = order
+            .into_iter()
+            .filter(|node| *node != self.node_id && !nodes.dead.contains(node))
+            .collect();
+        // The best first; the order of preference among equals.
+        others.sort_by_key(|node| {
+            (
+                !group.caught_up.contains(node),
+                nodes.is_unfit(*node, group.shard),
+            )
+        });
+        let target = *others.first()?;
+        self.passed_on.insert(group.shard, now);
+        let replica = group.members.iter().find(|(_, node)| *node == target);
+        replica.map(|(replica, _)| Action::TransferTo(*replica))
+    }
+
     /// A leader hands over to the preferred node once that one is back and caught up, one group at a time.
     fn hand_over(&mut self, now: Duration, group: &GroupView, nodes: &NodesView) -> Option<Action> {
         if self
@@ -343,6 +378,7 @@ mod tests {
             members: vec![(11, 1), (12, 2), (13, 3)],
             leader_node,
             leading,
+            abdicated: false,
             initialized: true,
             term: 1,
             changing: false,
@@ -629,6 +665,43 @@ mod tests {
             third.decide(ms(40), &seen, &unfit_of(&[2]), 0.0),
             Some(Action::TakeOver),
             "one step behind"
+        );
+    }
+
+    #[test]
+    fn a_leader_whose_successor_never_came_asks_another_unless_it_gives_way() {
+        let mut driver = ElectionDriver::new(1);
+        let in_vain = GroupView {
+            abdicated: true,
+            caught_up: vec![2, 3],
+            ..group(Some(1), true)
+        };
+        let gives_way = NodesView {
+            self_unfit: true,
+            unfit: vec![2],
+            ..NodesView::default()
+        };
+        assert_eq!(driver.decide(ms(0), &in_vain, &gives_way, 0.0), None);
+        let none_is_fit = NodesView {
+            unfit: vec![2, 3],
+            ..gives_way.clone()
+        };
+        assert_eq!(
+            driver.decide(ms(0), &in_vain, &none_is_fit, 0.0),
+            Some(Action::TransferTo(12))
+        );
+        assert_eq!(
+            driver.decide(ms(20), &in_vain, &none_is_fit, 0.0),
+            None,
+            "it has time"
+        );
+        let one_is_fit = NodesView {
+            unfit: vec![2],
+            ..NodesView::default()
+        };
+        assert_eq!(
+            driver.decide(RETRY, &in_vain, &one_is_fit, 0.0),
+            Some(Action::TransferTo(13))
         );
     }
 

@@ -222,6 +222,7 @@ impl GroupNode {
                 changing: group.is_changing(),
                 leader_node: status.leader.map(|(_, node)| node),
                 leading: status.leading,
+                abdicated: group.has_abdicated(),
                 initialized: status.last_log_index > 0 || status.term > 0,
                 term: status.term,
                 caught_up: if status.leading {
