@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use spine_proto::ids::ROUTING_KEY_BYTES_MAX;
+use spine_proto::ids::{ROUTING_KEY_BYTES_MAX, Slot};
 use spine_proto::pds::v1 as wire;
 
 use crate::call::{Call, Effect};
@@ -114,6 +114,16 @@ fn changed(
     })
 }
 
+/// Where a call goes that any node can take: not always to the same one.
+pub(crate) fn slot_of_any(request_id: &str) -> Result<Slot> {
+    let some: String = request_id
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(ROUTING_KEY_BYTES_MAX)
+        .collect();
+    slot_of_patient(&some)
+}
+
 impl Pds {
     /// A request id for changes that take several steps: those have no sessions.
     fn own_request_id(&self) -> Result<String> {
@@ -137,14 +147,7 @@ impl Pds {
                 .map(|(name, value)| wire::SearchParameter { name, value })
                 .collect(),
         };
-        // Any node will do, as the number is not known yet: not always the same one.
-        let some: String = request
-            .request_id
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(ROUTING_KEY_BYTES_MAX)
-            .collect();
-        let call = in_steps(self.call(slot_of_patient(&some)?, Effect::Write));
+        let call = in_steps(self.call(slot_of_any(&request.request_id)?, Effect::Write));
         let answer: wire::AllocateResponse = self
             .core
             .run(call, &request, |link, r| async move {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use spine_proto::ids::ROUTING_KEY_BYTES_MAX;
 use spine_proto::pds::v1 as wire;
 
 use crate::call::{Effect, Positioned};
 use crate::error::Result;
-use crate::pds::{Patient, Pds, client, slot_of_patient};
+use crate::pds::{Patient, Pds, client};
+use crate::people::slot_of_any;
 
 /// What a search came to.
 #[derive(Clone, Debug)]
@@ -60,16 +60,7 @@ impl Pds {
         let request = wire::SearchRequest {
             parameters: parameters.collect(),
         };
-        // Any node will do; not always the same one.
-        let some: String = self
-            .core
-            .entropy
-            .request_id()
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(ROUTING_KEY_BYTES_MAX)
-            .collect();
-        let call = self.call(slot_of_patient(&some)?, Effect::Read);
+        let call = self.call(slot_of_any(&self.core.entropy.request_id())?, Effect::Read);
         let answer: wire::SearchResponse = self
             .core
             .run(call, &request, |link, r| async move {
