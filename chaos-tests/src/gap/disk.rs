@@ -1,5 +1,6 @@
 //! What the machine's disk does meanwhile: one small overwrite after another, each made durable, beside the nodes' own.
-//! A gap that the disk made is told from one that the cluster made.
+//! A gap that the disk made is told from one that the cluster made. Whose writes slow the disk down it cannot tell: where
+//! many events are set aside, look at what the nodes write.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -34,7 +35,7 @@ struct Slow {
 pub(super) struct DiskProbe {
     slow: Arc<Mutex<VecDeque<Slow>>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<u64>>,
 }
 
 impl DiskProbe {
@@ -79,17 +80,23 @@ impl DiskProbe {
     }
 }
 
-impl Drop for DiskProbe {
-    fn drop(&mut self) {
+impl DiskProbe {
+    /// Ends it and tells how many syncs it made.
+    fn end(&mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It does not panic.
-            let _ = thread.join();
-        }
+        let thread = self.thread.take();
+        // It does not panic.
+        thread.map_or(0, |thread| thread.join().unwrap_or(0))
     }
 }
 
-fn sync_again_and_again(file: &File, told: &Mutex<VecDeque<Slow>>, stopped: &AtomicBool) {
+impl Drop for DiskProbe {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn sync_again_and_again(file: &File, told: &Mutex<VecDeque<Slow>>, stopped: &AtomicBool) -> u64 {
     let mut turn = 0;
     while !stopped.load(Ordering::Relaxed) {
         let began = Instant::now();
@@ -97,12 +104,13 @@ fn sync_again_and_again(file: &File, told: &Mutex<VecDeque<Slow>>, stopped: &Ato
         let written = file.write_all_at(&BLOCK, block * 4_096);
         if written.and_then(|()| file.sync_data()).is_err() {
             // A disk that fails shows in what the nodes say.
-            return;
+            return turn;
         }
         keep(&mut told.lock(), began, began.elapsed());
         turn += 1;
         thread::sleep(EVERY);
     }
+    turn
 }
 
 fn keep(slow: &mut VecDeque<Slow>, began: Instant, took: Duration) {
@@ -139,9 +147,9 @@ mod tests {
     #[test]
     fn the_disk_is_asked_until_the_end() {
         let directory = tempfile::tempdir().unwrap();
-        let probe = DiskProbe::start(directory.path()).unwrap();
-        thread::sleep(EVERY * 3);
-        drop(probe);
-        assert!(directory.path().join("disk-probe").is_file());
+        let mut probe = DiskProbe::start(directory.path()).unwrap();
+        thread::sleep(EVERY * 10);
+        assert!(probe.end() >= 2, "one sync after the other");
+        assert_eq!(probe.end(), 0, "it has ended");
     }
 }

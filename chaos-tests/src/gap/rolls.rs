@@ -47,6 +47,8 @@ pub struct Rolled {
     pub summary: Summary,
     /// Of the other restarts.
     pub set_aside: Summary,
+    /// At least half of the restarts that were wanted met a sound disk.
+    pub complete: bool,
     pub calls: u64,
     pub failed: u64,
     pub first_failure: Option<String>,
@@ -121,8 +123,8 @@ pub enum RollError {
     Roll(u32, String),
 }
 
-/// Moves a cluster forward to a copy of its program and back again, `times` times, and more often where no restart met a
-/// disk whose syncs stay below `disk_limit`.
+/// Moves a cluster forward to a copy of its program and back again, `times` times, and more often until half as many
+/// restarts as that makes met a disk whose syncs stay below `disk_limit`.
 ///
 /// # Errors
 /// A roll that does not end as it should.
@@ -140,9 +142,11 @@ pub async fn spine_rolls(
     let mut all = Vec::<Noticed>::new();
     let mut seconds = Vec::new();
     let began = Instant::now();
-    let is_sound = |noticed: &Noticed| noticed.is_sound(Some(disk_limit));
+    let is_sound = |noticed: &&Noticed| noticed.is_sound(Some(disk_limit));
+    // Forward and back, half of it.
+    let wanted = times as usize * shared.lock().await.nodes();
     let mut turn = 0;
-    while turn < times || !all.iter().any(is_sound) && turn < times * TURNS_MAX {
+    while turn < times || all.iter().filter(is_sound).count() < wanted && turn < times * TURNS_MAX {
         turn += 1;
         let mut progress = Progress::new(cluster_id(shared).await?, Some(old.clone()), new.clone());
         for back in [false, true] {
@@ -184,6 +188,7 @@ pub async fn spine_rolls(
     let (summary, set_aside) = noticed::summaries(&all, Some(disk_limit));
     Ok(Rolled {
         rolls: turn * 2,
+        complete: summary.faults >= wanted,
         summary,
         set_aside,
         calls: tally.calls,

@@ -49,7 +49,7 @@ impl Measurement for Measured {
     fn met(&self) -> bool {
         self.rolled.failed == 0
             && self.rolled.lost == 0
-            && self.rolled.summary.faults > 0
+            && self.rolled.complete
             && self.rolled.summary.max_ms <= self.longest_ms
             && self.rolled.slowest_part() >= self.slowest_part
     }
