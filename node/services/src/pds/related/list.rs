@@ -62,12 +62,8 @@ impl Operation for ListRelated {
                 response.superseded_by = patient.superseded_by;
                 return Ok(response);
             }
-            // Somebody of the survivor's with this number is another person.
-            (false, number) => {
-                let row = one(view, context, request)?;
-                response.related.push(answer(nhs_number, number, row));
-                return Ok(response);
-            }
+            // It is marked as invalid by the merge; somebody of the survivor's with this number is another person.
+            (false, _) => {}
         }
         let resource = json::parse(&patient.fhir_json, JSON_DEPTH_MAX)
             .map_err(|_| row::damaged("a patient is no JSON"))?;
