@@ -191,6 +191,7 @@ impl Driver {
             abdicated: group.has_abdicated(),
             initialized: status.last_log_index > 0 || status.term > 0,
             term: status.term,
+            committed_index: status.committed_index,
             caught_up: if status.leading {
                 caught_up(shard, status.last_log_index)
             } else {

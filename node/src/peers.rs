@@ -73,9 +73,10 @@ impl NodePeers {
         config.wire = release.wire;
         let asked = node.clone();
         config.level = Arc::new(move || asked.upgrade().map_or(0, |node| node.level_in_force()));
+        let silence_limit = timings.peer_silence();
         config.timing = WatchTiming {
-            interval: Duration::from_millis(timings.watch_interval_ms),
-            silence_limit: Duration::from_millis(timings.peer_silence_ms),
+            interval: timings.watch_interval(),
+            silence_limit,
         };
         config.unfit = unfit.flag();
         let lacking = Arc::clone(&unfit_shards);
@@ -93,7 +94,7 @@ impl NodePeers {
             unfit,
             unfit_shards,
             plan_epoch,
-            watched: Mutex::default(),
+            watched: Mutex::new(NodesWatch::new(silence_limit)),
         }
     }
 

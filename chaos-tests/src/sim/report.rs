@@ -81,7 +81,11 @@ impl fmt::Display for SimReport {
             "seed {seed} hash {hash} {virtual_ms} ms virtual, {faults} faults, {terms} terms, \
              {operations} calls, {acknowledged} acknowledged: {}",
             self.problem.as_deref().unwrap_or("passed")
-        )
+        )?;
+        match self.moves.unexplained {
+            0 => Ok(()),
+            moves => write!(f, ", {moves} moves that no event accounts for"),
+        }
     }
 }
 

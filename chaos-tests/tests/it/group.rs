@@ -43,6 +43,21 @@ fn a_group_survives_power_cuts() {
 }
 
 #[test]
+fn forged_ends_move_a_leader_once_each() {
+    alone(|| {
+        // A leader challenged in vain; one that its predecessor had not heard of yet; one that deposed a living one.
+        for seed in [300_663, 305_096, 307_128] {
+            let report = run(&SimOptions {
+                focus: Focus::Forged,
+                ..SimOptions::of(seed)
+            });
+            assert!(report.passed() && report.moves.needless > 0, "{report}");
+            assert_eq!(report.moves.unexplained, 0, "{report}");
+        }
+    });
+}
+
+#[test]
 fn one_seed_is_one_run() {
     alone(|| {
         let (one, two) = (short(21, Focus::All), short(21, Focus::All));

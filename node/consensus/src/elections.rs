@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use spine_mutants::mutant;
 
+use crate::proofs::{Ended, Proofs};
+
 /// Pause between candidates of one group, by rank, so that survivors do not split the vote.
 pub const RANK_STEP: Duration = Duration::from_millis(20);
 /// A leader whose node lives, but does not claim to lead, is given this long before others stand.
@@ -23,7 +25,7 @@ pub const CANDIDATE_GRACE: Duration = Duration::from_millis(150);
 pub const BALANCE_AFTER: Duration = Duration::from_secs(3);
 
 /// What the driver sees of one group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GroupView {
     /// The group's shard.
     pub shard: u32,
@@ -40,6 +42,8 @@ pub struct GroupView {
     pub initialized: bool,
     /// Current term, so that a new leader starts a new patience.
     pub term: u64,
+    /// Index of the newest entry known to be committed.
+    pub committed_index: u64,
     /// Whether its voters are being changed: some of them may be gone, and a node may have two.
     pub changing: bool,
     /// Followers whose log matches this leader's to within a few entries, by node; empty where not leading.
@@ -59,8 +63,10 @@ pub struct NodesView {
     pub unfit: Vec<u64>,
     /// Shards that a node cannot lead, though it may lead others: its replica does not run, or does not vote.
     pub unfit_for: BTreeMap<u64, BTreeSet<u32>>,
-    /// Of the dead, those that are dead by evidence, with the number of the connection that it rests on.
-    pub evidence: BTreeMap<u64, u64>,
+    /// Of the dead, those that are dead by evidence, and the connection that it rests on.
+    pub evidence: BTreeMap<u64, Ended>,
+    /// Silence for so long is what makes others believe that a node is dead.
+    pub silence_limit: Duration,
     /// This node should not lead now.
     pub self_unfit: bool,
     /// Too few voters hear this node for it to win.
@@ -116,9 +122,7 @@ pub struct ElectionDriver {
     last_transfer: Option<Duration>,
     /// When a leader that had handed over in vain last asked another voter, by shard.
     passed_on: BTreeMap<u32, Duration>,
-    /// Connections whose end was taken for a node's death, by shard and node: each is believed once. Whoever breaks
-    /// connections of a node that lives moves a leader once by it, not again and again.
-    believed: BTreeMap<(u32, u64), u64>,
+    proofs: Proofs,
 }
 
 impl ElectionDriver {
@@ -131,7 +135,7 @@ impl ElectionDriver {
             terms: BTreeMap::new(),
             last_transfer: None,
             passed_on: BTreeMap::new(),
-            believed: BTreeMap::new(),
+            proofs: Proofs::default(),
         }
     }
 
@@ -144,6 +148,7 @@ impl ElectionDriver {
         jitter: f64,
     ) -> Option<Action> {
         let known_term = self.terms.insert(group.shard, group.term);
+        self.proofs.see(now, group);
         // Where no voter is fit, one that is not is better than none.
         let gives_way = nodes.self_unfit && self.is_another_fit(group, nodes);
         if group.leading {
@@ -159,7 +164,7 @@ impl ElectionDriver {
         }
         let rank = self.rank(group, nodes)?;
         let (urgent, delay) = match group.leader_node {
-            Some(node) if node != self.node_id && self.is_dead(node, group.shard, nodes) => {
+            Some(node) if node != self.node_id && self.proofs.is_dead(now, node, group.shard, nodes) => {
                 (true, RANK_STEP * rank)
             }
             Some(node)
@@ -185,20 +190,10 @@ impl ElectionDriver {
         let action = self.stand(now, group, urgent, delay, jitter);
         if action == Some(Action::TakeOver)
             && let Some(node) = group.leader_node
-            && let Some(connection) = nodes.evidence.get(&node)
         {
-            self.believed.insert((group.shard, node), *connection);
+            self.proofs.spend(node, group.shard, nodes);
         }
         action
-    }
-
-    /// Dead, and not by evidence that was believed before.
-    fn is_dead(&self, node: u64, shard: u32, nodes: &NodesView) -> bool {
-        let spent = nodes
-            .evidence
-            .get(&node)
-            .is_some_and(|connection| self.believed.get(&(shard, node)) == Some(connection));
-        nodes.dead.contains(&node) && !spent
     }
 
     fn leads(&self, node: u64, group: &GroupView, nodes: &NodesView) -> bool {
@@ -366,407 +361,4 @@ pub fn preference(shard: u32, members: &[(u64, u64)]) -> Vec<u64> {
         nodes.rotate_left(turn);
     }
     nodes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn group(leader_node: Option<u64>, leading: bool) -> GroupView {
-        GroupView {
-            shard: 0,
-            members: vec![(11, 1), (12, 2), (13, 3)],
-            leader_node,
-            leading,
-            abdicated: false,
-            initialized: true,
-            term: 1,
-            changing: false,
-            caught_up: vec![],
-        }
-    }
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn nothing_is_handed_over_while_voters_change() {
-        let mut driver = ElectionDriver::new(2);
-        let nodes = NodesView {
-            alive_for: BTreeMap::from([(1, BALANCE_AFTER)]),
-            ..NodesView::default()
-        };
-        let led = GroupView {
-            caught_up: vec![1],
-            ..group(Some(2), true)
-        };
-        let changing = GroupView {
-            changing: true,
-            ..led.clone()
-        };
-        assert_eq!(driver.decide(ms(0), &changing, &nodes, 0.5), None);
-        assert_eq!(
-            driver.decide(ms(1), &led, &nodes, 0.5),
-            Some(Action::TransferTo(11))
-        );
-    }
-
-    #[test]
-    fn a_living_leader_is_left_alone() {
-        let mut driver = ElectionDriver::new(2);
-        let nodes = NodesView {
-            claims: BTreeMap::from([(1, vec![0])]),
-            ..NodesView::default()
-        };
-        for at in 0..100 {
-            assert_eq!(
-                driver.decide(ms(at * 50), &group(Some(1), false), &nodes, 0.5),
-                None
-            );
-        }
-    }
-
-    #[test]
-    fn a_dead_leader_is_taken_over_by_rank() {
-        let nodes = NodesView {
-            dead: vec![1],
-            ..NodesView::default()
-        };
-        let mut second = ElectionDriver::new(2);
-        let mut third = ElectionDriver::new(3);
-        assert_eq!(
-            second.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-        assert_eq!(third.decide(ms(0), &group(Some(1), false), &nodes, 0.0), None);
-        assert_eq!(
-            third.decide(ms(20), &group(Some(1), false), &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-    }
-
-    #[test]
-    fn candidates_that_doubted_before_still_stand_one_step_apart() {
-        // Not heard any more, so it claims nothing; then a majority says the same.
-        let doubted = NodesView::default();
-        let dead = NodesView {
-            dead: vec![1],
-            ..NodesView::default()
-        };
-        let mut second = ElectionDriver::new(2);
-        let mut third = ElectionDriver::new(3);
-        let seen = group(Some(1), false);
-        for driver in [&mut second, &mut third] {
-            assert_eq!(driver.decide(ms(0), &seen, &doubted, 0.0), None);
-        }
-        assert_eq!(second.decide(ms(60), &seen, &dead, 0.0), Some(Action::TakeOver));
-        assert_eq!(third.decide(ms(60), &seen, &dead, 0.0), None);
-        assert_eq!(
-            third.decide(ms(60) + RANK_STEP, &seen, &dead, 0.0),
-            Some(Action::TakeOver)
-        );
-    }
-
-    #[test]
-    fn evidence_is_used_once() {
-        let nodes = NodesView {
-            dead: vec![1],
-            ..NodesView::default()
-        };
-        let mut driver = ElectionDriver::new(2);
-        assert_eq!(
-            driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-        let later: Vec<Action> = (1..100)
-            .filter_map(|at| driver.decide(ms(at * 50), &group(Some(1), false), &nodes, 0.0))
-            .collect();
-        assert!(
-            !later.is_empty() && later.iter().all(|action| *action == Action::Elect),
-            "{later:?}"
-        );
-    }
-
-    #[test]
-    fn a_challenged_leader_gives_the_challenger_time() {
-        let nodes = NodesView::default();
-        let mut first = ElectionDriver::new(1);
-        assert_eq!(first.decide(ms(0), &group(Some(1), true), &nodes, 0.0), None);
-        let mut challenged = group(None, false);
-        challenged.term = 2;
-        for at in (20..20 + 150).step_by(10) {
-            assert_eq!(first.decide(ms(at), &challenged, &nodes, 0.0), None, "at {at}");
-        }
-        let later = ms(20) + CANDIDATE_GRACE;
-        assert_eq!(first.decide(later, &challenged, &nodes, 0.0), Some(Action::Elect));
-    }
-
-    #[test]
-    fn a_candidate_waits_for_its_own_election() {
-        let nodes = NodesView {
-            dead: vec![1],
-            ..NodesView::default()
-        };
-        let mut second = ElectionDriver::new(2);
-        assert_eq!(
-            second.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-        let mut standing = group(None, false);
-        standing.term = 2;
-        for at in (20..250).step_by(10) {
-            assert_eq!(second.decide(ms(at), &standing, &nodes, 0.0), None, "at {at}");
-        }
-        assert_eq!(
-            second.decide(RETRY + RANK_STEP, &standing, &nodes, 0.0),
-            Some(Action::Elect)
-        );
-    }
-
-    #[test]
-    fn a_second_try_gives_way_to_whoever_stands_now() {
-        let nodes = NodesView {
-            dead: vec![1],
-            ..NodesView::default()
-        };
-        let mut second = ElectionDriver::new(2);
-        assert_eq!(
-            second.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-        let in_term = |term| {
-            let mut seen = group(None, false);
-            seen.term = term;
-            seen
-        };
-        assert_eq!(second.decide(ms(20), &in_term(2), &nodes, 0.0), None);
-        let challenged = ms(250);
-        assert_eq!(second.decide(challenged, &in_term(3), &nodes, 0.0), None);
-        for at in (260..400).step_by(10) {
-            assert_eq!(second.decide(ms(at), &in_term(3), &nodes, 0.0), None, "at {at}");
-        }
-        let after = challenged + CANDIDATE_GRACE;
-        assert_eq!(
-            second.decide(after, &in_term(3), &nodes, 0.0),
-            Some(Action::Elect)
-        );
-    }
-
-    #[test]
-    fn the_end_of_one_connection_moves_a_leader_once() {
-        let mut nodes = NodesView {
-            dead: vec![1],
-            evidence: BTreeMap::from([(1, 5)]),
-            ..NodesView::default()
-        };
-        let mut driver = ElectionDriver::new(2);
-        assert_eq!(
-            driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-        // It lives after all, leads again in a later term, and connects to it are still refused.
-        assert_eq!(driver.decide(ms(40), &group(Some(2), true), &nodes, 0.0), None);
-        let mut again = group(Some(1), false);
-        again.term = 7;
-        assert_eq!(driver.decide(ms(80), &again, &nodes, 0.0), None);
-        // A later connection that ended is news.
-        nodes.evidence.insert(1, 6);
-        assert_eq!(
-            driver.decide(ms(120), &again, &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-    }
-
-    #[test]
-    fn a_node_that_nobody_hears_does_not_stand() {
-        let nodes = NodesView {
-            dead: vec![1],
-            self_unheard: true,
-            ..NodesView::default()
-        };
-        let mut driver = ElectionDriver::new(2);
-        for at in 0..100 {
-            let decided = driver.decide(ms(at * 50), &group(Some(1), false), &nodes, 0.0);
-            assert_eq!(decided, None);
-        }
-    }
-
-    #[test]
-    fn without_any_leader_the_preferred_node_stands_first() {
-        let nodes = NodesView::default();
-        let mut first = ElectionDriver::new(1);
-        let mut second = ElectionDriver::new(2);
-        assert_eq!(
-            first.decide(ms(0), &group(None, false), &nodes, 0.0),
-            Some(Action::Elect)
-        );
-        assert_eq!(second.decide(ms(0), &group(None, false), &nodes, 0.0), None);
-        assert_eq!(
-            second.decide(RETRY, &group(None, false), &nodes, 0.0),
-            Some(Action::Elect)
-        );
-    }
-
-    #[test]
-    fn a_leader_that_restarted_and_does_not_claim_is_replaced() {
-        let nodes = NodesView {
-            claims: BTreeMap::from([(1, vec![])]),
-            ..NodesView::default()
-        };
-        let mut driver = ElectionDriver::new(2);
-        assert_eq!(driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0), None);
-        let at = CLAIM_GRACE + RETRY;
-        assert_eq!(
-            driver.decide(at, &group(Some(1), false), &nodes, 0.0),
-            Some(Action::Elect)
-        );
-    }
-
-    #[test]
-    fn a_leader_that_is_unfit_and_does_not_claim_is_taken_over() {
-        let mut nodes = NodesView {
-            claims: BTreeMap::from([(1, vec![0])]),
-            unfit: vec![1],
-            ..NodesView::default()
-        };
-        let mut driver = ElectionDriver::new(2);
-        assert_eq!(
-            driver.decide(ms(0), &group(Some(1), false), &nodes, 0.0),
-            None,
-            "it leads"
-        );
-        nodes.claims.clear();
-        assert_eq!(driver.decide(ms(20), &group(Some(1), false), &nodes, 0.0), None);
-        assert_eq!(
-            driver.decide(ms(20) + UNFIT_GRACE, &group(Some(1), false), &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-    }
-
-    #[test]
-    fn an_unfit_node_stands_only_where_no_voter_is_fit() {
-        let unfit_of = |others: &[u64]| NodesView {
-            self_unfit: true,
-            unfit: others.to_vec(),
-            dead: vec![1],
-            ..NodesView::default()
-        };
-        let mut second = ElectionDriver::new(2);
-        let seen = group(Some(1), false);
-        assert_eq!(second.decide(ms(0), &seen, &unfit_of(&[]), 0.0), None);
-        assert_eq!(
-            second.decide(ms(20), &seen, &unfit_of(&[3]), 0.0),
-            Some(Action::TakeOver)
-        );
-        let mut third = ElectionDriver::new(3);
-        assert_eq!(third.decide(ms(20), &seen, &unfit_of(&[2]), 0.0), None);
-        assert_eq!(
-            third.decide(ms(40), &seen, &unfit_of(&[2]), 0.0),
-            Some(Action::TakeOver),
-            "one step behind"
-        );
-    }
-
-    #[test]
-    fn a_leader_whose_successor_never_came_asks_another_unless_it_gives_way() {
-        let mut driver = ElectionDriver::new(1);
-        let in_vain = GroupView {
-            abdicated: true,
-            caught_up: vec![2, 3],
-            ..group(Some(1), true)
-        };
-        let gives_way = NodesView {
-            self_unfit: true,
-            unfit: vec![2],
-            ..NodesView::default()
-        };
-        assert_eq!(driver.decide(ms(0), &in_vain, &gives_way, 0.0), None);
-        let none_is_fit = NodesView {
-            unfit: vec![2, 3],
-            ..gives_way.clone()
-        };
-        assert_eq!(
-            driver.decide(ms(0), &in_vain, &none_is_fit, 0.0),
-            Some(Action::TransferTo(12))
-        );
-        assert_eq!(
-            driver.decide(ms(20), &in_vain, &none_is_fit, 0.0),
-            None,
-            "it has time"
-        );
-        let one_is_fit = NodesView {
-            unfit: vec![2],
-            ..NodesView::default()
-        };
-        assert_eq!(
-            driver.decide(RETRY, &in_vain, &one_is_fit, 0.0),
-            Some(Action::TransferTo(13))
-        );
-    }
-
-    #[test]
-    fn leadership_returns_to_the_preferred_node_when_it_is_caught_up() {
-        let mut driver = ElectionDriver::new(2);
-        let mut seen = group(Some(2), true);
-        let nodes = NodesView {
-            alive_for: BTreeMap::from([(1, BALANCE_AFTER)]),
-            ..NodesView::default()
-        };
-        assert_eq!(driver.decide(ms(0), &seen, &nodes, 0.0), None, "not caught up");
-        seen.caught_up = vec![1];
-        assert_eq!(
-            driver.decide(ms(0), &seen, &nodes, 0.0),
-            Some(Action::TransferTo(11))
-        );
-    }
-
-    #[test]
-    fn a_node_without_its_replica_is_unfit_for_that_shard_and_no_other() {
-        let nodes = NodesView {
-            alive_for: BTreeMap::from([(1, BALANCE_AFTER), (3, BALANCE_AFTER)]),
-            unfit_for: BTreeMap::from([(1, BTreeSet::from([0]))]),
-            ..NodesView::default()
-        };
-        let led = GroupView {
-            // What is known of the replica that is gone is as old as the quiet.
-            caught_up: vec![1, 3],
-            ..group(Some(2), true)
-        };
-        let mut driver = ElectionDriver::new(2);
-        assert_eq!(driver.decide(ms(0), &led, &nodes, 0.0), None);
-        let other = GroupView { shard: 3, ..led };
-        assert_eq!(
-            driver.decide(ms(0), &other, &nodes, 0.0),
-            Some(Action::TransferTo(11))
-        );
-    }
-
-    #[test]
-    fn a_leader_whose_replica_is_lost_is_taken_over_and_stands_in_nobodys_way() {
-        let nodes = NodesView {
-            unfit_for: BTreeMap::from([(1, BTreeSet::from([0]))]),
-            ..NodesView::default()
-        };
-        let mut second = ElectionDriver::new(2);
-        let led = group(Some(1), false);
-        assert_eq!(second.decide(ms(0), &led, &nodes, 0.0), None);
-        assert_eq!(
-            second.decide(UNFIT_GRACE, &led, &nodes, 0.0),
-            Some(Action::TakeOver)
-        );
-        let mut first_of_the_rest = ElectionDriver::new(2);
-        let nobody = group(None, false);
-        assert_eq!(
-            first_of_the_rest.decide(ms(0), &nobody, &nodes, 0.0),
-            Some(Action::Elect)
-        );
-    }
-
-    #[test]
-    fn leaders_spread_over_the_nodes() {
-        let members = vec![(11, 1), (12, 2), (13, 3)];
-        let first: Vec<u64> = (1..=6).map(|shard| preference(shard, &members)[0]).collect();
-        assert_eq!(first, vec![2, 3, 1, 2, 3, 1]);
-    }
 }

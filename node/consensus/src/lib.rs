@@ -4,6 +4,8 @@ mod background;
 mod commit_news;
 mod convert;
 pub mod elections;
+#[cfg(test)]
+mod elections_test;
 mod follower_log;
 #[cfg(test)]
 mod follower_log_test;
@@ -15,6 +17,7 @@ pub mod net;
 mod network_adapter;
 pub mod nodes_view;
 pub mod peers;
+pub mod proofs;
 pub mod repair;
 #[cfg(test)]
 mod repair_test;

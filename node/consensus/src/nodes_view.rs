@@ -1,32 +1,49 @@
 //! What the election driver sees of the nodes, as the links tell it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use spine_proto::ids::NodeId;
 use tokio::time::Instant;
 
 use crate::elections::NodesView;
+use crate::proofs::Ended;
 use crate::transport::LivenessSnapshot;
 use crate::transport::liveness::Proof;
 
 /// Remembers since when each node has been heard without a break.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NodesWatch {
+    silence_limit: Duration,
     alive_since: BTreeMap<NodeId, Instant>,
 }
 
 impl NodesWatch {
+    /// Of a node that calls others silent after `silence_limit`.
+    #[must_use]
+    pub fn new(silence_limit: Duration) -> Self {
+        Self {
+            silence_limit,
+            alive_since: BTreeMap::new(),
+        }
+    }
+
     /// The nodes as a group of these voters must judge them.
     pub fn view(&mut self, seen: &LivenessSnapshot, voters: &[NodeId], now: Instant) -> NodesView {
         let mut view = NodesView {
             self_unheard: is_unheard(seen, voters),
+            silence_limit: self.silence_limit,
             ..NodesView::default()
         };
         for (node, peer) in &seen.peers {
             match seen.dead(*node, voters) {
                 Some(Proof::Evidence(evidence)) => {
                     view.dead.push(node.0);
-                    view.evidence.insert(node.0, evidence.connection);
+                    let ended = Ended {
+                        connection: evidence.connection,
+                        ago: now.saturating_duration_since(evidence.since),
+                    };
+                    view.evidence.insert(node.0, ended);
                 }
                 Some(Proof::Silence { .. } | Proof::Deaf { .. }) => view.dead.push(node.0),
                 None => {}
@@ -86,7 +103,7 @@ mod tests {
     }
 
     fn is_told_unheard(deaf_to_me: &[u64]) -> bool {
-        let mut watch = NodesWatch::default();
+        let mut watch = NodesWatch::new(Duration::ZERO);
         watch.view(&seen(deaf_to_me), &ALL, Instant::now()).self_unheard
     }
 

@@ -20,6 +20,7 @@ use super::execute::{Call, Executor};
 use super::failure::{ExecuteError, deadline_exceeded, no_leader, not_initialised, outcome_unknown};
 use super::feed;
 use super::forward::{self, Forwarder};
+use super::retry;
 use crate::entropy::Entropy;
 use crate::fitness::Trouble;
 use crate::shard::host::Host;
@@ -29,9 +30,6 @@ use crate::shard::map::META_SHARD;
 const ANSWER_TIME: Duration = Duration::from_millis(20);
 /// Leadership leaves a node whose disk is in trouble within this; after it the caller is told of the trouble.
 const UNFIT_PATIENCE: Duration = Duration::from_millis(1_500);
-
-/// A hand-over lasts longer than the first pauses of a call that is tried again: so often they are doubled at once.
-const HAND_OVER_DOUBLINGS: u32 = 2;
 
 /// Routes calls; shared by every gateway.
 pub struct Dispatcher {
@@ -366,9 +364,9 @@ impl<'a> Attempts<'a> {
                 }
             }
         }
-        // A fresh hint is followed at once, the first time; after that every try has a pause.
-        if self.hint.is_none() || self.tries > 0 || handing_over {
-            self.pause(handing_over).await?;
+        let fraction = || self.dispatcher.entropy.fraction();
+        if let Some(most) = retry::pause(self.tries, self.hint.is_some(), handing_over, fraction) {
+            self.pause(most).await?;
         }
         if self.hint.is_none() {
             self.hint = self.dispatcher.believed_leader(self.shard);
@@ -394,14 +392,9 @@ impl<'a> Attempts<'a> {
 
     /// Waits a little, and no longer than until this node's own replica hears of a leader that it did not know of
     /// before the last try.
-    async fn pause(&mut self, handing_over: bool) -> Result<(), SpineError> {
-        let least = Instant::now() + forward::PAUSE_MIN;
-        let doublings = if handing_over {
-            self.tries.max(HAND_OVER_DOUBLINGS)
-        } else {
-            self.tries
-        };
-        let most = Instant::now() + forward::retry_pause(doublings, self.dispatcher.entropy.fraction());
+    async fn pause(&mut self, most: Duration) -> Result<(), SpineError> {
+        let least = Instant::now() + retry::PAUSE_MIN;
+        let most = Instant::now() + most;
         // The reason must reach the caller while it still listens.
         let last = self.deadline.checked_sub(ANSWER_TIME).unwrap_or(self.deadline);
         if least >= last {

@@ -181,13 +181,3 @@ fn from_failure(failure: &pb::Failure) -> ExecuteError {
         },
     }
 }
-
-/// Shortest pause before a call is tried again, so that hints which point at each other make no storm.
-pub const PAUSE_MIN: Duration = Duration::from_millis(2);
-
-/// Longest pause before a shard without a leader is asked again; news of a leader ends it.
-#[must_use]
-pub fn retry_pause(tries: u32, fraction: f64) -> Duration {
-    let base = Duration::from_millis(5).saturating_mul(1 << tries.min(4));
-    base.mul_f64(0.5 + fraction)
-}

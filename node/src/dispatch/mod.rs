@@ -7,4 +7,5 @@ pub mod execute;
 pub mod failure;
 pub mod feed;
 pub mod forward;
+pub mod retry;
 pub mod watch;

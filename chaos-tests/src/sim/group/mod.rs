@@ -99,6 +99,7 @@ impl Stage {
                 recorder: recorder.clone(),
                 stop: stop.clone(),
                 clock_ms: clock_ms.clone(),
+                trace: trace.clone(),
             };
             sim.host(&**name, move || host.clone().run());
             disks.push(disk);

@@ -17,7 +17,7 @@ use spine_consensus::nodes_view::NodesWatch;
 use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
 use spine_consensus::transport::{
     Identity, IdentityCell, Links, LinksConfig, PeerError, PeerHandler, ReceivedPart, SnapshotParts,
-    SnapshotReceiver, WatchDriver,
+    SnapshotReceiver, WatchDriver, WatchTiming,
 };
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1 as pb;
@@ -34,6 +34,7 @@ use super::caller;
 use crate::history::Recorder;
 use crate::sim::invariants::ReplicaView;
 use crate::sim::net::SimNet;
+use crate::sim::trace::Trace;
 use crate::sim::world::ClockMs;
 use crate::workload::seeded;
 
@@ -88,6 +89,7 @@ pub(super) struct GroupNode {
     pub(super) recorder: Recorder,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) clock_ms: ClockMs,
+    pub(super) trace: Trace,
 }
 
 type Cell = Arc<RwLock<Weak<RaftGroup>>>;
@@ -210,7 +212,7 @@ impl GroupNode {
         let mut random = seeded(self.seed, &format!("elections {} {starts}", self.number));
         let mut driver = ElectionDriver::new(self.node_id());
         let began = Instant::now();
-        let mut watched = NodesWatch::default();
+        let mut watched = NodesWatch::new(WatchTiming::default().silence_limit);
         let voters: Vec<NodeId> = (1..=self.peers.len() as u64).map(NodeId).collect();
         loop {
             sleep(LOOK_EVERY).await;
@@ -225,6 +227,7 @@ impl GroupNode {
                 abdicated: group.has_abdicated(),
                 initialized: status.last_log_index > 0 || status.term > 0,
                 term: status.term,
+                committed_index: status.committed_index,
                 caught_up: if status.leading {
                     group.matched().into_iter().map(|(replica, _)| replica).collect()
                 } else {
@@ -233,12 +236,20 @@ impl GroupNode {
             };
             let seen = links.liveness().borrow().clone();
             let nodes = watched.view(&seen, &voters, Instant::now());
-            match driver.decide(began.elapsed(), &view, &nodes, random.random::<f64>()) {
+            let action = driver.decide(began.elapsed(), &view, &nodes, random.random::<f64>());
+            let now_ms = self.clock_ms.load(Ordering::Relaxed);
+            if let Some(action) = action {
+                let (node, leader, term) = (self.node_id(), view.leader_node, view.term);
+                self.trace.note(
+                    now_ms,
+                    format_args!("n{node} decides {action:?}, seeing {leader:?} lead in term {term}"),
+                );
+            }
+            match action {
                 Some(Action::Initialize) => drop(group.initialize().await),
                 Some(Action::TakeOver) => group.take_over().await,
                 Some(Action::Elect) => group.elect(true).await,
                 Some(Action::TransferTo(replica)) => {
-                    let now_ms = self.clock_ms.load(Ordering::Relaxed);
                     self.slot.borrow_mut().offered_ms.push(now_ms);
                     drop(group.transfer_to(replica).await);
                 }
