@@ -22,9 +22,15 @@ use crate::retry::{Backoff, Verdict, judge};
 pub enum PatientsFrom {
     /// With the first version that is written after it was opened.
     Now,
+    /// With the current version of every patient that there is, while versions that are written meanwhile come as well:
+    /// after a version of a patient an older one may come. Whoever keeps what is not older than what it has, has all.
+    Start,
     /// Behind an event that had this cursor.
     Cursor(String),
 }
+
+/// In place of a cursor.
+const START: &str = "start";
 
 /// One version of one patient that was written.
 #[derive(Clone, Debug)]
@@ -63,6 +69,7 @@ impl PatientWatch {
             shards: Vec::new(),
             cursor: match from {
                 PatientsFrom::Now => String::new(),
+                PatientsFrom::Start => START.to_owned(),
                 PatientsFrom::Cursor(cursor) => cursor,
             },
             stream: None,
@@ -83,7 +90,7 @@ impl PatientWatch {
     /// # Errors
     /// As [`PatientWatch::next`].
     pub async fn begin(&mut self) -> Result<&str> {
-        while self.cursor.is_empty() {
+        while self.cursor.is_empty() || self.cursor == START {
             self.step().await?;
         }
         Ok(&self.cursor)
@@ -98,8 +105,8 @@ impl PatientWatch {
     /// The next version; waits until there is one. Safe to cancel: nothing is skipped.
     ///
     /// # Errors
-    /// `COMPACTED` where the cluster no longer keeps what follows the cursor: begin a new watch, then read again what
-    /// you keep. `Unavailable` where no node took the watch for the client's deadline; calling again goes on.
+    /// `COMPACTED` where the cluster no longer keeps what follows the cursor: begin anew with [`PatientsFrom::Start`].
+    /// `Unavailable` where no node took the watch for the client's deadline; calling again goes on.
     pub async fn next(&mut self) -> Result<PatientEvent> {
         loop {
             if let Some(event) = self.step().await? {

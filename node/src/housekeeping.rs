@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use spine_proto::storage::v1::{self as pb, ClusterPlan};
+use spine_services::pds::search::backlog;
 use spine_statemachine::store::OrderedRead as _;
-use spine_statemachine::{frame, key, txn};
+use spine_statemachine::{Rule, frame, key, txn};
 use tokio::time::{Instant, timeout};
 
 use crate::beat::beat;
@@ -107,7 +108,12 @@ impl Housekeeper {
             let Some(planned) = self.plan.shards.iter().find(|planned| planned.shard == number) else {
                 return;
             };
-            (key::slots_owned(), slots_row(planned))
+            let mut rows = slots_row(planned);
+            // Nobody was written yet, so nobody was written without search tokens.
+            if Rule::SEARCH_TOKENS.holds_at(self.plan.first_level) {
+                rows.mutations.extend(backlog::done());
+            }
+            (key::slots_owned(), rows)
         };
         let present = shard
             .group

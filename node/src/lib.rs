@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod announce;
 pub mod args;
+pub mod backlog;
 pub mod beat;
 pub mod calm;
 pub mod claims;

@@ -13,6 +13,7 @@ use spine_consensus::net::Net;
 use spine_mutants::mutant;
 use spine_proto::admin::v1::ReplicaEnd;
 use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
+use spine_statemachine::key::SubjectKey;
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
 use spine_storage::gently;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backlog::Backlog;
 use crate::clock::{AdvancedClock, Clock};
 use crate::clock_agreement::{LeaderTime, PeerClocks};
 use crate::clock_guard;
@@ -571,12 +573,13 @@ impl Inner {
             Arc::clone(&self.peer_clocks),
             plan.nodes.len(),
         );
+        let subject_key = SubjectKey::new(subject_key);
         let executor = Executor {
             clock,
             time: time.clone(),
             entropy: Arc::clone(&self.entropy),
             fitness: self.fitness.clone(),
-            subject_key: spine_statemachine::key::SubjectKey::new(subject_key),
+            subject_key: subject_key.clone(),
         };
         let dispatcher = Arc::new(Dispatcher::new(
             node_id,
@@ -618,6 +621,8 @@ impl Inner {
             &self.config.raft,
         );
         self.spawn(housekeeper.run());
+        let backlog = Backlog::new(Arc::clone(&self.host), time.clone(), subject_key, self.started);
+        self.spawn(backlog.run());
         self.spawn(clock_guard::run(Arc::clone(self), time));
         self.watch_log();
         if let Some(running) = self.running() {

@@ -8,6 +8,7 @@ use spine_proto::ids::SLOTS;
 use spine_proto::pds::v1::RegisterRequest;
 use spine_proto::storage::v1::{Entry, Mutation, Put, SlotRange, SubTxn, Txn, entry, mutation};
 use spine_services::operation::OperationSpec;
+use spine_services::pds::search::backlog;
 use spine_services::{Completed, Context, Failure, Plan, Principal, View, catalogue, submit};
 use spine_statemachine::LevelRange;
 use spine_statemachine::apply::{Applied, SubOutcome, apply};
@@ -42,9 +43,10 @@ impl Shard {
             value: frame::encode(&slots.encode_to_vec()),
             schema: 1,
         };
-        let mutations = vec![Mutation {
+        let mut mutations = vec![Mutation {
             kind: Some(mutation::Kind::Put(put)),
         }];
+        mutations.extend(backlog::done());
         shard.apply(SubTxn {
             mutations,
             ..SubTxn::default()

@@ -108,6 +108,8 @@ struct Patience {
     /// Since when the leader is known to be dead, or unfit: candidates stand one step apart from then on, however long
     /// each has doubted before.
     urgent_since: Option<Duration>,
+    /// The one impolite try was made.
+    took_over: bool,
     tries: u32,
     next: Option<Duration>,
 }
@@ -214,7 +216,7 @@ impl ElectionDriver {
         let patience = self.patience_with(now, group);
         patience.urgent_since = urgent.then(|| patience.urgent_since.unwrap_or(now));
         let due = match (patience.next, patience.urgent_since) {
-            (Some(next), Some(since)) if patience.tries == 0 => next.min(since + delay),
+            (Some(next), Some(since)) if !patience.took_over => next.min(since + delay),
             (Some(next), _) => next,
             (None, urgent_since) => urgent_since.unwrap_or(patience.since) + delay,
         };
@@ -229,11 +231,10 @@ impl ElectionDriver {
             return Some(Action::Initialize);
         }
         // Evidence is used once per leader; a second try goes the slow, polite way.
-        Some(if urgent && patience.tries == 1 {
-            Action::TakeOver
-        } else {
-            Action::Elect
-        })
+        if urgent && !std::mem::replace(&mut patience.took_over, true) {
+            return Some(Action::TakeOver);
+        }
+        Some(Action::Elect)
     }
 
     /// The group's present patience; a new one where something has changed that this node did not bring about.
@@ -243,6 +244,7 @@ impl ElectionDriver {
             leader_node: group.leader_node,
             since: now,
             urgent_since: None,
+            took_over: false,
             tries: 0,
             next: None,
         };

@@ -111,6 +111,33 @@ fn candidates_that_doubted_before_still_stand_one_step_apart() {
 }
 
 #[test]
+fn polite_tries_do_not_spend_the_impolite_one() {
+    // Silent for a majority, and yet it commits: nobody who asks politely gets a vote.
+    let mut nodes = NodesView {
+        dead: vec![1],
+        silence_limit: ms(250),
+        ..NodesView::default()
+    };
+    let mut driver = ElectionDriver::new(2);
+    let mut seen = group(Some(1), false);
+    let mut polite = 0;
+    for at in (0..5_000).step_by(20) {
+        seen.committed_index += 1;
+        match driver.decide(ms(at), &seen, &nodes, 0.9) {
+            Some(Action::Elect) => polite += 1,
+            decided => assert_eq!(decided, None),
+        }
+    }
+    assert!(polite > 3);
+    // Then its process ends.
+    nodes.evidence = BTreeMap::from([(1, ended(5))]);
+    assert_eq!(
+        driver.decide(ms(5_000), &seen, &nodes, 0.9),
+        Some(Action::TakeOver)
+    );
+}
+
+#[test]
 fn evidence_is_used_once() {
     let nodes = NodesView {
         dead: vec![1],

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::elections::{GroupView, NodesView};
+use crate::elections::{CLAIM_GRACE, GroupView, NodesView};
 
-/// Silence that others report is void for so long after news of a commit. Well below the shortest useful silence limit
-/// beside the driver's longest turn, 100 ms: a leader that is cut off commits nothing, so nothing is lost by it.
+/// Silence that others report is void for so long after news of a commit, which a turn of the driver, 100 ms at most,
+/// may have noticed late. With the usual silence limit of 250 ms a leader that is cut off is replaced no later by it.
 const COMMIT_COUNTS: Duration = Duration::from_millis(100);
 
 /// The end of a connection that counts as a node's death.
@@ -66,12 +66,15 @@ impl Proofs {
         }
         let reign = self.reigns.get(&shard);
         // It won after that, so it was alive then. What is still so later is no remnant.
-        let is_remnant = |reign: &Reign| now < reign.since + nodes.silence_limit;
+        let remains = nodes.silence_limit.min(CLAIM_GRACE);
+        let is_remnant = |reign: &Reign| now < reign.since + remains;
         match nodes.evidence.get(&node) {
             Some(ended) if self.believed.get(&(shard, node)) == Some(&ended.connection) => false,
             Some(ended) => reign.is_none_or(|reign| now >= reign.since + ended.ago || !is_remnant(reign)),
             None => reign.is_none_or(|reign| {
-                let commits = reign.committed.is_some_and(|last| now < last + COMMIT_COUNTS);
+                let commits = reign
+                    .committed
+                    .is_some_and(|last| now < last + COMMIT_COUNTS.min(nodes.silence_limit * 2 / 5));
                 !commits && !is_remnant(reign)
             }),
         }

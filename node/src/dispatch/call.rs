@@ -18,9 +18,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::execute::{Call, Executor};
 use super::failure::{ExecuteError, deadline_exceeded, no_leader, not_initialised, outcome_unknown};
-use super::feed;
 use super::forward::{self, Forwarder};
-use super::retry;
+use super::{feed, listing, retry};
 use crate::entropy::Entropy;
 use crate::fitness::Trouble;
 use crate::shard::host::Host;
@@ -259,8 +258,13 @@ impl Dispatcher {
     /// A call that another node forwarded: executed here or refused, never forwarded again.
     pub async fn forwarded(&self, request: pb::ExecuteRequest) -> pb::ExecuteResponse {
         let deadline = Instant::now() + Duration::from_millis(u64::from(request.deadline_ms));
-        if request.operation == feed::PAGE {
-            return forward::response(self.page_asked_for(&request).map_err(ExecuteError::Final));
+        let page = match &*request.operation {
+            feed::PAGE => Some(self.page_asked_for(&request)),
+            listing::PAGE => Some(self.list_page_asked_for(&request)),
+            _ => None,
+        };
+        if let Some(page) = page {
+            return forward::response(page.map_err(ExecuteError::Final));
         }
         if !request.batch.is_empty() {
             return self.forwarded_batch(request, deadline).await;

@@ -18,7 +18,7 @@ use spine_storage::replica::ReplicaError;
 use tokio::time::Instant;
 
 use super::call::{Dispatcher, checked};
-use super::cursor::{At, CURSOR_SHARDS_MAX, Cursor, invalid_cursor};
+use super::cursor::{At, CURSOR_SHARDS_MAX, Cursor, Listing, START, invalid_cursor};
 use super::failure::{no_leader, not_initialised};
 use super::forward;
 use super::watch::compacted;
@@ -28,9 +28,9 @@ use crate::shard::map::META_SHARD;
 /// What another node is asked under for a page.
 pub(super) const PAGE: &str = "pds.watch.page";
 /// The operation whose permission its reader needs.
-const WATCH: &str = "pds.watch";
+pub(super) const WATCH: &str = "pds.watch";
 /// Bytes of resources of one page; a larger version stands alone in its page.
-const PAGE_BYTES_MAX: usize = 128 * 1_024;
+pub(super) const PAGE_BYTES_MAX: usize = 128 * 1_024;
 /// Another node answers within this, or the next one is asked.
 const PAGE_DEADLINE: Duration = Duration::from_millis(500);
 
@@ -70,7 +70,8 @@ enum NoPage {
 }
 
 impl Dispatcher {
-    /// Where a reader begins: at its cursor, or behind everything committed before the call.
+    /// Where a reader begins: at its cursor, or behind everything committed before the call, if it likes with a list of
+    /// what there was.
     ///
     /// # Errors
     /// `INVALID_CURSOR`, and the errors of every call.
@@ -88,7 +89,8 @@ impl Dispatcher {
             return Err(invalid_shard("there is no such shard"));
         }
         let asked_for = |shard: &u32| request.shards.is_empty() || request.shards.contains(shard);
-        let mut cursor = if request.cursor.is_empty() {
+        let starts = request.cursor == START;
+        let mut cursor = if request.cursor.is_empty() || starts {
             let body = Bytes::from(request.encode_to_vec());
             let answers = self.call_every_shard(WATCH, body, principal, deadline).await?;
             behind(map.incarnation(), answers)?
@@ -99,6 +101,13 @@ impl Dispatcher {
             return Err(invalid_cursor());
         }
         cursor.shards.retain(|shard, _| asked_for(shard));
+        if starts {
+            cursor.listing = Some(Listing {
+                shard: 0,
+                after: None,
+            });
+        }
+        cursor.list_only_what_is_followed();
         let complete = request
             .shards
             .iter()
@@ -283,23 +292,45 @@ fn behind(incarnation: u32, answers: Vec<Bytes>) -> Result<Cursor, SpineError> {
         };
         shards.insert(position.shard, at);
     }
-    Ok(Cursor { incarnation, shards })
+    Ok(Cursor {
+        incarnation,
+        shards,
+        listing: None,
+    })
 }
 
 fn invalid_shard(message: &str) -> SpineError {
     SpineError::new(ErrorKind::Invalid, reason::INVALID_CURSOR, message).with_field("shard")
 }
 
+/// A version as nodes tell it to each other.
+pub(super) fn version_to_wire(index: u64, ordinal: u32, patient: Patient) -> pb::FeedVersion {
+    pb::FeedVersion {
+        index,
+        ordinal,
+        nhs_number: patient.nhs_number,
+        version_id: patient.version_id,
+        fhir_json: patient.fhir_json,
+        superseded_by: patient.superseded_by,
+        replaces: patient.replaces,
+    }
+}
+
+/// The patient in it.
+pub(super) fn patient_from_wire(version: pb::FeedVersion) -> Patient {
+    Patient {
+        nhs_number: version.nhs_number,
+        version_id: version.version_id,
+        fhir_json: version.fhir_json,
+        superseded_by: version.superseded_by,
+        replaces: version.replaces,
+    }
+}
+
 fn to_wire(page: Page) -> pb::FeedPage {
-    let versions = page.versions.into_iter().map(|version| pb::FeedVersion {
-        index: version.index,
-        ordinal: version.next.skip - 1,
-        nhs_number: version.patient.nhs_number,
-        version_id: version.patient.version_id,
-        fhir_json: version.patient.fhir_json,
-        superseded_by: version.patient.superseded_by,
-        replaces: version.patient.replaces,
-    });
+    let versions = page.versions.into_iter();
+    let versions =
+        versions.map(|version| version_to_wire(version.index, version.next.skip - 1, version.patient));
     pb::FeedPage {
         versions: versions.collect(),
         index: page.next.index,
@@ -323,13 +354,7 @@ fn from_wire(page: pb::FeedPage) -> Option<Page> {
                 skip: version.ordinal.checked_add(1)?,
             },
             index: version.index,
-            patient: Patient {
-                nhs_number: version.nhs_number,
-                version_id: version.version_id,
-                fhir_json: version.fhir_json,
-                superseded_by: version.superseded_by,
-                replaces: version.replaces,
-            },
+            patient: patient_from_wire(version),
         })
     });
     Some(Page {

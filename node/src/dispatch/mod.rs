@@ -7,5 +7,6 @@ pub mod execute;
 pub mod failure;
 pub mod feed;
 pub mod forward;
+pub mod listing;
 pub mod retry;
 pub mod watch;

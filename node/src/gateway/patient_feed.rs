@@ -1,7 +1,8 @@
 //! One reader of the feed of patients: takes from its shards, in turn, when the reader can take more.
 //!
 //! The feeds themselves are the queue: one page of one shard waits for each reader, and one that is slower than the
-//! changes is overtaken by the floor of all replicas and told so.
+//! changes is overtaken by the floor of all replicas and told so. A list of what there was comes in turns with the
+//! changes, so that a long one is not overtaken.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,14 +12,16 @@ use futures_util::future::select_all;
 use spine_proto::common::v1::Position;
 use spine_proto::pds::v1::{Patient, WatchResponse};
 use spine_services::{ErrorKind, Principal, SpineError, reason};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::watch::{OUT_OF_TOUCH_MAX, PROGRESS_INTERVAL, Place};
 use crate::dispatch::call::Dispatcher;
-use crate::dispatch::cursor::{At, Cursor};
+use crate::dispatch::cursor::{At, Cursor, Listing};
 use crate::dispatch::failure::draining;
-use crate::dispatch::feed::{NoPageYet, Version};
+use crate::dispatch::feed::{NoPageYet, Page};
+use crate::dispatch::listing::ListPage;
 
 /// Where another node's replica is read, it is asked so often whether there is more.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -48,12 +51,28 @@ pub struct PatientFeed {
     /// Behind everything that was shown.
     cursor: Cursor,
     readers: Vec<Reader>,
-    /// Of `page_of`, not yet shown.
-    page: VecDeque<Version>,
-    page_of: usize,
+    /// Read and not yet shown.
+    page: VecDeque<Waiting>,
     /// The reader to be asked next.
     turn: usize,
+    /// It is the list's turn, where there is one.
+    lists: bool,
+    /// No replica that answers can show more of the list.
+    list_in_trouble_since: Option<Instant>,
     look_at: Instant,
+}
+
+/// A version that is shown next, and the place behind it.
+struct Waiting {
+    shard: u32,
+    index: u64,
+    patient: Patient,
+    behind: Behind,
+}
+
+enum Behind {
+    Changes(At),
+    List(Option<Listing>),
 }
 
 /// One shard.
@@ -63,6 +82,8 @@ struct Reader {
     next: At,
     /// No replica that answers can show what is next.
     in_trouble_since: Option<Instant>,
+    /// Another node's replica, which was asked in vain, is asked again no sooner.
+    not_before: Instant,
 }
 
 impl PatientFeed {
@@ -79,6 +100,7 @@ impl PatientFeed {
             shard: *shard,
             next: *at,
             in_trouble_since: None,
+            not_before: Instant::now(),
         });
         Self {
             readers: readers.collect(),
@@ -88,8 +110,9 @@ impl PatientFeed {
             _place: place,
             cursor,
             page: VecDeque::new(),
-            page_of: 0,
             turn: 0,
+            lists: true,
+            list_in_trouble_since: None,
             look_at: Instant::now() + PROGRESS_INTERVAL,
         }
     }
@@ -153,27 +176,38 @@ impl PatientFeed {
     /// What can be shown without waiting.
     pub fn ready(&mut self) -> Option<Shown> {
         let version = self.page.pop_front()?;
-        let reader = &self.readers[self.page_of];
-        // Behind its last version a page may lead further on.
-        let behind = if self.page.is_empty() {
-            reader.next
-        } else {
-            version.next
-        };
-        self.cursor.shards.insert(reader.shard, behind);
+        match version.behind {
+            Behind::Changes(at) => {
+                self.cursor.shards.insert(version.shard, at);
+            }
+            Behind::List(listing) => self.cursor.listing = listing,
+        }
         Some(Shown::Version {
-            shard: reader.shard,
+            shard: version.shard,
             index: version.index,
             patient: version.patient,
         })
     }
 
-    /// Reads on in the shards in turn; false where none has more.
+    /// Reads on, in turns in the list and in what changes; false where neither has more.
     async fn take_page(&mut self) -> Result<bool, SpineError> {
+        self.lists = !self.lists;
+        if self.lists && self.take_listed().await? || self.take_changes().await? {
+            return Ok(true);
+        }
+        Ok(!self.lists && self.take_listed().await?)
+    }
+
+    /// Reads on in the shards in turn; false where none has more.
+    async fn take_changes(&mut self) -> Result<bool, SpineError> {
         for _ in 0..self.readers.len() {
             let at = self.turn;
             self.turn = (at + 1) % self.readers.len();
             let reader = &mut self.readers[at];
+            let here = self.dispatcher.patients_shown_here(reader.shard, reader.next);
+            if here.is_none() && Instant::now() < reader.not_before {
+                continue;
+            }
             let page = self
                 .dispatcher
                 .patients_from(reader.shard, reader.next, &self.principal);
@@ -181,22 +215,49 @@ impl PatientFeed {
                 Ok(page) => {
                     reader.in_trouble_since = None;
                     reader.next = page.next;
-                    self.page = page.versions.into();
-                    self.page_of = at;
-                    if !self.page.is_empty() {
+                    let shard = reader.shard;
+                    if page.versions.is_empty() {
+                        reader.not_before = Instant::now() + POLL_INTERVAL;
+                        self.cursor.shards.insert(shard, page.next);
+                    } else {
+                        self.page = changes(shard, page);
                         return Ok(true);
                     }
-                    self.cursor.shards.insert(reader.shard, page.next);
                 }
-                Err(NoPageYet {
-                    error,
-                    for_good: true,
-                }) => return Err(error),
-                Err(NoPageYet { error, .. }) => {
-                    let since = *reader.in_trouble_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= OUT_OF_TOUCH_MAX {
-                        return Err(given_up(error));
+                Err(no_page) => {
+                    reader.not_before = Instant::now() + POLL_INTERVAL;
+                    wait_for(no_page, &mut reader.in_trouble_since)?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads on in the list; false where there is no more, or nobody shows it now.
+    async fn take_listed(&mut self) -> Result<bool, SpineError> {
+        while let Some(Listing { shard, after }) = self.cursor.listing {
+            let place = self.cursor.shards.get(&shard).copied().unwrap_or_default();
+            let page = self
+                .dispatcher
+                .patients_listed(shard, place.index, after, &self.principal);
+            match page.await {
+                Ok(page) => {
+                    self.list_in_trouble_since = None;
+                    let behind = match page.after {
+                        after @ Some(_) => Some(Listing { shard, after }),
+                        None => self.cursor.listing_behind(shard),
+                    };
+                    if page.patients.is_empty() {
+                        self.cursor.listing = behind;
+                        yield_now().await;
+                    } else {
+                        self.page = listed(shard, page, behind);
+                        return Ok(true);
                     }
+                }
+                Err(no_page) => {
+                    wait_for(no_page, &mut self.list_in_trouble_since)?;
+                    return Ok(false);
                 }
             }
         }
@@ -204,7 +265,8 @@ impl PatientFeed {
     }
 
     async fn wait(&self) {
-        let mut polls = false;
+        // More of a list is there and could not be had.
+        let mut polls = self.cursor.listing.is_some();
         let mut fed = Vec::with_capacity(self.readers.len() + 1);
         for reader in &self.readers {
             match self.dispatcher.patients_shown_here(reader.shard, reader.next) {
@@ -258,6 +320,51 @@ impl PatientFeed {
         }
         Ok(message)
     }
+}
+
+/// A page of changes; behind its last version it may lead further on.
+fn changes(shard: u32, page: Page) -> VecDeque<Waiting> {
+    let versions = page.versions.into_iter().map(|version| Waiting {
+        shard,
+        index: version.index,
+        patient: version.patient,
+        behind: Behind::Changes(version.next),
+    });
+    let mut waiting: VecDeque<Waiting> = versions.collect();
+    if let Some(last) = waiting.back_mut() {
+        last.behind = Behind::Changes(page.next);
+    }
+    waiting
+}
+
+/// A page of a list; `behind` is where the list goes on.
+fn listed(shard: u32, page: ListPage, behind: Option<Listing>) -> VecDeque<Waiting> {
+    let patients = page.patients.into_iter().map(|listed| Waiting {
+        shard,
+        index: listed.index,
+        patient: listed.patient,
+        behind: Behind::List(Some(Listing {
+            shard,
+            after: Some(listed.position),
+        })),
+    });
+    let mut waiting: VecDeque<Waiting> = patients.collect();
+    if let Some(last) = waiting.back_mut() {
+        last.behind = Behind::List(behind);
+    }
+    waiting
+}
+
+/// Whether to ask again.
+fn wait_for(no_page: NoPageYet, in_trouble_since: &mut Option<Instant>) -> Result<(), SpineError> {
+    let since = *in_trouble_since.get_or_insert_with(Instant::now);
+    if no_page.for_good {
+        return Err(no_page.error);
+    }
+    if since.elapsed() >= OUT_OF_TOUCH_MAX {
+        return Err(given_up(no_page.error));
+    }
+    Ok(())
 }
 
 /// Other nodes may be in touch.

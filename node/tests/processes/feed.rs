@@ -212,16 +212,73 @@ async fn a_reader_that_is_overtaken_is_told_so_and_a_cursor_of_old_is_gone() {
     );
     let error = pds.watch(PatientsFrom::Cursor(begin)).next().await.unwrap_err();
     assert_eq!(error.reason, "COMPACTED");
+    let mut anew = pds.watch(PatientsFrom::Start);
+    let event = tokio::time::timeout(SOON, anew.next()).await.unwrap().unwrap();
+    assert_eq!(event.patient.version_id, 221, "what it missed, as it is now");
+    assert!(!event.cursor.contains('*'), "that was all");
     for (query, expected) in [
         ("?cursor=9-1.1", 400),
         ("?cursor=1-7.1", 400),
         ("?cursor=x", 400),
+        ("?cursor=1-1.1*1.zz", 400),
         ("?shard=7", 400),
         ("?shard=x", 400),
         ("?what=1", 400),
     ] {
         let (status, _) = Sse::open(&addresses[0], query, "").await.err().unwrap();
         assert_eq!(status, expected, "{query}");
+    }
+}
+
+/// The newest version of each patient that a reader knows, who began with all that there were.
+#[derive(Default)]
+struct Kept(BTreeMap<String, u32>);
+
+impl Kept {
+    fn note(&mut self, number: &str, version: u32) {
+        let kept = self.0.entry(number.to_owned()).or_default();
+        *kept = version.max(*kept);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_without_a_cursor_begins_with_everybody_and_misses_nothing_that_comes_meanwhile() {
+    let (cluster, addresses) = cluster(3, &[]).await;
+    let pds = cluster.client().pds();
+    let mut newest = BTreeMap::new();
+    write_all(&pds, &mut newest).await;
+    write_all(&pds, &mut newest).await;
+    let mut library = pds.watch(PatientsFrom::Start);
+    let mut events = Sse::open(&addresses[0], "?cursor=start", "").await.ok().unwrap();
+    let (mut kept, mut kept_over_http) = (Kept::default(), Kept::default());
+    let mut cursors = Vec::new();
+    while kept.0 != newest {
+        let event = tokio::time::timeout(SOON, library.next()).await.unwrap().unwrap();
+        kept.note(&event.patient.nhs_number, event.patient.version_id);
+        cursors.push(event.cursor);
+        if cursors.len() == 1 {
+            write_all(&pds, &mut newest).await;
+        }
+    }
+    while kept_over_http.0 != newest {
+        let event = tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap();
+        assert_eq!(event.name, "patient");
+        let resource: Value = serde_json::from_str(&event.data).unwrap();
+        let version = resource["meta"]["versionId"].as_str().unwrap().parse().unwrap();
+        kept_over_http.note(resource["id"].as_str().unwrap(), version);
+    }
+    // From the middle of the list on at another node, over HTTP: the rest of it, and all that was written since.
+    let middle = cursors.iter().find(|cursor| cursor.contains('*'));
+    let middle = middle.expect("a cursor within the list").clone();
+    let mut rest = Sse::open(&addresses[2], "", &middle).await.ok().unwrap();
+    let mut later = Kept::default();
+    let at = cursors.iter().position(|cursor| *cursor == middle).unwrap();
+    assert!(at < usize::try_from(PATIENTS).unwrap());
+    while later.0.len() < newest.len() {
+        let event = tokio::time::timeout(SOON, rest.next()).await.unwrap().unwrap();
+        let resource: Value = serde_json::from_str(&event.data).unwrap();
+        let version = resource["meta"]["versionId"].as_str().unwrap().parse().unwrap();
+        later.note(resource["id"].as_str().unwrap(), version);
     }
 }
 

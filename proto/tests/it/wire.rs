@@ -220,6 +220,9 @@ messages! {
         "spine.internal.shard.v1.FeedRequest" => internal::shard::v1::FeedRequest,
         "spine.internal.shard.v1.FeedPage" => internal::shard::v1::FeedPage,
         "spine.internal.shard.v1.FeedVersion" => internal::shard::v1::FeedVersion,
+        "spine.internal.shard.v1.ListRequest" => internal::shard::v1::ListRequest,
+        "spine.internal.shard.v1.ListPage" => internal::shard::v1::ListPage,
+        "spine.internal.shard.v1.ListedPatient" => internal::shard::v1::ListedPatient,
 }
 
 fn frozen() -> PathBuf {

@@ -23,8 +23,9 @@ pub(super) const ROW: Row = Row {
     id: "feed-resume",
     issue: 6,
     claim: "readers of the change feed, over server-sent events and gRPC, see every version of every patient once and in \
-            order, while the nodes are killed in turn",
-    target: "30 kills, 2 readers, 0 missed, 0 repeated, 0 out of order",
+            order, while the nodes are killed in turn; one that begins in the middle with all that there is ends with \
+            the newest of each",
+    target: "30 kills, 3 readers, 0 missed, 0 repeated, 0 out of order",
     run,
 };
 
@@ -61,7 +62,7 @@ impl fmt::Display for Measured {
         write!(
             f,
             "{kills} kills, {versions} versions of {patients} patients read twice, over {connections} connections of the \
-             reader over HTTP; "
+             reader over HTTP, and once from the middle on; "
         )?;
         match self.wrong.first() {
             None => write!(f, "each once and in order"),
@@ -123,7 +124,12 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let events = tokio::spawn(read_events(cluster.http().to_vec(), begin, Arc::clone(&newest)));
         let watched = tokio::spawn(read_watch(watch, Arc::clone(&newest)));
         let writers = Writers::start(&pds);
+        let mut late = None;
         for round in 0..rounds {
+            if round == rounds / 2 {
+                let watch = pds.watch(PatientsFrom::Start);
+                late = Some(tokio::spawn(keep_newest(watch, Arc::clone(&newest))));
+            }
             let victim = usize::try_from(round).unwrap_or(0) % cluster.nodes();
             sleep(CALM).await;
             cluster.kill(victim)?;
@@ -134,8 +140,15 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let written = writers.stop().await?;
         *newest.lock() = Some(written.clone());
         let (events, watched) = (ended(events).await?, ended(watched).await?);
+        let late = late.ok_or_else(|| RowError::because("nobody began in the middle"))?;
+        let late = ended(late).await?;
         let mut wrong = [events.wrong, watched.wrong].concat();
-        for (reader, seen) in [("events", &events.newest), ("watch", &watched.newest)] {
+        let readers = [
+            ("events", &events.newest),
+            ("watch", &watched.newest),
+            ("the list", &late.newest),
+        ];
+        for (reader, seen) in readers {
             if *seen != written {
                 wrong.push(format!("the reader of {reader} did not see all"));
             }
@@ -227,6 +240,23 @@ async fn read_watch(mut watch: PatientWatch, newest: Newest) -> Result<Seen, Row
         match timeout(POLL, watch.next()).await {
             Err(_) => {}
             Ok(Ok(event)) => seen.note(&event.patient.nhs_number, event.patient.version_id),
+            Ok(Err(error)) if error.advice == spine_client::Advice::RetrySameId => {}
+            Ok(Err(error)) => return Err(error.into()),
+        }
+    }
+    Ok(seen)
+}
+
+/// Keeps of each patient what is newest of all that it is shown.
+async fn keep_newest(mut watch: PatientWatch, newest: Newest) -> Result<Seen, RowError> {
+    let mut seen = Seen::default();
+    while !seen.is_all(&newest) {
+        match timeout(POLL, watch.next()).await {
+            Err(_) => {}
+            Ok(Ok(event)) => {
+                let kept = seen.newest.entry(event.patient.nhs_number).or_default();
+                *kept = event.patient.version_id.max(*kept);
+            }
             Ok(Err(error)) if error.advice == spine_client::Advice::RetrySameId => {}
             Ok(Err(error)) => return Err(error.into()),
         }

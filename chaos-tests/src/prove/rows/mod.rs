@@ -1,5 +1,6 @@
 //! One file for each row.
 
+mod bench_etcd;
 mod bytes;
 mod callers;
 mod catch_up_after_purge;
@@ -88,6 +89,7 @@ pub const ROWS: &[Row] = &[
     disk_stall::ROW,
     disk_full::ROW,
     mutants::ROW,
+    bench_etcd::ROW,
     idle_64::ROW,
     bytes::ROW,
     load_1m::ROW,

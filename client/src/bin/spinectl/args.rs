@@ -360,7 +360,7 @@ pub(crate) enum Patient {
     },
     /// Prints what is written of all patients, until interrupted; a line on stderr at the end says where to go on.
     Watch {
-        /// Begin behind this cursor; without it with the next change.
+        /// Begin behind this cursor; without it with the next change. `start`: with every patient that there is.
         #[arg(long)]
         cursor: Option<String>,
         /// Only of this shard; may be given several times.

@@ -81,6 +81,7 @@ pub mod access;
 pub mod allocate;
 pub mod history;
 mod keys;
+pub mod listing;
 pub mod load;
 pub mod patch;
 pub mod patient;

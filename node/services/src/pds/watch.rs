@@ -82,10 +82,20 @@ pub fn versions<'a>(
         .map(|(key, record)| Ok(version(subject_key, key, record)?))
 }
 
-fn version(subject_key: &SubjectKey, key: &Key, record: &Record) -> Result<Patient, Failure> {
-    let unreadable = || ReadError("key of another form".to_owned());
-    let parts = key::parse(key).ok_or_else(unreadable)?;
-    let routing_key = subject_key.routing_key(&parts.subject).ok_or_else(unreadable)?;
-    let nhs_number = NhsNumber::parse(routing_key.expose()).map_err(|_| unreadable())?;
+/// The patient whose version this record is.
+///
+/// # Errors
+/// The store is damaged.
+pub(super) fn version(subject_key: &SubjectKey, key: &Key, record: &Record) -> Result<Patient, Failure> {
+    let parts = key::parse(key).ok_or_else(unreadable_key)?;
+    let routing_key = subject_key
+        .routing_key(&parts.subject)
+        .ok_or_else(unreadable_key)?;
+    let nhs_number = NhsNumber::parse(routing_key.expose()).map_err(|_| unreadable_key())?;
     Ok(row::answer(nhs_number, row::Plain::of(record)?.row()?))
+}
+
+/// A key of this family that is not one of it.
+pub(super) fn unreadable_key() -> Failure {
+    ReadError("key of another form".to_owned()).into()
 }

@@ -3,18 +3,19 @@
 use bytes::Bytes;
 use prost::Message;
 use spine_proto::ids::SLOTS;
-use spine_proto::storage::v1::{Entry, Mutation, Put, SlotRange, SubTxn, Txn, entry, mutation};
+use spine_proto::storage::v1::{Delete, Entry, Mutation, Put, SlotRange, SubTxn, Txn, entry, mutation};
 use spine_services::operation::OperationSpec;
+use spine_services::pds::search::backlog;
 use spine_services::{
     Completed, Context, ErrorKind, Principal, SpineError, View, authorise, catalogue, reason, submit,
 };
-use spine_statemachine::LevelRange;
 use spine_statemachine::apply::{Applied, SubOutcome, apply};
 use spine_statemachine::frame;
 use spine_statemachine::key::{SubjectKey, slots_owned};
 use spine_statemachine::memory::MemoryStore;
 use spine_statemachine::request;
 use spine_statemachine::state::SystemState;
+use spine_statemachine::{LevelRange, Rule};
 
 /// The shard's number in answers.
 pub(crate) const SHARD: u32 = 3;
@@ -57,14 +58,34 @@ impl Shard {
             value: frame::encode(&slots.encode_to_vec()),
             schema: 1,
         };
-        let mutations = vec![Mutation {
+        let mut mutations = vec![Mutation {
             kind: Some(mutation::Kind::Put(put)),
         }];
-        shard.propose(SubTxn {
+        mutations.extend(backlog::done());
+        shard.change(mutations);
+        shard
+    }
+
+    /// As one whose first patients come below the level of search tokens.
+    pub(crate) fn begins_at(&mut self, level: u32) {
+        self.state.level = level;
+        if !Rule::SEARCH_TOKENS.holds_at(level) {
+            let delete = Delete {
+                key: backlog::done_key(),
+            };
+            self.change(vec![Mutation {
+                kind: Some(mutation::Kind::Delete(delete)),
+            }]);
+        }
+    }
+
+    /// Changes that no operation makes.
+    pub(crate) fn change(&mut self, mutations: Vec<Mutation>) {
+        let outcome = self.propose(SubTxn {
             mutations,
             ..SubTxn::default()
         });
-        shard
+        assert!(matches!(outcome, SubOutcome::Committed { .. }));
     }
 
     pub(crate) fn context(&self) -> Context {

@@ -9,6 +9,7 @@ mod frozen;
 mod harness;
 mod hostile;
 mod limits;
+mod listing;
 mod organisations;
 mod pages;
 mod patch_rules;

@@ -7,7 +7,6 @@
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{AlikeRequest, AlikeResponse};
 use spine_proto::storage::v1::{Allocated, PatientRow};
-use spine_statemachine::Rule;
 use spine_statemachine::store::OrderedRead;
 
 use crate::context::Context;
@@ -16,9 +15,8 @@ use crate::ids::CallId;
 use crate::json::{self, Json};
 use crate::operation::Operation;
 use crate::pds::patient::JSON_DEPTH_MAX;
-use crate::pds::search::index;
 use crate::pds::search::likeness::{folded, is_slip, soundex};
-use crate::pds::search::tokens;
+use crate::pds::search::{backlog, index, tokens};
 use crate::pds::{PERMISSION_READ, access, patient, restricted, row};
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -49,7 +47,7 @@ impl Operation for Alike {
 
     fn plan(view: &mut View<'_>, request: &AlikeRequest, context: &Context) -> Result<Plan, Failure> {
         access::check_create(&context.principal)?;
-        view.requires(Rule::SEARCH_TOKENS)?;
+        backlog::require_done(view)?;
         patient::read_nested(&request.fhir_json, JSON_DEPTH_MAX, "fhir_json").map(|_| Plan::read())
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_statemachine::Rule;
-use spine_statemachine::key::{Family, SUBJECT_BYTES, SubjectKey, slots_owned, successor};
+use spine_statemachine::key::{Family, SUBJECT_BYTES, SubjectKey, level, slots_owned, successor};
 use spine_statemachine::slots;
 use spine_statemachine::store::{OrderedRead, ReadError};
 
@@ -38,24 +38,16 @@ pub(in crate::pds) fn write(
     after: &Members,
 ) -> Result<(), Failure> {
     if !view.follows(Rule::SEARCH_TOKENS) {
+        // Should the level rise before this is applied, it is planned again: nobody is written without tokens then.
+        view.get(&level())?;
         return Ok(());
     }
     let subject_key = &context.subject_key;
-    let slot = match first_slot(view.records())? {
-        Some(slot) => slot,
-        // Apply takes nothing before the shard knows its slots; should it know them by then, this is planned again.
-        None => {
-            view.get(&slots_owned())?;
-            nhs_number.routing_key().slot().get()
-        }
-    };
+    let slot = slot_of_tokens(view, nhs_number)?;
     let subject = subject_key.subject(&nhs_number.routing_key());
     let mut old = BTreeSet::new();
     if let Some(before) = before
-        && let Some(birth) = birth_of(before)
-        && view
-            .get(&key(slot, &of_birth(subject_key, birth), &subject))?
-            .is_some()
+        && has_tokens(view, context, nhs_number, before)?
     {
         old = of_patient(subject_key, before);
     }
@@ -67,6 +59,33 @@ pub(in crate::pds) fn write(
         plan.put(key(slot, token, &subject), Bytes::new(), SCHEMA);
     }
     Ok(())
+}
+
+/// Whether the patient with these members, as they stand, was written with tokens. They are written together, so one
+/// tells for all.
+pub(super) fn has_tokens(
+    view: &mut View<'_>,
+    context: &Context,
+    nhs_number: NhsNumber,
+    members: &Members,
+) -> Result<bool, Failure> {
+    let Some(birth) = birth_of(members) else {
+        return Ok(false);
+    };
+    let subject_key = &context.subject_key;
+    let slot = slot_of_tokens(view, nhs_number)?;
+    let subject = subject_key.subject(&nhs_number.routing_key());
+    let token = key(slot, &of_birth(subject_key, birth), &subject);
+    Ok(view.get(&token)?.is_some())
+}
+
+fn slot_of_tokens(view: &mut View<'_>, nhs_number: NhsNumber) -> Result<u16, Failure> {
+    if let Some(slot) = first_slot(view.records())? {
+        return Ok(slot);
+    }
+    // Apply takes nothing before the shard knows its slots; should it know them by then, this is planned again.
+    view.get(&slots_owned())?;
+    Ok(nhs_number.routing_key().slot().get())
 }
 
 /// The slot is read without a guard: apply refuses the keys of one that the shard has lost since.

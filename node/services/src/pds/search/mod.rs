@@ -3,6 +3,7 @@
 //! Tokens (`tokens.rs`, `index.rs`) say which patients to open; each is then looked at and scored. A caller asks every
 //! shard, each of which is exact at its own index, and puts the answers together ([`merge`]).
 
+pub mod backlog;
 pub(super) mod index;
 mod matching;
 pub mod page;
@@ -19,7 +20,6 @@ use std::collections::BTreeSet;
 
 use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_proto::pds::v1::{SearchMatch, SearchRequest, SearchResponse};
-use spine_statemachine::Rule;
 use spine_statemachine::store::OrderedRead;
 
 use self::query::{Query, RESULTS_MAX, Range};
@@ -66,7 +66,7 @@ impl Operation for Search {
     fn plan(view: &mut View<'_>, request: &SearchRequest, context: &Context) -> Result<Plan, Failure> {
         let query = Query::parse(&request.parameters)?;
         access::check_search(&context.principal, query.max_results)?;
-        view.requires(Rule::SEARCH_TOKENS)?;
+        backlog::require_done(view)?;
         tokens_of(&query, context).map(|_| Plan::read())
     }
 

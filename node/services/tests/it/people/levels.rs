@@ -2,23 +2,27 @@
 
 use prost::Message;
 use serde_json::json;
+use spine_proto::ids::NhsNumber;
 use spine_proto::pds::v1::{
     AbsorbRequest, ClaimRequest, CreateRequest, InvalidateRequest, NotifyDeathRequest, PutRelatedRequest,
-    SearchParameter, SearchRequest, SearchResponse, SetSensitivityRequest, SupersedeRequest, UpdateRequest,
-    UpdateResponse, VoidRequest,
+    RegisterRequest, SearchParameter, SearchRequest, SearchResponse, SetSensitivityRequest, SupersedeRequest,
+    UpdateRequest, UpdateResponse, VoidRequest,
 };
-use spine_services::SpineError;
-use spine_statemachine::key::Family;
-use spine_statemachine::{LevelRange, Rule};
+use spine_services::pds::search::backlog;
+use spine_services::{Plan, SpineError, View, catalogue, submit};
+use spine_statemachine::apply::SubOutcome;
+use spine_statemachine::key::{self, Family};
+use spine_statemachine::{LevelRange, Rule, levels};
 
 use super::{Cluster, newcomer, request};
+use crate::harness::Shard;
 
 const A: &str = "9990000018";
 const B: &str = "9990000026";
 
 fn at_level(level: u32) -> Cluster {
     let cluster = Cluster::new();
-    cluster.shard(|shard| shard.state.level = level);
+    cluster.shard(|shard| shard.begins_at(level));
     let mut patient = newcomer();
     for number in [A, B] {
         patient["id"] = json!(number);
@@ -169,11 +173,30 @@ fn a_death_and_a_relative_are_what_an_older_release_reads_right() {
     assert_eq!(reason(&cluster, "pds.put_related", &relative), None);
 }
 
+/// What the leader writes for a patient of before the level; how many tokens.
+fn work_off(cluster: &Cluster, number: &str) -> usize {
+    cluster.shard(|shard| {
+        let context = shard.context();
+        let mut view = View::new(&shard.store).at_level(shard.state.level);
+        let number = NhsNumber::parse(number).unwrap();
+        let plan = backlog::missing(&mut view, &context, number).unwrap();
+        let (tokens, guards) = (plan.mutations.len(), view.into_guards());
+        if tokens > 0 {
+            let sub = submit::sub_txn(plan, guards, None).unwrap();
+            assert!(matches!(shard.propose(sub), SubOutcome::Committed { .. }));
+        }
+        tokens
+    })
+}
+
 #[test]
-fn a_patient_from_before_the_level_is_found_after_the_next_change() {
+fn nobody_is_searched_for_until_everybody_from_before_the_level_can_be_found() {
     let cluster = at_level(1);
     cluster.shard(|shard| shard.state.level = LevelRange::RELEASE.max);
-    assert_eq!(found(&cluster), 0);
+    let not_ready = || Some("INDEX_NOT_READY".to_owned());
+    assert_eq!(reason(&cluster, "pds.search", &search()), not_ready());
+    let allocated = cluster.allocate(&request(&newcomer(), "new"));
+    assert_eq!(allocated.err().unwrap().reason, "INDEX_NOT_READY");
     let mut patient = newcomer();
     patient["id"] = json!(A);
     let update = UpdateRequest {
@@ -184,5 +207,32 @@ fn a_patient_from_before_the_level_is_found_after_the_next_change() {
         ..UpdateRequest::default()
     };
     let _: UpdateResponse = cluster.shard(|shard| shard.call("pds.update", &update)).unwrap();
-    assert_eq!(found(&cluster), 1);
+    assert_eq!(reason(&cluster, "pds.search", &search()), not_ready());
+    assert_eq!(work_off(&cluster, A), 0, "its change brought them");
+    assert!(work_off(&cluster, B) > 0);
+    assert_eq!(work_off(&cluster, B), 0);
+    assert_eq!(work_off(&cluster, "9990000034"), 0, "nobody has that number");
+    cluster.shard(|shard| shard.change(backlog::done()));
+    assert_eq!(found(&cluster), 2);
+}
+
+#[test]
+fn a_change_that_was_planned_below_the_level_does_not_get_behind_it_without_tokens() {
+    let mut shard = Shard::new();
+    shard.begins_at(1);
+    let mut patient = newcomer();
+    patient["id"] = json!(A);
+    let register = RegisterRequest {
+        fhir_json: patient.to_string().into(),
+        request_id: "1".to_owned(),
+        ..RegisterRequest::default()
+    };
+    let spec = catalogue::find("pds.register").unwrap();
+    let mut view = View::new(&shard.store).at_level(1);
+    let plan = (spec.plan)(&mut view, &register.encode_to_vec().into(), &shard.context()).unwrap();
+    let late = submit::sub_txn(plan, view.into_guards(), None).unwrap();
+    let mut raised = Plan::default();
+    raised.put(key::level(), levels::value(2), levels::SCHEMA);
+    shard.change(raised.mutations);
+    assert!(matches!(shard.propose(late), SubOutcome::GuardFailed { .. }));
 }

@@ -101,7 +101,7 @@ fn of_query(name: &str, operation: &Operation) -> Described {
         "cursor" => (
             false,
             json!({ "type": "string" }),
-            "Begin behind the event that had this id",
+            "Begin behind the event that had this id; start: with every patient that there is",
         ),
         "shard" => (
             false,
