@@ -192,6 +192,7 @@ impl Driver {
             initialized: status.last_log_index > 0 || status.term > 0,
             term: status.term,
             committed_index: status.committed_index,
+            last_log: group.last_log(),
             caught_up: if status.leading {
                 caught_up(shard, status.last_log_index)
             } else {

@@ -82,6 +82,8 @@ impl NodePeers {
         let lacking = Arc::clone(&unfit_shards);
         config.unfit_shards = Arc::new(move || lacking.lock().clone());
         config.stores = history;
+        let asked = node.clone();
+        config.progress = Arc::new(move || asked.upgrade().map_or_else(Vec::new, |node| progress(&node)));
         let led = Arc::clone(&leading);
         config.leading = Arc::new(move || led.get());
         config.clock = Arc::new(move || clock.now_ms());
@@ -150,6 +152,20 @@ impl NodePeers {
     pub fn unfit(&self) -> &Unfit {
         &self.unfit
     }
+}
+
+/// How long the log of each replica here is.
+fn progress(node: &Inner) -> Vec<pb::GroupProgress> {
+    let replicas = node.host.all();
+    let progress = replicas.iter().map(|shard| {
+        let (last_log_term, last_log_index) = shard.group.last_log();
+        pb::GroupProgress {
+            shard: shard.group.identity().shard,
+            last_log_term,
+            last_log_index,
+        }
+    });
+    progress.collect()
 }
 
 fn gone(seen: &LivenessSnapshot, peer: NodeId) -> bool {

@@ -3,12 +3,13 @@
 //! Pure: the caller brings the time, the liveness of nodes and each group's status, and carries out the action.
 //! Safety never rests on this: a wrong decision costs an election, not a record.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spine_mutants::mutant;
 
-use crate::proofs::{Ended, Proofs};
+use crate::proofs::Proofs;
 
 /// Pause between candidates of one group, by rank, so that survivors do not split the vote.
 pub const RANK_STEP: Duration = Duration::from_millis(20);
@@ -44,6 +45,8 @@ pub struct GroupView {
     pub term: u64,
     /// Index of the newest entry known to be committed.
     pub committed_index: u64,
+    /// Term and index of the newest entry of the log here.
+    pub last_log: (u64, u64),
     /// Whether its voters are being changed: some of them may be gone, and a node may have two.
     pub changing: bool,
     /// Followers whose log matches this leader's to within a few entries, by node; empty where not leading.
@@ -63,10 +66,12 @@ pub struct NodesView {
     pub unfit: Vec<u64>,
     /// Shards that a node cannot lead, though it may lead others: its replica does not run, or does not vote.
     pub unfit_for: BTreeMap<u64, BTreeSet<u32>>,
-    /// Of the dead, those that are dead by evidence, and the connection that it rests on.
-    pub evidence: BTreeMap<u64, Ended>,
+    /// Of the dead, those that are dead by evidence, with the number of the connection that it rests on.
+    pub evidence: BTreeMap<u64, u64>,
     /// Silence for so long is what makes others believe that a node is dead.
     pub silence_limit: Duration,
+    /// Term and index of the newest log entry of each shard, as living nodes told it since somebody was suspected.
+    pub progress: BTreeMap<u64, BTreeMap<u32, (u64, u64)>>,
     /// This node should not lead now.
     pub self_unfit: bool,
     /// Too few voters hear this node for it to win.
@@ -150,7 +155,7 @@ impl ElectionDriver {
         jitter: f64,
     ) -> Option<Action> {
         let known_term = self.terms.insert(group.shard, group.term);
-        self.proofs.see(now, group);
+        self.proofs.see(now, group, nodes);
         // Where no voter is fit, one that is not is better than none.
         let gives_way = nodes.self_unfit && self.is_another_fit(group, nodes);
         if group.leading {
@@ -216,9 +221,10 @@ impl ElectionDriver {
         let patience = self.patience_with(now, group);
         patience.urgent_since = urgent.then(|| patience.urgent_since.unwrap_or(now));
         let due = match (patience.next, patience.urgent_since) {
-            (Some(next), Some(since)) if !patience.took_over => next.min(since + delay),
+            // The order among candidates may have come to be known meanwhile.
+            (_, Some(since)) if !patience.took_over => since + delay,
             (Some(next), _) => next,
-            (None, urgent_since) => urgent_since.unwrap_or(patience.since) + delay,
+            (None, _) => patience.since + delay,
         };
         if now < due {
             patience.next = Some(due);
@@ -275,6 +281,9 @@ impl ElectionDriver {
     }
 
     /// This node's place among the group's living candidates: 0 stands first. `None` where it is no voter.
+    ///
+    /// Whose log is longer goes first, since voters refuse one that is shorter than their own; among equals, and where
+    /// nothing is known, the order of preference.
     fn rank(&self, group: &GroupView, nodes: &NodesView) -> Option<u32> {
         let order = preference(group.shard, &group.members);
         // An unfit node stands only where all are.
@@ -285,13 +294,20 @@ impl ElectionDriver {
                 nodes.is_unfit(node, group.shard)
             }
         };
-        let living = order
+        let place = order.iter().position(|node| *node == self.node_id)?;
+        let rivals = order
             .iter()
-            .filter(|node| **node == self.node_id || !nodes.dead.contains(node) && !is_unfit(**node));
-        living
             .enumerate()
-            .find(|(_, node)| **node == self.node_id)
-            .and_then(|(rank, _)| u32::try_from(rank).ok())
+            .filter(|(_, node)| **node != self.node_id && !nodes.dead.contains(node) && !is_unfit(**node));
+        let (mut ahead, mut is_behind) = (0, false);
+        for (at, node) in rivals {
+            let told = nodes.progress.get(node).and_then(|told| told.get(&group.shard));
+            let order = told.map_or(Ordering::Equal, |told| told.cmp(&group.last_log));
+            ahead += u32::from(order.is_gt() || order.is_eq() && at < place);
+            is_behind |= order.is_gt();
+        }
+        // One step more, as the one ahead may not have heard yet that it is, and then waits for its turn.
+        Some(ahead + u32::from(is_behind))
     }
 
     /// A leader that handed over in vain leads no more, and cannot stand in a term of its own: it asks another voter, be

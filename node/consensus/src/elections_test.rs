@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::elections::*;
-use crate::proofs::Ended;
 
 fn group(leader_node: Option<u64>, leading: bool) -> GroupView {
     GroupView {
@@ -17,14 +16,8 @@ fn group(leader_node: Option<u64>, leading: bool) -> GroupView {
         term: 1,
         changing: false,
         committed_index: 0,
+        last_log: (1, 100),
         caught_up: vec![],
-    }
-}
-
-fn ended(connection: u64) -> Ended {
-    Ended {
-        connection,
-        ago: Duration::ZERO,
     }
 }
 
@@ -88,6 +81,61 @@ fn a_dead_leader_is_taken_over_by_rank() {
     );
 }
 
+/// When the nodes that are left stand in a group that `leader` led, ms; `told`: what each knows of the other's log.
+fn stand_at(leader: u64, logs: [(u64, (u64, u64)); 2], told: [bool; 2]) -> Vec<(u64, u64)> {
+    let mut standing = Vec::new();
+    for (at, (node, last_log)) in logs.into_iter().enumerate() {
+        let (other, other_log) = logs[1 - at];
+        let mut nodes = NodesView {
+            dead: vec![leader],
+            ..NodesView::default()
+        };
+        if told[at] {
+            nodes.progress = BTreeMap::from([(other, BTreeMap::from([(0, other_log)]))]);
+        }
+        let seen = GroupView {
+            last_log,
+            ..group(Some(leader), false)
+        };
+        let mut driver = ElectionDriver::new(node);
+        let first = (0..200).find(|at| driver.decide(ms(*at), &seen, &nodes, 0.0).is_some());
+        standing.push((first.unwrap(), node));
+    }
+    standing.sort_unstable();
+    standing
+}
+
+#[test]
+fn whose_log_is_longer_stands_first_and_never_at_the_same_time() {
+    let (short, long, newer) = ((2, 100), (2, 101), (3, 1));
+    // Nodes 1 and 2 are left, 1 is preferred.
+    assert_eq!(
+        stand_at(3, [(1, short), (2, short)], [true; 2]),
+        [(0, 1), (20, 2)]
+    );
+    assert_eq!(stand_at(3, [(1, long), (2, short)], [true; 2]), [(0, 1), (40, 2)]);
+    assert_eq!(stand_at(3, [(1, short), (2, long)], [true; 2]), [(0, 2), (40, 1)]);
+    assert_eq!(stand_at(3, [(1, long), (2, newer)], [true; 2]), [(0, 2), (40, 1)]);
+    // What only one of them knows does not make two stand together who could both win.
+    assert_eq!(
+        stand_at(3, [(1, long), (2, short)], [true, false]),
+        [(0, 1), (20, 2)]
+    );
+    assert_eq!(
+        stand_at(3, [(1, long), (2, short)], [false, true]),
+        [(0, 1), (40, 2)]
+    );
+    assert_eq!(
+        stand_at(3, [(1, short), (2, long)], [true, false]),
+        [(20, 2), (40, 1)]
+    );
+    assert_eq!(
+        stand_at(3, [(1, short), (2, long)], [false, true]),
+        [(0, 1), (0, 2)],
+        "the first loses"
+    );
+}
+
 #[test]
 fn candidates_that_doubted_before_still_stand_one_step_apart() {
     // Not heard any more, so it claims nothing; then a majority says the same.
@@ -130,7 +178,7 @@ fn polite_tries_do_not_spend_the_impolite_one() {
     }
     assert!(polite > 3);
     // Then its process ends.
-    nodes.evidence = BTreeMap::from([(1, ended(5))]);
+    nodes.evidence = BTreeMap::from([(1, 5)]);
     assert_eq!(
         driver.decide(ms(5_000), &seen, &nodes, 0.9),
         Some(Action::TakeOver)
@@ -226,7 +274,7 @@ fn a_second_try_gives_way_to_whoever_stands_now() {
 fn the_end_of_one_connection_moves_a_leader_once() {
     let mut nodes = NodesView {
         dead: vec![1],
-        evidence: BTreeMap::from([(1, ended(5))]),
+        evidence: BTreeMap::from([(1, 5)]),
         ..NodesView::default()
     };
     let mut driver = ElectionDriver::new(2);
@@ -240,7 +288,7 @@ fn the_end_of_one_connection_moves_a_leader_once() {
     again.term = 7;
     assert_eq!(driver.decide(ms(80), &again, &nodes, 0.0), None);
     // A later connection that ended is news.
-    nodes.evidence.insert(1, ended(6));
+    nodes.evidence.insert(1, 6);
     assert_eq!(
         driver.decide(ms(120), &again, &nodes, 0.0),
         Some(Action::TakeOver)

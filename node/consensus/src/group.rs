@@ -470,6 +470,12 @@ impl RaftGroup {
         }
     }
 
+    /// Term and index of the newest log entry here: what voters compare.
+    #[must_use]
+    pub fn last_log(&self) -> (u64, u64) {
+        self.log.last().map_or((0, 0), |id| (id.term, id.index))
+    }
+
     /// Who leads, as far as this replica has heard.
     #[must_use]
     pub fn reign(&self) -> Reign {

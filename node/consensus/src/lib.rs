@@ -17,7 +17,7 @@ pub mod net;
 mod network_adapter;
 pub mod nodes_view;
 pub mod peers;
-pub mod proofs;
+mod proofs;
 pub mod repair;
 #[cfg(test)]
 mod repair_test;

@@ -7,7 +7,6 @@ use spine_proto::ids::NodeId;
 use tokio::time::Instant;
 
 use crate::elections::NodesView;
-use crate::proofs::Ended;
 use crate::transport::LivenessSnapshot;
 use crate::transport::liveness::Proof;
 
@@ -39,11 +38,7 @@ impl NodesWatch {
             match seen.dead(*node, voters) {
                 Some(Proof::Evidence(evidence)) => {
                     view.dead.push(node.0);
-                    let ended = Ended {
-                        connection: evidence.connection,
-                        ago: now.saturating_duration_since(evidence.since),
-                    };
-                    view.evidence.insert(node.0, ended);
+                    view.evidence.insert(node.0, evidence.connection);
                 }
                 Some(Proof::Silence { .. } | Proof::Deaf { .. }) => view.dead.push(node.0),
                 None => {}
@@ -59,6 +54,11 @@ impl NodesWatch {
                 .insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
             if peer.unfit {
                 view.unfit.push(node.0);
+            }
+            if !peer.progress.is_empty() {
+                let told = peer.progress.iter();
+                let told = told.map(|(shard, progress)| (shard.0, *progress));
+                view.progress.insert(node.0, told.collect());
             }
             if !peer.unfit_shards.is_empty() {
                 let shards = peer.unfit_shards.iter().map(|shard| shard.0);

@@ -12,15 +12,6 @@ use crate::elections::{CLAIM_GRACE, GroupView, NodesView};
 /// may have noticed late. With the usual silence limit of 250 ms a leader that is cut off is replaced no later by it.
 const COMMIT_COUNTS: Duration = Duration::from_millis(100);
 
-/// The end of a connection that counts as a node's death.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Number of the connection.
-    pub connection: u64,
-    /// How long ago its death was proved.
-    pub ago: Duration,
-}
-
 /// One leader in one term, as this node has seen it.
 #[derive(Clone, Copy, Debug)]
 struct Reign {
@@ -29,6 +20,8 @@ struct Reign {
     since: Duration,
     committed_index: u64,
     committed: Option<Duration>,
+    /// The ended connection by which the leader was held for dead before it won.
+    refuted: Option<u64>,
 }
 
 /// What is remembered of each group's leader.
@@ -38,18 +31,24 @@ pub(crate) struct Proofs {
     /// Connections whose end was taken for a node's death, by shard and node: each is believed once. Whoever breaks
     /// connections of a node that lives moves a leader once by it, not again and again.
     believed: BTreeMap<(u32, u64), u64>,
+    /// Ended connections that were known at the last look at each group, by node.
+    known: BTreeMap<u32, BTreeMap<u64, u64>>,
 }
 
 impl Proofs {
     /// Takes note of a group as it is now.
-    pub(crate) fn see(&mut self, now: Duration, group: &GroupView) {
+    pub(crate) fn see(&mut self, now: Duration, group: &GroupView, nodes: &NodesView) {
+        let known = self.known.entry(group.shard).or_default();
         let fresh = Reign {
             leader: group.leader_node,
             term: group.term,
             since: now,
             committed_index: group.committed_index,
             committed: None,
+            // What comes to be known together with its victory may well be later than that.
+            refuted: group.leader_node.and_then(|node| known.get(&node).copied()),
         };
+        known.clone_from(&nodes.evidence);
         let reign = self.reigns.entry(group.shard).or_insert(fresh);
         if (reign.leader, reign.term) != (fresh.leader, fresh.term) {
             *reign = fresh;
@@ -64,26 +63,29 @@ impl Proofs {
         if !nodes.dead.contains(&node) {
             return false;
         }
-        let reign = self.reigns.get(&shard);
-        // It won after that, so it was alive then. What is still so later is no remnant.
-        let remains = nodes.silence_limit.min(CLAIM_GRACE);
-        let is_remnant = |reign: &Reign| now < reign.since + remains;
+        let Some(reign) = self.reigns.get(&shard) else {
+            return true;
+        };
+        // It was alive and heard when it won. What is still so later is no remnant.
+        let is_new = now < reign.since + nodes.silence_limit.min(CLAIM_GRACE);
         match nodes.evidence.get(&node) {
-            Some(ended) if self.believed.get(&(shard, node)) == Some(&ended.connection) => false,
-            Some(ended) => reign.is_none_or(|reign| now >= reign.since + ended.ago || !is_remnant(reign)),
-            None => reign.is_none_or(|reign| {
-                let commits = reign
-                    .committed
-                    .is_some_and(|last| now < last + COMMIT_COUNTS.min(nodes.silence_limit * 2 / 5));
-                !commits && !is_remnant(reign)
-            }),
+            Some(ended) => {
+                let is_refuted = is_new && reign.refuted == Some(*ended);
+                let is_spent = self.believed.get(&(shard, node)) == Some(ended);
+                !is_refuted && !is_spent
+            }
+            None => {
+                let counts = COMMIT_COUNTS.min(nodes.silence_limit * 2 / 5);
+                let commits = reign.committed.is_some_and(|last| now < last + counts);
+                !is_new && !commits
+            }
         }
     }
 
     /// An election was begun on what is known of a leader.
     pub(crate) fn spend(&mut self, node: u64, shard: u32, nodes: &NodesView) {
         if let Some(ended) = nodes.evidence.get(&node) {
-            self.believed.insert((shard, node), ended.connection);
+            self.believed.insert((shard, node), *ended);
         }
     }
 }
@@ -107,65 +109,68 @@ mod tests {
         }
     }
 
-    fn dead(ended: Option<Ended>) -> NodesView {
+    fn dead(connection: Option<u64>) -> NodesView {
         NodesView {
             dead: vec![1],
-            evidence: ended.map(|ended| (1, ended)).into_iter().collect(),
+            evidence: connection.map(|connection| (1, connection)).into_iter().collect(),
             silence_limit: LIMIT,
             ..NodesView::default()
         }
     }
 
-    fn ended(connection: u64, ago: Duration) -> NodesView {
-        dead(Some(Ended { connection, ago }))
-    }
-
     #[test]
     fn what_was_known_before_a_leader_won_is_void_for_a_while() {
         let mut proofs = Proofs::default();
-        proofs.see(ms(1_000), &led_by_1(5, 9));
+        let nobody = GroupView {
+            leader_node: None,
+            ..led_by_1(4, 9)
+        };
+        proofs.see(ms(980), &nobody, &dead(Some(3)));
+        proofs.see(ms(1_000), &led_by_1(5, 9), &dead(Some(3)));
         for at in [1_000, 1_249] {
-            let passed = ms(at - 1_000);
             assert!(!proofs.is_dead(ms(at), 1, 0, &dead(None)), "silence at {at}");
-            let before = passed + ms(1);
-            assert!(
-                !proofs.is_dead(ms(at), 1, 0, &ended(3, before)),
-                "evidence at {at}"
-            );
-            assert!(
-                proofs.is_dead(ms(at), 1, 0, &ended(3, passed)),
-                "later evidence at {at}"
-            );
+            assert!(!proofs.is_dead(ms(at), 1, 0, &dead(Some(3))), "at {at}");
+            assert!(proofs.is_dead(ms(at), 1, 0, &dead(Some(4))), "later, at {at}");
         }
         assert!(proofs.is_dead(ms(1_250), 1, 0, &dead(None)));
-        assert!(proofs.is_dead(ms(1_250), 1, 0, &ended(3, ms(600))));
+        assert!(proofs.is_dead(ms(1_250), 1, 0, &dead(Some(3))));
         // The same leader in a later term has won again.
-        proofs.see(ms(2_000), &led_by_1(7, 9));
+        proofs.see(ms(2_000), &led_by_1(7, 9), &dead(Some(3)));
         assert!(!proofs.is_dead(ms(2_100), 1, 0, &dead(None)));
+    }
+
+    #[test]
+    fn a_leader_that_dies_between_two_looks_at_it_is_replaced_at_once() {
+        let mut proofs = Proofs::default();
+        proofs.see(ms(0), &led_by_1(5, 9), &NodesView::default());
+        // It won again, and its process ended, before anybody looked.
+        proofs.see(ms(20), &led_by_1(6, 9), &dead(Some(3)));
+        assert!(proofs.is_dead(ms(20), 1, 0, &dead(Some(3))));
     }
 
     #[test]
     fn a_leader_that_commits_is_not_cut_off() {
         let mut proofs = Proofs::default();
-        proofs.see(ms(0), &led_by_1(5, 9));
-        proofs.see(ms(980), &led_by_1(5, 9));
-        assert!(proofs.is_dead(ms(1_000), 1, 0, &dead(None)), "no news");
-        proofs.see(ms(1_000), &led_by_1(5, 10));
-        assert!(!proofs.is_dead(ms(1_099), 1, 0, &dead(None)));
+        let nodes = dead(None);
+        proofs.see(ms(0), &led_by_1(5, 9), &nodes);
+        proofs.see(ms(980), &led_by_1(5, 9), &nodes);
+        assert!(proofs.is_dead(ms(1_000), 1, 0, &nodes), "no news");
+        proofs.see(ms(1_000), &led_by_1(5, 10), &nodes);
+        assert!(!proofs.is_dead(ms(1_099), 1, 0, &nodes));
         assert!(
-            proofs.is_dead(ms(1_001), 1, 0, &ended(3, ms(0))),
+            proofs.is_dead(ms(1_001), 1, 0, &dead(Some(3))),
             "a process that ended commits nothing more"
         );
-        assert!(proofs.is_dead(ms(1_100), 1, 0, &dead(None)));
+        assert!(proofs.is_dead(ms(1_100), 1, 0, &nodes));
     }
 
     #[test]
     fn a_connection_is_believed_once_in_each_group() {
         let mut proofs = Proofs::default();
-        proofs.see(ms(0), &led_by_1(5, 9));
-        proofs.spend(1, 0, &ended(3, ms(0)));
-        assert!(!proofs.is_dead(ms(900), 1, 0, &ended(3, ms(0))));
-        assert!(proofs.is_dead(ms(900), 1, 0, &ended(4, ms(0))));
-        assert!(proofs.is_dead(ms(900), 1, 7, &ended(3, ms(0))));
+        proofs.see(ms(0), &led_by_1(5, 9), &NodesView::default());
+        proofs.spend(1, 0, &dead(Some(3)));
+        assert!(!proofs.is_dead(ms(900), 1, 0, &dead(Some(3))));
+        assert!(proofs.is_dead(ms(900), 1, 0, &dead(Some(4))));
+        assert!(proofs.is_dead(ms(900), 1, 7, &dead(Some(3))));
     }
 }

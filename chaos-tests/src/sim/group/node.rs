@@ -140,6 +140,19 @@ impl GroupNode {
         config.driver = WatchDriver::Task;
         let leads = leading.clone();
         config.leading = Arc::new(move || if *leads.read() { vec![0] } else { Vec::new() });
+        let asked = cell.clone();
+        config.progress = Arc::new(move || {
+            let group = asked.read().upgrade();
+            let progress = group.map(|group| {
+                let (last_log_term, last_log_index) = group.last_log();
+                pb::GroupProgress {
+                    shard: 0,
+                    last_log_term,
+                    last_log_index,
+                }
+            });
+            progress.into_iter().collect()
+        });
         let links = Links::new(
             config,
             Arc::new(self.net.clone()),
@@ -228,6 +241,7 @@ impl GroupNode {
                 initialized: status.last_log_index > 0 || status.term > 0,
                 term: status.term,
                 committed_index: status.committed_index,
+                last_log: group.last_log(),
                 caught_up: if status.leading {
                     group.matched().into_iter().map(|(replica, _)| replica).collect()
                 } else {

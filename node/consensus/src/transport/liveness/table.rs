@@ -110,6 +110,11 @@ impl LivenessTable {
         record.unfit = watch.unfit;
         changed |= replace(&mut record.leading, &watch.leading);
         changed |= replace(&mut record.unfit_shards, &watch.unfit_shards);
+        // It suspects nobody any more: what it told before is as old as that.
+        if watch.progress.is_empty() && !record.progress.is_empty() {
+            record.progress.clear();
+            changed = true;
+        }
         for group in watch.progress.iter().take(PROGRESS_PER_WATCH_MAX) {
             if record.progress.len() >= LEADING_MAX {
                 // More shards than a cluster can have: a new round of them replaces the old.
