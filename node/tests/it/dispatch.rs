@@ -413,3 +413,20 @@ async fn a_leader_is_news_where_the_term_is_even_if_the_node_is_not() {
     let nothing_new = tokio::time::timeout(Duration::from_millis(50), old.leader_since(after));
     assert!(nothing_new.await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_replica_that_is_behind_a_readers_place_shows_the_list() {
+    let machines = cluster(3).await;
+    call(&machines[0], "records.commit", put(1), PATIENCE)
+        .await
+        .unwrap();
+    for machine in &machines {
+        let listed = |index| {
+            let dispatcher = dispatcher(machine);
+            async move { dispatcher.patients_listed(1, index, None, &principal()).await }
+        };
+        assert!(listed(1).await.is_ok());
+        let not_yet = listed(1_000_000).await.err().unwrap();
+        assert_eq!((&*not_yet.error.reason, not_yet.for_good), ("NO_LEADER", false));
+    }
+}
