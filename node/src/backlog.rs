@@ -3,12 +3,12 @@
 //!
 //! A leader that is lost on the way is followed by another one, which begins again: whoever has tokens costs a look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use spine_mutants::mutant;
 use spine_proto::ids::NhsNumber;
 use spine_proto::storage::v1 as pb;
 use spine_services::pds::listing::{Next, Position, next};
@@ -17,11 +17,12 @@ use spine_services::{Context, Principal, SpineError, View, submit};
 use spine_statemachine::key::SubjectKey;
 use spine_statemachine::store::OrderedRead as _;
 use spine_statemachine::{Applied, Rule, SubOutcome};
-use tokio::task::yield_now;
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::beat::beat;
 use crate::clock_agreement::LeaderTime;
+use crate::fitness::Fitness;
 use crate::shard::host::{Host, Shard};
 use crate::shard::map::META_SHARD;
 use crate::shard::proposals::txn_entry;
@@ -43,13 +44,24 @@ const SHARD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct Backlog {
-    host: Arc<Host>,
-    time: LeaderTime,
-    subject_key: SubjectKey,
+    walker: Arc<Walker>,
     /// When the node started.
     started: Instant,
     /// Shards that are known to be done; they stay so.
     done: BTreeSet<u32>,
+    /// Shards that are being worked off. They end with this.
+    tasks: JoinSet<()>,
+    running: BTreeMap<u32, AbortHandle>,
+    /// The shard that was begun last.
+    last: u32,
+}
+
+/// What works a shard off.
+struct Walker {
+    host: Arc<Host>,
+    time: LeaderTime,
+    fitness: Fitness,
+    subject_key: SubjectKey,
 }
 
 /// Some of a shard's patients.
@@ -63,23 +75,53 @@ struct Lot {
 impl Backlog {
     /// Of the shards of this node.
     #[must_use]
-    pub fn new(host: Arc<Host>, time: LeaderTime, subject_key: SubjectKey, started: Instant) -> Self {
+    pub fn new(
+        host: Arc<Host>,
+        time: LeaderTime,
+        fitness: Fitness,
+        subject_key: SubjectKey,
+        started: Instant,
+    ) -> Self {
         Self {
-            host,
-            time,
-            subject_key,
+            walker: Arc::new(Walker {
+                host,
+                time,
+                fitness,
+                subject_key,
+            }),
             started,
             done: BTreeSet::from([META_SHARD]),
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            last: 0,
         }
     }
 
     /// Runs until the node stops.
     pub async fn run(mut self) {
         loop {
-            let mut due = self.host.all();
-            due.retain(|shard| self.is_due(shard));
-            let work = |shard| self.work_off(shard);
-            stream::iter(due).for_each_concurrent(SHARDS_MAX, work).await;
+            while let Some(ended) = self.tasks.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "making patients findable ended");
+                }
+            }
+            self.running.retain(|_, task| !task.is_finished());
+            // Behind the one that was begun last: those that cannot be worked off now do not hold up all others.
+            let mut shards = self.walker.host.all();
+            shards.sort_by_key(|shard| {
+                let number = shard.group.identity().shard;
+                (number <= self.last, number)
+            });
+            for shard in shards {
+                let number = shard.group.identity().shard;
+                let is_next = self.running.len() < SHARDS_MAX && !self.running.contains_key(&number);
+                if is_next && self.is_due(&shard) {
+                    let walker = Arc::clone(&self.walker);
+                    let task = self.tasks.spawn(async move { walker.work_off(&shard).await });
+                    self.running.insert(number, task);
+                    self.last = number;
+                }
+            }
             beat(self.started, LOOK_INTERVAL).await;
         }
     }
@@ -88,7 +130,7 @@ impl Backlog {
     fn is_due(&mut self, shard: &Shard) -> bool {
         let group = &shard.group;
         let number = group.identity().shard;
-        if self.done.contains(&number) || !group.status().leading {
+        if self.done.contains(&number) || !self.walker.may_write(shard) {
             return false;
         }
         let read = group.store().read(|view| {
@@ -105,17 +147,24 @@ impl Backlog {
             _ => false,
         }
     }
+}
 
-    /// All patients of the shard, until it is led by somebody else.
-    async fn work_off(&self, shard: Arc<Shard>) {
-        let (shard, number) = (&shard, shard.group.identity().shard);
+impl Walker {
+    /// Nobody waits for these writes: they take no room that is kept for those of others.
+    fn may_write(&self, shard: &Shard) -> bool {
+        shard.group.status().leading && self.fitness.trouble().is_none()
+    }
+
+    /// All patients of the shard, while it is led here.
+    async fn work_off(&self, shard: &Arc<Shard>) {
+        let number = shard.group.identity().shard;
         // What an older leader has committed is there before the first look.
         let ready = timeout(SHARD_DEADLINE, shard.group.ready_to_plan()).await;
         if !matches!(ready, Ok(Ok(_))) {
             return;
         }
         let (mut after, mut written) = (None, 0);
-        loop {
+        while self.may_write(shard) {
             let lot = match self.lot(shard, after).await {
                 Ok(lot) => lot,
                 Err(error) => {
@@ -128,17 +177,21 @@ impl Backlog {
                 return;
             }
             after = lot.after;
-            if after.is_none() {
-                break;
+            if after.is_none() || mutant!("backlog-done-early") {
+                return self.note_done(shard, written).await;
             }
             sleep(REST).await;
         }
+    }
+
+    async fn note_done(&self, shard: &Arc<Shard>, written: usize) {
         let done = pb::SubTxn {
             mutations: backlog::done(),
             ..pb::SubTxn::default()
         };
         if self.propose(shard, vec![done]).await {
-            tracing::info!(shard = number, written, "all patients have search tokens");
+            let shard = shard.group.identity().shard;
+            tracing::info!(shard, written, "all patients have search tokens");
         }
     }
 

@@ -89,7 +89,7 @@ impl DiskGuard {
             }
             // The others are told of the trouble in either case: whoever is better is to lead.
             self.node.peers.unfit().set(Reason::Disk, trouble.is_some());
-            let held_back = DiskHealth::holds_back(trouble, &seen, self.node.peers.is_another_fit());
+            let held_back = DiskHealth::holds_back(trouble, &seen, || self.is_another_fit());
             self.node.fitness.set(held_back);
             self.node.fitness.set_exhausted(self.health.is_exhausted());
             match trouble {
@@ -104,6 +104,16 @@ impl DiskGuard {
             self.ask_for_checkpoints();
             beat(self.node.started, LOOK_EVERY).await;
         }
+    }
+
+    /// Whether every shard of this node could be led by another one that does not lack what it takes.
+    fn is_another_fit(&self) -> bool {
+        let shards = self.node.host.all();
+        let voters = shards.iter().map(|shard| {
+            let voters = shard.group.voters();
+            voters.into_iter().map(|(_, node)| node).collect()
+        });
+        self.node.peers.is_another_fit(&voters.collect())
     }
 
     /// One that found no room is not made again by itself, and apply may be waiting for it.

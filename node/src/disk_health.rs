@@ -69,9 +69,13 @@ impl DiskHealth {
     /// What of a trouble keeps this node from leading and writing now. A disk that stalled and moves again is doubted for
     /// a while; where no other node is better, to wait for the end of that helps nobody.
     #[must_use]
-    pub fn holds_back(trouble: Option<Trouble>, seen: &Seen, is_another_fit: bool) -> Option<Trouble> {
+    pub fn holds_back(
+        trouble: Option<Trouble>,
+        seen: &Seen,
+        is_another_fit: impl FnOnce() -> bool,
+    ) -> Option<Trouble> {
         let moves = seen.busy < STALL_LIMIT;
-        trouble.filter(|trouble| *trouble != Trouble::DiskStalled || !moves || is_another_fit)
+        trouble.filter(|trouble| *trouble != Trouble::DiskStalled || !moves || is_another_fit())
     }
 
     fn look_for_room(&mut self, seen: &Seen) {
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_moves_again_serves_where_no_other_node_is_better() {
-        let held = |trouble, seen: &Seen, other| DiskHealth::holds_back(Some(trouble), seen, other);
+        let held = |trouble, seen: &Seen, other: bool| DiskHealth::holds_back(Some(trouble), seen, || other);
         let stalled = Some(Trouble::DiskStalled);
         assert_eq!(held(Trouble::DiskStalled, &busy(0), true), stalled);
         assert_eq!(held(Trouble::DiskStalled, &busy(0), false), None);
@@ -192,7 +196,7 @@ mod tests {
             Some(Trouble::DiskFull),
             "room does not come by trying"
         );
-        assert_eq!(DiskHealth::holds_back(None, &busy(0), false), None);
+        assert_eq!(DiskHealth::holds_back(None, &busy(0), || false), None);
     }
 
     #[test]

@@ -621,7 +621,13 @@ impl Inner {
             &self.config.raft,
         );
         self.spawn(housekeeper.run());
-        let backlog = Backlog::new(Arc::clone(&self.host), time.clone(), subject_key, self.started);
+        let backlog = Backlog::new(
+            Arc::clone(&self.host),
+            time.clone(),
+            self.fitness.clone(),
+            subject_key,
+            self.started,
+        );
         self.spawn(backlog.run());
         self.spawn(clock_guard::run(Arc::clone(self), time));
         self.watch_log();

@@ -1,5 +1,6 @@
 //! The links to other nodes, in the words of the layers that use them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,8 +16,8 @@ use spine_consensus::net::Net;
 use spine_consensus::nodes_view::NodesWatch;
 use spine_consensus::peers::{CallError, Peers, SnapshotFeed};
 use spine_consensus::transport::{
-    Identity, IdentityCell, Links, LinksConfig, LivenessSnapshot, PeerError, PeerHandler, ReceivedPart,
-    SnapshotParts, SnapshotReceiver, WatchDriver, WatchTiming,
+    Identity, IdentityCell, Links, LinksConfig, LivenessSnapshot, PeerAddresses, PeerError, PeerHandler,
+    ReceivedPart, SnapshotParts, SnapshotReceiver, WatchDriver, WatchTiming,
 };
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1 as pb;
@@ -121,7 +122,12 @@ impl NodePeers {
         let stays = |node: &&PlanNode| node.state() != NodeState::Removed || leaving.contains(&node.node_id);
         let nodes = plan.nodes.iter().filter(stays);
         let address = |node: &PlanNode| (NodeId(node.node_id), vec![node.peer_address.clone()]);
-        self.links.set_peers(nodes.map(address).collect());
+        let peers: PeerAddresses = nodes.map(address).collect();
+        // Those that are talked to for a moment longer count as they are heard.
+        let given_up = plan.nodes.iter().map(|node| NodeId(node.node_id));
+        let given_up = given_up.filter(|node| !peers.contains_key(node)).collect();
+        self.watched.lock().set_given_up(given_up);
+        self.links.set_peers(peers);
         self.plan_epoch.store(plan.epoch, Ordering::Release);
     }
 
@@ -139,12 +145,11 @@ impl NodePeers {
         }
     }
 
-    /// Whether any other node is there and does not ask to be left out of elections.
+    /// Whether each of these sets of nodes has another one that is there and does not ask to be left out of elections.
     #[must_use]
-    pub fn is_another_fit(&self) -> bool {
+    pub fn is_another_fit(&self, sets: &BTreeSet<Vec<u64>>) -> bool {
         let seen = self.links.liveness().borrow().clone();
-        let mut peers = seen.peers.values();
-        peers.any(|peer| peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit)
+        sets.iter().all(|nodes| is_any_fit(&seen, nodes))
     }
 
     /// Why this node asks not to be elected.
@@ -154,9 +159,17 @@ impl NodePeers {
     }
 }
 
-/// How long the log of each replica here is.
+/// How long the logs are here of shards whose leader is lost, or may be: those that stand still, so that what is told
+/// of them stays true, and the only ones that somebody is to be elected for.
 fn progress(node: &Inner) -> Vec<pb::GroupProgress> {
-    let replicas = node.host.all();
+    let seen = node.peers.links.liveness().borrow().clone();
+    let mut replicas = node.host.all();
+    replicas.retain(|shard| {
+        let status = shard.group.status();
+        status
+            .leader
+            .is_none_or(|(_, leader)| is_doubted(&seen, NodeId(leader)))
+    });
     let progress = replicas.iter().map(|shard| {
         let (last_log_term, last_log_index) = shard.group.last_log();
         pb::GroupProgress {
@@ -166,6 +179,17 @@ fn progress(node: &Inner) -> Vec<pb::GroupProgress> {
         }
     });
     progress.collect()
+}
+
+/// Whether anybody doubts that this node lives.
+fn is_doubted(seen: &LivenessSnapshot, node: NodeId) -> bool {
+    gone(seen, node) || seen.peers.values().any(|peer| peer.says_silent.contains(&node))
+}
+
+/// A node is not among its own peers.
+fn is_any_fit(seen: &LivenessSnapshot, nodes: &[u64]) -> bool {
+    let mut peers = nodes.iter().filter_map(|node| seen.peers.get(&NodeId(*node)));
+    peers.any(|peer| peer.silent_since.is_none() && peer.evidence.is_none() && !peer.unfit)
 }
 
 fn gone(seen: &LivenessSnapshot, peer: NodeId) -> bool {
@@ -345,5 +369,49 @@ impl PeerHandler for Inbound {
             Some(shard) => shard.group.receive_snapshot(start, &mut Inflow(parts)).await,
             None => node.deliveries.take(start, parts).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spine_consensus::transport::liveness::PeerLiveness;
+
+    use super::*;
+
+    /// As node 1 sees the others.
+    fn seen(unfit: &[u64]) -> LivenessSnapshot {
+        let peer = |node: u64| {
+            let peer = PeerLiveness {
+                unfit: unfit.contains(&node),
+                ..PeerLiveness::default()
+            };
+            (NodeId(node), peer)
+        };
+        LivenessSnapshot {
+            me: NodeId(1),
+            late: false,
+            peers: (2..=4).map(peer).collect(),
+        }
+    }
+
+    #[test]
+    fn a_node_that_has_no_replica_of_a_shard_does_not_help_it() {
+        let seen = seen(&[2, 3]);
+        assert!(!is_any_fit(&seen, &[1, 2, 3]), "node 4 is fit and has no replica");
+        assert!(is_any_fit(&seen, &[1, 2, 4]));
+        assert!(!is_any_fit(&seen, &[1]));
+    }
+
+    #[test]
+    fn whoever_is_not_heard_by_anybody_is_doubted() {
+        let mut seen = seen(&[]);
+        assert!(!is_doubted(&seen, NodeId(2)));
+        seen.peers
+            .get_mut(&NodeId(3))
+            .unwrap()
+            .says_silent
+            .insert(NodeId(2));
+        assert!(is_doubted(&seen, NodeId(2)));
+        assert!(!is_doubted(&seen, NodeId(3)));
     }
 }

@@ -2,13 +2,14 @@
 //! request id, to the next node.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
+use spine_client::options::{SLOW_CALL, SLOW_CALL_TARGET};
 use spine_client::population::Population;
 use spine_proto::ids::NhsNumber;
 
@@ -54,10 +55,22 @@ impl Fhir {
         (nhs_number, u32::try_from(shard).unwrap_or(0))
     }
 
-    async fn ask(&mut self, call: &Call) -> Result<crate::http::Answer, String> {
-        let before = self.caller.mishaps;
+    async fn ask(&mut self, call: &Call, shard: u32) -> Result<crate::http::Answer, String> {
+        let (before, began) = (self.caller.mishaps, Instant::now());
         let answer = self.caller.ask(call, self.deadline).await;
         let after = self.caller.mishaps;
+        let took = began.elapsed();
+        if took >= SLOW_CALL {
+            // As the client library tells of its own; the time is for the logs of the nodes.
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let (node, cut) = (self.caller.node(), after.cut - before.cut);
+            let tries = format!(
+                "shard {shard} at {node}, {cut} cut, ended {} ms since 1970",
+                since.as_millis()
+            );
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(target: SLOW_CALL_TARGET, ms, %tries, "slow call");
+        }
         let mut befell = self.befell.lock();
         befell.cut += after.cut - before.cut;
         befell.put_off += after.put_off - before.put_off;
@@ -86,7 +99,7 @@ impl Client for Fhir {
                 format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.calls),
             )
             .with("PUT", body.to_string());
-        let answer = self.ask(&call).await?;
+        let answer = self.ask(&call, shard).await?;
         match answer.status {
             200 | 201 => Ok(shard),
             status => Err(format!("PUT answered {status}")),
@@ -96,7 +109,7 @@ impl Client for Fhir {
     async fn get(&mut self, key: &str) -> Result<(u32, Option<Bytes>), String> {
         let (nhs_number, shard) = self.patient(key);
         let call = Call::get(format!("/fhir/R4/Patient/{nhs_number}"));
-        let answer = self.ask(&call).await?;
+        let answer = self.ask(&call, shard).await?;
         match answer.status {
             200 => {
                 let patient = answer.json();

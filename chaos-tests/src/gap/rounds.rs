@@ -16,19 +16,18 @@ use super::load::{Client, Load};
 use super::noticed::{self, Noticed};
 use super::spine;
 use super::summary::Summary;
-use crate::processes::{Cluster, ClusterError, signals};
+use crate::processes::{Closing, Cluster, ClusterError, signals};
 use crate::workload::seeded;
 
 /// Calls of one client may take so long before they count as failed.
 const CALL_DEADLINE: Duration = Duration::from_secs(20);
-/// Before a fault, at least; up to [`CALM_JITTER_MS`] more, so that faults are not in step with anything.
+/// After the cluster is whole again, at least; up to [`CALM_JITTER_MS`] more, so that faults are not in step with anything.
 const CALM: Duration = Duration::from_millis(700);
 const CALM_JITTER_MS: u64 = 300;
 /// How long a fault lasts before the node comes back.
 const LASTS: Duration = Duration::from_millis(1_500);
 /// The cluster is whole again within this.
 const SETTLE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
 
 /// What is done to one node, in turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,13 +150,14 @@ async fn play(
     let (mut all, mut closed) = (Vec::<Noticed>::new(), Vec::new());
     let (mut turn, mut sound) = (0, 0);
     while sound < rounds.faults && turn < rounds.faults * TURNS_MAX {
-        load.forget();
-        sleep(CALM + Duration::from_millis(random.random_range(0..CALM_JITTER_MS))).await;
         let led = patient.led(turn).await?;
+        load.forget();
         let fault = Instant::now();
         closed.extend(patient.hurt(rounds.fault, turn).await?);
         sleep(LASTS).await;
         patient.mend(rounds.fault).await?;
+        // Whatever ends before the next fault belongs to this one.
+        sleep(CALM + Duration::from_millis(random.random_range(0..CALM_JITTER_MS))).await;
         let (gap, ended) = load.longest_since(fault, |_| true);
         let (other, _) = load.longest_since(fault, |shard| !led.contains(&shard));
         let noticed = Noticed {
@@ -209,7 +209,7 @@ pub async fn spine_rounds(cluster: &mut Cluster, rounds: Rounds) -> Result<Gap, 
         hurt: None,
         drained: false,
     };
-    patient.wait_spread().await?;
+    patient.cluster.wait_leaders_spread(SETTLE).await?;
     play(&mut patient, clients, rounds).await
 }
 
@@ -224,7 +224,7 @@ pub async fn http_rounds(cluster: &mut Cluster, rounds: Rounds) -> Result<(Gap, 
         hurt: None,
         drained: false,
     };
-    patient.wait_spread().await?;
+    patient.cluster.wait_leaders_spread(SETTLE).await?;
     let gap = play(&mut patient, clients, rounds).await?;
     let befell = *befell.lock();
     Ok((gap, befell))
@@ -251,33 +251,6 @@ impl SpinePatient<'_> {
             if shape != 0 {
                 mesh.change_way(peer, victim, |way| way.swallows = true);
             }
-        }
-    }
-
-    /// Every node leads its share, so that each fault meets the same cluster.
-    async fn wait_spread(&self) -> Result<(), ClusterError> {
-        let end = Instant::now() + SETTLE;
-        loop {
-            let status = self.cluster.status(0).await?;
-            let mut led = vec![0_usize; self.cluster.nodes() + 1];
-            for shard in &status.shards {
-                let leader = usize::try_from(shard.leader_node_id).unwrap_or(0);
-                if let Some(count) = led.get_mut(leader) {
-                    *count += 1;
-                }
-            }
-            let share = status.shards.len() / self.cluster.nodes();
-            if led.iter().skip(1).all(|count| *count >= share) {
-                return Ok(());
-            }
-            if Instant::now() >= end {
-                return Err(ClusterError::Waited {
-                    what: "leaders spread evenly".to_owned(),
-                    limit: SETTLE,
-                    seen: format!("{led:?}"),
-                });
-            }
-            sleep(POLL).await;
         }
     }
 }
@@ -355,7 +328,7 @@ impl Patient for SpinePatient<'_> {
         }
         self.cluster.ended(victim);
         self.cluster.wait_healthy(SETTLE).await?;
-        self.wait_spread().await
+        self.cluster.wait_leaders_spread(SETTLE).await
     }
 
     fn note(&self, noticed: String) {
@@ -428,30 +401,5 @@ impl Patient for EtcdPatient<'_> {
 
     async fn terms(&mut self) -> Result<u64, ClusterError> {
         Ok(self.cluster.leader(SETTLE).await?.1)
-    }
-}
-
-/// An idle connection to a node, to see when the kernel closes it.
-struct Closing {
-    stream: tokio::net::TcpStream,
-}
-
-impl Closing {
-    async fn watch(address: &str) -> Result<Self, ClusterError> {
-        let stream = tokio::net::TcpStream::connect(address).await?;
-        Ok(Self { stream })
-    }
-
-    /// From now until the other side is gone.
-    async fn closed(mut self) -> Duration {
-        let began = Instant::now();
-        let mut bytes = [0; 1_024];
-        // A server may greet; that is not the end.
-        while let Ok(read) = tokio::io::AsyncReadExt::read(&mut self.stream, &mut bytes).await {
-            if read == 0 {
-                break;
-            }
-        }
-        began.elapsed()
     }
 }

@@ -120,7 +120,7 @@ impl Caller {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let address = &self.addresses[self.at % self.addresses.len().max(1)];
+                let address = self.node();
                 let opened = Connection::open(address).await;
                 opened.map_err(|error| format!("{address}: {error}"))?
             }
@@ -135,6 +135,12 @@ impl Caller {
                 Err(format!("cut: {error}"))
             }
         }
+    }
+
+    /// The node that is asked next.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.addresses[self.at % self.addresses.len().max(1)]
     }
 
     fn next_node(&mut self) {

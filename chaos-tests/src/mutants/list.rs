@@ -1,4 +1,4 @@
-//! Every mutant, the rule it breaks, and what must catch it. `docs/reliability.md` has the same table.
+//! Every mutant, the rule it breaks, and what must catch it.
 
 use super::Detector;
 use super::Detector::{Seeds, Test};
@@ -39,6 +39,11 @@ const fn machine(name: &'static str) -> Detector {
 
 const fn consensus(name: &'static str) -> Detector {
     test("spine-consensus", "spine_consensus", name)
+}
+
+/// The business rules.
+const fn services(name: &'static str) -> Detector {
+    test("spine-services", "it", name)
 }
 
 const fn node(name: &'static str) -> Detector {
@@ -255,12 +260,54 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "living-leader-challenged",
         "stands for election while the leader lives",
-        consensus("elections::tests::a_living_leader_is_left_alone"),
+        consensus("elections_test::a_living_leader_is_left_alone"),
+    ),
+    mutant(
+        "old-word-believed",
+        "replaces a new leader on what was known of it before it won",
+        consensus("proofs::tests::what_was_known_before_a_leader_won_is_void_for_a_while"),
+    ),
+    mutant(
+        "evidence-used-again",
+        "replaces a leader twice for one connection that ended",
+        consensus("proofs::tests::a_connection_is_believed_once_in_each_group"),
+    ),
+    mutant(
+        "commits-ignored",
+        "replaces a leader that is not heard while its entries are committed",
+        consensus("proofs::tests::a_leader_that_commits_is_not_cut_off"),
+    ),
+    mutant(
+        "log-length-ignored",
+        "stands for election before a node whose log is longer",
+        consensus("elections_test::whose_log_is_longer_stands_first_and_never_at_the_same_time"),
+    ),
+    mutant(
+        "search-before-done",
+        "searches a shard whose patients do not all have search tokens",
+        services("people::levels::nobody_is_searched_for_until_everybody_from_before_the_level_can_be_found"),
+    ),
+    mutant(
+        "level-not-guarded",
+        "commits behind a level what was planned below it",
+        services(
+            "people::levels::a_change_that_was_planned_below_the_level_does_not_get_behind_it_without_tokens",
+        ),
+    ),
+    mutant(
+        "backlog-done-early",
+        "says after the first lot that everybody has search tokens",
+        node("level::everybody_from_before_the_level_is_found_behind_it"),
+    ),
+    mutant(
+        "list-behind-reader",
+        "shows a reader of the list less than it has seen",
+        node("dispatch::no_replica_that_is_behind_a_readers_place_shows_the_list"),
     ),
     mutant(
         "absent-replica-preferred",
         "hands a quiet shard to a node that has lost its replica",
-        consensus("elections::tests::a_node_without_its_replica_is_unfit_for_that_shard_and_no_other"),
+        consensus("elections_test::a_node_without_its_replica_is_unfit_for_that_shard_and_no_other"),
     ),
     mutant(
         "older-copy-accepted",

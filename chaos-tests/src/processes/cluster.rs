@@ -194,8 +194,13 @@ impl Cluster {
     /// Notes everything there from now on.
     #[must_use]
     pub fn noted_in(mut self, journal: Journal) -> Self {
-        self.journal = journal;
+        self.note_in(journal);
         self
+    }
+
+    /// The same.
+    pub(super) fn note_in(&mut self, journal: Journal) {
+        self.journal = journal;
     }
 
     /// Notes that something is done to a node, until [`Self::ended`].
@@ -430,6 +435,36 @@ impl Cluster {
     /// The node does not answer.
     pub async fn status(&self, node: usize) -> Result<GetClusterStatusResponse, ClusterError> {
         Ok(self.admin(node)?.cluster_status().await?)
+    }
+
+    /// Waits until every node leads its share of the shards.
+    ///
+    /// # Errors
+    /// They do not within `limit`, or the first node does not answer.
+    pub async fn wait_leaders_spread(&self, limit: Duration) -> Result<(), ClusterError> {
+        let end = Instant::now() + limit;
+        loop {
+            let status = self.status(0).await?;
+            let mut led = vec![0_usize; self.nodes + 1];
+            for shard in &status.shards {
+                let leader = usize::try_from(shard.leader_node_id).unwrap_or(0);
+                if let Some(count) = led.get_mut(leader) {
+                    *count += 1;
+                }
+            }
+            let share = status.shards.len() / self.nodes;
+            if led.iter().skip(1).all(|count| *count >= share) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(ClusterError::Waited {
+                    what: "leaders spread evenly".to_owned(),
+                    limit,
+                    seen: format!("{led:?}"),
+                });
+            }
+            sleep(POLL).await;
+        }
     }
 
     /// Waits until all replicas of every shard have applied the same index and have the same digest.

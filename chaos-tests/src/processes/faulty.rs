@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::{Cluster, ClusterError, Options};
+use crate::report::Journal;
 
 const POLL: Duration = Duration::from_millis(10);
 
@@ -45,6 +46,13 @@ impl FaultyCluster {
         })
     }
 
+    /// What happens to it is noted there from now on.
+    #[must_use]
+    pub fn noted_in(mut self, journal: Journal) -> Self {
+        self.cluster.note_in(journal);
+        self
+    }
+
     /// The processes.
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
@@ -61,6 +69,9 @@ impl FaultyCluster {
     /// # Errors
     /// The disk ended.
     pub fn order(&self, node: usize, command: &Command) -> Result<(), ClusterError> {
+        self.cluster
+            .journal()
+            .note(format!("disk of node {}: {command}", node + 1));
         self.disks[node].order(command)?;
         Ok(())
     }
@@ -72,6 +83,8 @@ impl FaultyCluster {
     /// A disk or the kernel refuses.
     pub fn power_cut(&mut self, nodes: &[usize], cut: Cut) -> Result<(), ClusterError> {
         for node in nodes {
+            let journal = self.cluster.journal();
+            journal.note(format!("power cut of node {}: {cut}", node + 1));
             if self.disks[*node].counters()?.on {
                 self.disks[*node].power_cut(own(cut, *node))?;
             }

@@ -1,6 +1,7 @@
 //! Clusters of real processes on loopback, and what can be done to them.
 
 pub mod alter;
+mod closing;
 mod cluster;
 pub mod damage;
 mod error;
@@ -12,6 +13,7 @@ pub mod scenario;
 pub mod signals;
 pub mod strace;
 
+pub use closing::Closing;
 pub(crate) use cluster::read_replica;
 pub use cluster::{Cluster, Options};
 pub use error::ClusterError;

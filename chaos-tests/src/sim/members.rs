@@ -20,8 +20,10 @@ const REST_MS: std::ops::Range<u64> = 50..900;
 const TRIES: usize = 12;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
-/// So many nodes are never given up.
-const NODES_MIN: usize = 4;
+/// Only who is not heard is given up: it may be cut off a moment later.
+const HEARD_PAUSE: Duration = Duration::from_millis(200);
+/// So many nodes always stay, as every shard has so many replicas; who stays differs from seed to seed.
+const NODES_MIN: usize = 3;
 
 /// One order.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,29 +39,27 @@ pub(super) enum MembersOrder {
 /// The orders of a seed.
 pub(super) fn draw(seed: u64, nodes: usize, time: Duration) -> Vec<Order> {
     let mut random = seeded(seed, "members");
-    let mut kept: Vec<u64> = (1..=nodes as u64).collect();
+    let mut movable: Vec<u64> = (1..=nodes as u64).collect();
+    while movable.len() > nodes.saturating_sub(NODES_MIN).max(1) {
+        movable.swap_remove(random.random_range(0..movable.len()));
+    }
     let mut orders = Vec::new();
     let mut at = Duration::ZERO;
     while at < time {
         let rest = Duration::from_millis(random.random_range(REST_MS));
         at += rest;
         orders.push(MembersOrder::Rest(rest));
-        let node = kept[random.random_range(0..kept.len())];
+        let node = movable[random.random_range(0..movable.len())];
         orders.push(match random.random_range(0..10) {
             0..4 => MembersOrder::Set(node, NodeState::Leaving),
             4..6 => MembersOrder::Set(node, NodeState::Serving),
-            6 if kept.len() > NODES_MIN => {
-                kept.retain(|kept| *kept != node);
-                MembersOrder::Set(node, NodeState::Removed)
-            }
+            6 => MembersOrder::Set(node, NodeState::Removed),
             _ => MembersOrder::Balance,
         });
     }
     // Nobody is left half gone: a node that leaves may have nowhere to go.
-    orders.extend(
-        kept.iter()
-            .map(|node| MembersOrder::Set(*node, NodeState::Serving)),
-    );
+    // Nor is one that was to be given up while it was heard, which is refused.
+    orders.extend((1..=nodes as u64).map(|node| MembersOrder::Set(node, NodeState::Serving)));
     orders.into_iter().map(Order::Members).collect()
 }
 
@@ -69,18 +69,20 @@ impl MembersOrder {
         matches!(self, Self::Set(_, NodeState::Serving))
     }
 
-    /// Asks one node after the other. A refusal is an answer: what would leave too few replicas is refused.
+    /// Asks one node after the other, that one first which answered last. A refusal is an answer: what would leave too few
+    /// replicas is refused.
     pub(super) async fn carry_out(
         self,
         client: &SpineClient,
         addresses: &Addresses,
+        answers: &mut usize,
     ) -> Result<(), spine_client::Error> {
         if let Self::Rest(rest) = self {
             sleep(rest).await;
             return Ok(());
         }
-        for turn in 0..TRIES {
-            let admin = admin(client, addresses, turn % addresses.grpc.len())?;
+        for _ in 0..TRIES {
+            let admin = admin(client, addresses, *answers)?;
             let done = match self {
                 Self::Rest(_) => return Ok(()),
                 Self::Set(node, state) => admin.set_node_state(node, state).await,
@@ -88,8 +90,12 @@ impl MembersOrder {
             };
             match done {
                 Ok(_) => return Ok(()),
+                Err(error) if error.reason == "NODE_HEARD" => sleep(HEARD_PAUSE).await,
                 Err(error) if !error.is_retryable() => return Ok(()),
-                Err(_) => sleep(PAUSE).await,
+                Err(_) => {
+                    *answers = (*answers + 1) % addresses.grpc.len();
+                    sleep(PAUSE).await;
+                }
             }
         }
         Ok(())

@@ -84,6 +84,7 @@ pub(super) async fn run(
 ) -> turmoil::Result {
     initialise(&addresses, &client, shards).await?;
     desk.borrow_mut().initialised = true;
+    let mut answers = 0;
     loop {
         let order = desk.borrow_mut().orders.pop_front();
         match order {
@@ -95,7 +96,7 @@ pub(super) async fn run(
             // Who is late when all is over only puts things right.
             Some(Order::Members(order)) if desk.borrow().probe && !order.puts_right() => continue,
             Some(Order::Members(order)) => {
-                order.carry_out(&client, &addresses).await?;
+                order.carry_out(&client, &addresses, &mut answers).await?;
                 continue;
             }
             None => {}

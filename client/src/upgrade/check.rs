@@ -209,6 +209,61 @@ pub fn level_refusals(
     found
 }
 
+/// Shards that have a majority of replicas that are up, and would have none without `node`: they are served now. Others
+/// have nothing to lose.
+#[must_use]
+pub(super) fn cannot_lose(cluster: &GetClusterStatusResponse, node: u64) -> Vec<Refusal> {
+    let needs = |shard: &&ShardSummary| {
+        let down: Vec<u64> = of_replicas(shard).map(|(of, _)| of).collect();
+        let up = shard
+            .replicas
+            .iter()
+            .filter(|replica| !down.contains(&replica.node_id));
+        let (mut all, mut others) = (0, 0);
+        for replica in up {
+            all += 1;
+            others += usize::from(replica.node_id != node);
+        }
+        let majority = shard.replicas.len() / 2 + 1;
+        all >= majority && others < majority
+    };
+    let shards = cluster.shards.iter().filter(needs);
+    shards
+        .map(|shard| Refusal::TooFewReplicas {
+            shard: shard.shard,
+            voters: shard.replicas.len(),
+        })
+        .collect()
+}
+
+/// What is wrong with a node and its replicas alone.
+#[must_use]
+pub(super) fn of_one(
+    cluster: &GetClusterStatusResponse,
+    nodes: &BTreeMap<u64, GetNodeStatusResponse>,
+    node: u64,
+) -> Vec<Refusal> {
+    let down = (!nodes.contains_key(&node)).then_some(Refusal::NodeDown { node });
+    let replicas = cluster.shards.iter().flat_map(of_replicas);
+    let replicas = replicas.filter_map(|(of, refusal)| (of == node).then_some(refusal));
+    down.into_iter().chain(replicas).collect()
+}
+
+/// Everything that keeps the cluster from doing without `node` for a while: what is wrong with all others.
+#[must_use]
+pub(super) fn cannot_spare(
+    cluster: &GetClusterStatusResponse,
+    nodes: &BTreeMap<u64, GetNodeStatusResponse>,
+    node: u64,
+) -> Vec<Refusal> {
+    let others = cluster.nodes.iter().map(|other| other.node_id);
+    let down = others.filter(|other| *other != node && !nodes.contains_key(other));
+    let mut found: Vec<Refusal> = down.map(|node| Refusal::NodeDown { node }).collect();
+    let replicas = cluster.shards.iter().flat_map(of_replicas);
+    found.extend(replicas.filter_map(|(of, refusal)| (of != node).then_some(refusal)));
+    found
+}
+
 fn of_health(cluster: &GetClusterStatusResponse) -> Vec<Refusal> {
     if cluster.health() == Health::Healthy {
         return Vec::new();
@@ -250,22 +305,27 @@ fn too_few(shard: &ShardSummary) -> Option<Refusal> {
     (voters < 3).then_some(Refusal::TooFewReplicas { shard, voters })
 }
 
-fn of_shard(shard: &ShardSummary) -> Vec<Refusal> {
-    let (number, replicas) = (shard.shard, &shard.replicas);
-    let mut found = Vec::new();
+/// Replicas that are not up or not level, each with its node.
+fn of_replicas(shard: &ShardSummary) -> impl Iterator<Item = (u64, Refusal)> {
+    let (shard, replicas) = (shard.shard, &shard.replicas);
     let furthest = replicas.iter().map(|r| r.applied_index).max().unwrap_or(0);
-    for (at, replica) in replicas.iter().enumerate() {
+    replicas.iter().filter_map(move |replica| {
         let node = replica.node_id;
         let entries = furthest - replica.applied_index;
-        if !replica.reachable || !matches!(replica.state.as_str(), "leading" | "following") {
-            found.push(Refusal::ReplicaDown { shard: number, node });
-        } else if entries > LAG_ENTRIES_MAX {
-            found.push(Refusal::Behind {
-                shard: number,
-                node,
-                entries,
-            });
-        }
+        let is_up = replica.reachable && matches!(replica.state.as_str(), "leading" | "following");
+        let refusal = match is_up {
+            false => Refusal::ReplicaDown { shard, node },
+            true if entries > LAG_ENTRIES_MAX => Refusal::Behind { shard, node, entries },
+            true => return None,
+        };
+        Some((node, refusal))
+    })
+}
+
+fn of_shard(shard: &ShardSummary) -> Vec<Refusal> {
+    let (number, replicas) = (shard.shard, &shard.replicas);
+    let mut found: Vec<Refusal> = of_replicas(shard).map(|(_, refusal)| refusal).collect();
+    for (at, replica) in replicas.iter().enumerate() {
         let differs = |other: &&spine_proto::admin::v1::ReplicaSummary| {
             other.applied_index == replica.applied_index && other.digest != replica.digest
         };
@@ -273,7 +333,7 @@ fn of_shard(shard: &ShardSummary) -> Vec<Refusal> {
             found.push(Refusal::Unequal {
                 shard: number,
                 one: other.node_id,
-                other: node,
+                other: replica.node_id,
                 index: replica.applied_index,
             });
         }

@@ -110,6 +110,14 @@ impl Progress {
         )
     }
 
+    /// This node is taken back now.
+    pub(super) fn take_up(&mut self, node: u64) {
+        // One that was in the middle may run either program; it has its turn later.
+        self.done.extend(self.under_way.filter(|other| *other != node));
+        self.done.retain(|done| *done != node);
+        self.under_way = Some(node);
+    }
+
     /// From now on nodes go back.
     pub fn turn_back(&mut self, reason: impl Into<String>) {
         self.phase = Phase::Back {

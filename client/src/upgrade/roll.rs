@@ -9,7 +9,7 @@ use std::time::Duration;
 use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, NodeSummary};
 use tokio::time::{Instant, sleep};
 
-use super::check::{Refusal, refusals, unknown_level};
+use super::check::{Refusal, cannot_lose, cannot_spare, of_one, refusals, unknown_level};
 use super::program::Program;
 use super::progress::{Phase, Progress};
 use crate::error::Result as Called;
@@ -53,6 +53,9 @@ impl Default for Timings {
         }
     }
 }
+
+/// A node that does not answer so many looks in a row is down.
+const LOOKS: u32 = 3;
 
 /// What is being done, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +137,15 @@ struct Leaving {
     boot: Option<u64>,
 }
 
+/// What others are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// All are well before a node is stopped, and after it has come back.
+    Forward,
+    /// Some may be ill of the program that is taken from them: no shard loses what it has, and the node is well.
+    Back,
+}
+
 /// Why the way forward ended.
 enum Stop {
     Refused(Vec<Refusal>),
@@ -190,8 +202,8 @@ impl<F: Fleet> Roll<'_, F> {
         let (to, program) = (progress.to.clone(), self.to.clone());
         // Whoever stopped in the middle of a node may have left it down: it comes first, as it is.
         if let Some(id) = progress.under_way {
-            let node = self.empty(id).await?;
-            self.switch(&node, &to, program.as_ref()).await?;
+            let node = self.empty(id, Way::Forward).await?;
+            self.switch(&node, &to, program.as_ref(), Way::Forward).await?;
             self.moved(progress, id)?;
         }
         let mut nodes = self.ids().await?;
@@ -209,7 +221,7 @@ impl<F: Fleet> Roll<'_, F> {
             }
             progress.under_way = Some(id);
             (self.note)(progress)?;
-            let node = match self.empty(id).await {
+            let node = match self.empty(id, Way::Forward).await {
                 Ok(node) => node,
                 Err(why) => {
                     // It was not restarted: there is nothing to take back.
@@ -217,7 +229,7 @@ impl<F: Fleet> Roll<'_, F> {
                     return Err(why);
                 }
             };
-            self.switch(&node, &to, program.as_ref()).await?;
+            self.switch(&node, &to, program.as_ref(), Way::Forward).await?;
             self.moved(progress, id)?;
         }
         Ok(())
@@ -241,16 +253,31 @@ impl<F: Fleet> Roll<'_, F> {
                 return Err(Stop::Refused(vec![unknown]));
             }
         }
-        while let Some(id) = progress.under_way.or_else(|| progress.done.last().copied()) {
-            progress.under_way = Some(id);
+        while let Some(id) = self.next_back(progress).await {
+            progress.take_up(id);
             (self.note)(progress)?;
-            let node = self.empty(id).await?;
-            self.switch(&node, &from, program.as_ref()).await?;
-            progress.done.retain(|done| *done != id);
+            let node = self.empty(id, Way::Back).await?;
+            self.switch(&node, &from, program.as_ref(), Way::Back).await?;
             progress.under_way = None;
             (self.note)(progress)?;
         }
-        Ok(())
+        let sound = self.wait_sound(None, self.timings.settle).await;
+        sound.map_err(|why| Stop::Failed(list(&why)))
+    }
+
+    /// Who is taken back next: first whoever is ill, as nobody else may be stopped before it is well again.
+    async fn next_back(&mut self, progress: &Progress) -> Option<u64> {
+        let on_the_way = progress
+            .under_way
+            .into_iter()
+            .chain(progress.done.iter().rev().copied());
+        let left: Vec<u64> = on_the_way.collect();
+        let seen = self.look().await.ok();
+        let is_ill = |id: &&u64| {
+            seen.as_ref()
+                .is_some_and(|(cluster, nodes)| !of_one(cluster, nodes, **id).is_empty())
+        };
+        left.iter().find(is_ill).or_else(|| left.first()).copied()
     }
 
     async fn ids(&mut self) -> Result<Vec<u64>, Stop> {
@@ -261,8 +288,9 @@ impl<F: Fleet> Roll<'_, F> {
         Ok(ids)
     }
 
-    /// Hands over what a node leads, if it is up.
-    async fn empty(&mut self, id: u64) -> Result<Leaving, Stop> {
+    /// Hands over what a node leads, if it is up, and waits until the others can do without it. A node that is down
+    /// takes nothing away when it is started.
+    async fn empty(&mut self, id: u64, way: Way) -> Result<Leaving, Stop> {
         let failed = |why: String| Stop::Failed(format!("node {id}: {why}"));
         let cluster = self.fleet.cluster().await;
         let cluster = cluster.map_err(|error| failed(error.to_string()))?;
@@ -270,11 +298,22 @@ impl<F: Fleet> Roll<'_, F> {
         let node = node.ok_or_else(|| failed("not a node of this cluster".to_owned()))?;
         let share = share(&cluster, id);
         let boot = self.drain(&node).await.map_err(failed)?;
+        let is_up = boot.is_some() || self.is_reachable(id).await;
+        if is_up && let Err(why) = self.wait_spared(id, way).await {
+            self.undrain(&node).await;
+            return Err(failed(format!("not restarted: {why}")));
+        }
         Ok(Leaving { node, share, boot })
     }
 
     /// From the restart to a canary on the other program.
-    async fn switch(&mut self, leaving: &Leaving, path: &Path, to: Option<&Program>) -> Result<(), Stop> {
+    async fn switch(
+        &mut self,
+        leaving: &Leaving,
+        path: &Path,
+        to: Option<&Program>,
+        way: Way,
+    ) -> Result<(), Stop> {
         let Leaving { node, share, boot } = leaving;
         let id = node.node_id;
         let failed = |why: String| Stop::Failed(format!("node {id}: {why}"));
@@ -287,7 +326,10 @@ impl<F: Fleet> Roll<'_, F> {
         (self.tell)(id, Step::Answer);
         self.wait_answer(node, *boot, to).await.map_err(failed)?;
         (self.tell)(id, Step::CatchUp);
-        let sound = self.wait_sound(None, self.timings.settle).await;
+        let sound = match way {
+            Way::Forward => self.wait_sound(None, self.timings.settle).await,
+            Way::Back => self.wait_well(id).await,
+        };
         sound.map_err(|why| failed(list(&why)))?;
         (self.tell)(id, Step::Lead);
         self.wait_leads(id, *share).await.map_err(failed)?;
@@ -303,12 +345,12 @@ impl<F: Fleet> Roll<'_, F> {
     async fn drain(&mut self, node: &NodeSummary) -> Result<Option<u64>, String> {
         let until = Instant::now() + self.timings.drain;
         loop {
-            let Ok(said) = self.fleet.node(&node.grpc_address).await else {
+            let Some(boot) = self.boot(node).await else {
                 return Ok(None);
             };
             (self.tell)(node.node_id, Step::Drain);
             match self.fleet.drain(&node.grpc_address, false).await {
-                Ok(0) => return Ok(Some(said.boot_id)),
+                Ok(0) => return Ok(Some(boot)),
                 Ok(left) => {
                     self.undrain(node).await;
                     return Err(format!("nobody takes over {left} of its shards"));
@@ -321,6 +363,19 @@ impl<F: Fleet> Roll<'_, F> {
                 Err(_) => sleep(self.timings.poll).await,
             }
         }
+    }
+
+    /// The process of a node; none where it is down.
+    async fn boot(&mut self, node: &NodeSummary) -> Option<u64> {
+        for look in 1..=LOOKS {
+            if let Ok(said) = self.fleet.node(&node.grpc_address).await {
+                return Some(said.boot_id);
+            }
+            if look < LOOKS {
+                sleep(self.timings.poll).await;
+            }
+        }
+        None
     }
 
     /// It goes on as it was. Where it cannot be told, its next start takes it back.
@@ -358,13 +413,47 @@ impl<F: Fleet> Roll<'_, F> {
         program: Option<&Program>,
         patience: Duration,
     ) -> Result<(), Vec<Refusal>> {
+        let refused = |cluster: &_, nodes: &_| refusals(cluster, nodes, program);
+        self.wait_for_none(patience, refused).await
+    }
+
+    /// Until the cluster can do without this node.
+    async fn wait_spared(&mut self, node: u64, way: Way) -> Result<(), String> {
+        let refused = |cluster: &_, nodes: &_| match way {
+            Way::Forward => cannot_spare(cluster, nodes, node),
+            Way::Back => cannot_lose(cluster, node),
+        };
+        let spared = self.wait_for_none(self.timings.settle, refused).await;
+        spared.map_err(|why| list(&why))
+    }
+
+    /// Until nothing is wrong with this node.
+    async fn wait_well(&mut self, node: u64) -> Result<(), Vec<Refusal>> {
+        let refused = |cluster: &_, nodes: &_| of_one(cluster, nodes, node);
+        self.wait_for_none(self.timings.settle, refused).await
+    }
+
+    /// Whether the others reach a node that this tool does not.
+    async fn is_reachable(&mut self, id: u64) -> bool {
+        let cluster = self.fleet.cluster().await;
+        let node = |node: &NodeSummary| node.node_id == id && node.reachable;
+        cluster.map_or(true, |cluster| cluster.nodes.iter().any(node))
+    }
+
+    async fn wait_for_none(
+        &mut self,
+        patience: Duration,
+        refused: impl Fn(&GetClusterStatusResponse, &BTreeMap<u64, GetNodeStatusResponse>) -> Vec<Refusal>,
+    ) -> Result<(), Vec<Refusal>> {
         let until = Instant::now() + patience;
         loop {
-            let why = match self.look(program).await {
-                Ok(why) if why.is_empty() => return Ok(()),
-                Ok(why) => why,
+            let why = match self.look().await {
+                Ok((cluster, nodes)) => refused(&cluster, &nodes),
                 Err(error) => vec![Refusal::NotHealthy(error)],
             };
+            if why.is_empty() {
+                return Ok(());
+            }
             if Instant::now() >= until {
                 return Err(why);
             }
@@ -372,7 +461,10 @@ impl<F: Fleet> Roll<'_, F> {
         }
     }
 
-    async fn look(&mut self, program: Option<&Program>) -> Result<Vec<Refusal>, String> {
+    /// The cluster, and what each node that answers says of itself.
+    async fn look(
+        &mut self,
+    ) -> Result<(GetClusterStatusResponse, BTreeMap<u64, GetNodeStatusResponse>), String> {
         let cluster = self.fleet.cluster().await.map_err(|error| error.to_string())?;
         let mut nodes = BTreeMap::new();
         for node in &cluster.nodes {
@@ -380,7 +472,7 @@ impl<F: Fleet> Roll<'_, F> {
                 nodes.insert(node.node_id, said);
             }
         }
-        Ok(refusals(&cluster, &nodes, program))
+        Ok((cluster, nodes))
     }
 
     async fn wait_leads(&mut self, id: u64, share: usize) -> Result<(), String> {

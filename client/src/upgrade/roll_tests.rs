@@ -1,8 +1,10 @@
 //! The order of an upgrade, against a cluster in memory that fails where a test wants it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, Health, NodeSummary};
 use tokio::time::timeout;
@@ -59,6 +61,11 @@ struct Nodes {
     fault: Option<(u64, Fault)>,
     /// Calls until the process that rolls is no more.
     calls_left: usize,
+    /// A node whose machine is lost at the next call.
+    dying: Rc<Cell<Option<u64>>>,
+    down: Option<u64>,
+    /// A node whose replicas stop on the new program.
+    ill: Rc<Cell<Option<u64>>>,
 }
 
 const OLD: &str = "/old";
@@ -100,10 +107,14 @@ impl Nodes {
             restarts: Vec::new(),
             fault: None,
             calls_left: usize::MAX,
+            dying: Rc::default(),
+            down: None,
+            ill: Rc::default(),
         }
     }
 
     async fn call(&mut self) {
+        self.down = self.dying.take().or(self.down);
         match self.calls_left.checked_sub(1) {
             Some(left) => self.calls_left = left,
             None => pending().await,
@@ -121,6 +132,10 @@ impl Nodes {
     /// Whether this fault strikes this node now.
     fn strikes(&self, node: u64, fault: Fault) -> bool {
         self.fault == Some((node, fault)) && self.runs[&node] == Path::new(NEW)
+    }
+
+    fn is_ill(&self, node: u64) -> bool {
+        self.ill.get() == Some(node) && self.runs[&node] == Path::new(NEW)
     }
 
     fn all_run(&self, program: &str) -> bool {
@@ -141,11 +156,22 @@ impl Fleet for Nodes {
             if self.strikes(node, Fault::Behind) {
                 cluster.shards[0].replicas[at].applied_index = 0;
             }
+            if self.down == Some(node) || self.is_ill(node) {
+                cluster.health = Health::Degraded.into();
+                for shard in &mut cluster.shards {
+                    shard.replicas[at].reachable = false;
+                }
+            }
+            cluster.nodes[at].reachable = self.down != Some(node) && !self.strikes(node, Fault::Silent);
             if self.drained.contains(&node) {
                 cluster.health = Health::Degraded.into();
                 cluster.reasons.push(format!("node {node}: draining"));
             }
-            if self.drained.contains(&node) || self.strikes(node, Fault::LeadsNothing) {
+            let leads_nothing = self.drained.contains(&node)
+                || self.down == Some(node)
+                || self.is_ill(node)
+                || self.strikes(node, Fault::LeadsNothing);
+            if leads_nothing {
                 cluster.shards[at].leader_node_id = node % 3 + 1;
             }
         }
@@ -155,7 +181,7 @@ impl Fleet for Nodes {
     async fn node(&mut self, address: &str) -> Result<GetNodeStatusResponse> {
         self.call().await;
         let node = self.id(address);
-        if self.strikes(node, Fault::Silent) {
+        if self.strikes(node, Fault::Silent) || self.down == Some(node) {
             return Err(down());
         }
         let mut said = self.said[&node].clone();
@@ -168,6 +194,9 @@ impl Fleet for Nodes {
     async fn drain(&mut self, address: &str, undo: bool) -> Result<u32> {
         self.call().await;
         let node = self.id(address);
+        if self.down == Some(node) {
+            return Err(down());
+        }
         self.drained.retain(|drained| *drained != node);
         if !undo {
             self.drained.push(node);
@@ -186,8 +215,21 @@ impl Fleet for Nodes {
     }
 
     async fn restart(&mut self, node: &NodeSummary, program: &Path) -> std::result::Result<(), String> {
+        // Who is lost while the order is carried out was there when it was given.
+        let dying = self.dying.take();
         self.call().await;
         let id = node.node_id;
+        assert!(
+            self.down.is_none_or(|down| down == id),
+            "it stops {id} where {:?} is down",
+            self.down
+        );
+        let ill = self.ill.get().filter(|ill| self.is_ill(*ill));
+        assert!(
+            ill.is_none_or(|ill| ill == id),
+            "it stops {id} where {ill:?} is ill"
+        );
+        self.down = dying;
         let others = self.drained.iter().filter(|drained| **drained != id);
         assert_eq!(others.count(), 0, "one node at a time");
         let strikes = |fault| self.fault == Some((id, fault)) && program == Path::new(NEW);
@@ -210,6 +252,9 @@ impl Fleet for Nodes {
     async fn canary(&mut self, address: &str) -> Result<()> {
         self.call().await;
         let node = self.id(address);
+        if self.down == Some(node) {
+            return Err(down());
+        }
         if self.strikes(node, Fault::Canary) {
             return Err(Error::malformed_answer("what was just written"));
         }
@@ -227,6 +272,15 @@ impl Noted {
 
     /// Goes on from what is noted; `None` where the nodes' calls ran out.
     async fn go_on(&mut self, nodes: &mut Nodes) -> Option<std::result::Result<(), Failure>> {
+        self.go_on_and(nodes, &mut |_, _| {}).await
+    }
+
+    /// The same, and it is heard what is done.
+    async fn go_on_and(
+        &mut self,
+        nodes: &mut Nodes,
+        tell: &mut dyn FnMut(u64, Step),
+    ) -> Option<std::result::Result<(), Failure>> {
         let mut progress = self.0.clone();
         let mut note = |progress: &Progress| {
             // As a file: what cannot be read again was not noted.
@@ -239,7 +293,7 @@ impl Noted {
             from: Some(program(OLD)),
             timings: Timings::default(),
             note: &mut note,
-            tell: &mut |_, _| {},
+            tell,
         };
         let limit = Timings::default().settle * 20;
         timeout(limit, roll.run(&mut progress)).await.ok()
@@ -354,6 +408,70 @@ async fn it_may_end_anywhere_and_goes_on_from_there() {
             assert!(nodes.all_run(goal), "after {calls} calls: {:?}", nodes.runs);
         }
         assert!(ends > 30, "only {ends}");
+    }
+}
+
+/// A machine is lost at each step of the tool: while it is away no other node is stopped, and when it is back all
+/// run one program.
+#[tokio::test(start_paused = true)]
+async fn no_node_is_stopped_while_another_is_lost() {
+    let steps = [
+        Step::Drain,
+        Step::Restart,
+        Step::Answer,
+        Step::CatchUp,
+        Step::Lead,
+        Step::Canary,
+        Step::Moved,
+    ];
+    for step in steps {
+        for (node, lost) in (1..=3).flat_map(|node| (1..=3).map(move |lost| (node, lost))) {
+            if node == lost {
+                continue;
+            }
+            let (mut nodes, mut noted) = (Nodes::new(), Noted::new(Some(OLD)));
+            let (dying, mut is_due) = (nodes.dying.clone(), true);
+            let mut tell = |at, told| {
+                if (at, told) == (node, step) && is_due {
+                    is_due = false;
+                    dying.set(Some(lost));
+                }
+            };
+            let ended = noted.go_on_and(&mut nodes, &mut tell).await.expect("it ends");
+            // Behind the last of them there is nobody to be stopped.
+            let over = node == 3 && matches!(step, Step::Lead | Step::Canary | Step::Moved);
+            assert_eq!(
+                ended.is_ok(),
+                over,
+                "{step:?} of {node} without {lost}: {ended:?}"
+            );
+            assert!(nodes.drained.is_empty(), "{step:?} of {node} without {lost}");
+            nodes.down = None;
+            let ended = noted.go_on(&mut nodes).await.expect("it ends");
+            let goal = if over { NEW } else { OLD };
+            assert!(
+                nodes.all_run(goal),
+                "{step:?} of {node} without {lost}: {ended:?}"
+            );
+        }
+    }
+}
+
+/// Nobody else is stopped before it is well, and only the old program makes it well.
+#[tokio::test(start_paused = true)]
+async fn who_is_ill_of_the_new_program_is_taken_back_first() {
+    for sick in 1..=2 {
+        let (mut nodes, mut noted) = (Nodes::new(), Noted::new(Some(OLD)));
+        let ill = nodes.ill.clone();
+        let mut tell = |node, step| {
+            if (node, step) == (2, Step::Moved) {
+                ill.set(Some(sick));
+            }
+        };
+        let ended = noted.go_on_and(&mut nodes, &mut tell).await.expect("it ends");
+        assert!(matches!(ended, Err(Failure::RolledBack(_))), "{sick}: {ended:?}");
+        assert!(nodes.all_run(OLD) && nodes.drained.is_empty(), "{sick}");
+        assert_eq!(nodes.restarts, [1, 2, sick, 3 - sick]);
     }
 }
 

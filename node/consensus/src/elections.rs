@@ -282,8 +282,9 @@ impl ElectionDriver {
 
     /// This node's place among the group's living candidates: 0 stands first. `None` where it is no voter.
     ///
-    /// Whose log is longer goes first, since voters refuse one that is shorter than their own; among equals, and where
-    /// nothing is known, the order of preference.
+    /// Whose log is longer goes first, since voters refuse one that is shorter than their own; among all others the
+    /// order of preference. That another's log is shorter counts for nothing: what was told is older than what is here,
+    /// and two that both believe it would stand at the same moment.
     fn rank(&self, group: &GroupView, nodes: &NodesView) -> Option<u32> {
         let order = preference(group.shard, &group.members);
         // An unfit node stands only where all are.
@@ -299,15 +300,18 @@ impl ElectionDriver {
             .iter()
             .enumerate()
             .filter(|(_, node)| **node != self.node_id && !nodes.dead.contains(node) && !is_unfit(**node));
-        let (mut ahead, mut is_behind) = (0, false);
+        let (mut ahead, mut is_behind, mut rivals_count) = (0, false, 0);
         for (at, node) in rivals {
+            rivals_count += 1;
             let told = nodes.progress.get(node).and_then(|told| told.get(&group.shard));
+            let told = told.filter(|_| !mutant!("log-length-ignored"));
             let order = told.map_or(Ordering::Equal, |told| told.cmp(&group.last_log));
-            ahead += u32::from(order.is_gt() || order.is_eq() && at < place);
+            ahead += u32::from(order.is_gt() || at < place);
             is_behind |= order.is_gt();
         }
-        // One step more, as the one ahead may not have heard yet that it is, and then waits for its turn.
-        Some(ahead + u32::from(is_behind))
+        // Behind all whose log may be as long as any, each of whom has a place of its own. One step more, as the one ahead
+        // may not have heard yet that it is, and then waits for its turn.
+        Some(if is_behind { rivals_count + ahead } else { ahead })
     }
 
     /// A leader that handed over in vain leads no more, and cannot stand in a term of its own: it asks another voter, be

@@ -81,17 +81,19 @@ fn a_dead_leader_is_taken_over_by_rank() {
     );
 }
 
+type LastLog = (u64, u64);
+
 /// When the nodes that are left stand in a group that `leader` led, ms; `told`: what each knows of the other's log.
-fn stand_at(leader: u64, logs: [(u64, (u64, u64)); 2], told: [bool; 2]) -> Vec<(u64, u64)> {
+fn stand_at(leader: u64, logs: [(u64, LastLog); 2], told: [Option<LastLog>; 2]) -> Vec<(u64, u64)> {
     let mut standing = Vec::new();
     for (at, (node, last_log)) in logs.into_iter().enumerate() {
-        let (other, other_log) = logs[1 - at];
+        let (other, _) = logs[1 - at];
         let mut nodes = NodesView {
             dead: vec![leader],
             ..NodesView::default()
         };
-        if told[at] {
-            nodes.progress = BTreeMap::from([(other, BTreeMap::from([(0, other_log)]))]);
+        if let Some(told) = told[at] {
+            nodes.progress = BTreeMap::from([(other, BTreeMap::from([(0, told)]))]);
         }
         let seen = GroupView {
             last_log,
@@ -107,32 +109,60 @@ fn stand_at(leader: u64, logs: [(u64, (u64, u64)); 2], told: [bool; 2]) -> Vec<(
 
 #[test]
 fn whose_log_is_longer_stands_first_and_never_at_the_same_time() {
-    let (short, long, newer) = ((2, 100), (2, 101), (3, 1));
-    // Nodes 1 and 2 are left, 1 is preferred.
-    assert_eq!(
-        stand_at(3, [(1, short), (2, short)], [true; 2]),
-        [(0, 1), (20, 2)]
-    );
-    assert_eq!(stand_at(3, [(1, long), (2, short)], [true; 2]), [(0, 1), (40, 2)]);
-    assert_eq!(stand_at(3, [(1, short), (2, long)], [true; 2]), [(0, 2), (40, 1)]);
-    assert_eq!(stand_at(3, [(1, long), (2, newer)], [true; 2]), [(0, 2), (40, 1)]);
-    // What only one of them knows does not make two stand together who could both win.
-    assert_eq!(
-        stand_at(3, [(1, long), (2, short)], [true, false]),
-        [(0, 1), (20, 2)]
-    );
-    assert_eq!(
-        stand_at(3, [(1, long), (2, short)], [false, true]),
-        [(0, 1), (40, 2)]
-    );
-    assert_eq!(
-        stand_at(3, [(1, short), (2, long)], [true, false]),
-        [(20, 2), (40, 1)]
-    );
-    assert_eq!(
-        stand_at(3, [(1, short), (2, long)], [false, true]),
-        [(0, 1), (0, 2)],
-        "the first loses"
+    let (stale, short, long, newer) = ((2, 90), (2, 100), (2, 101), (3, 1));
+    // Nodes 1 and 2 are left, 1 is preferred. What each has, what each knows of the other, who stands when.
+    let cases = [
+        ([short, short], [Some(short), Some(short)], [(0, 1), (20, 2)]),
+        ([long, short], [Some(short), Some(long)], [(0, 1), (40, 2)]),
+        ([short, long], [Some(long), Some(short)], [(20, 2), (40, 1)]),
+        ([long, newer], [Some(newer), Some(long)], [(20, 2), (40, 1)]),
+        // What only one of them knows does not make two stand together.
+        ([long, short], [Some(short), None], [(0, 1), (20, 2)]),
+        ([long, short], [None, Some(long)], [(0, 1), (40, 2)]),
+        ([short, long], [Some(long), None], [(20, 2), (40, 1)]),
+        // The first loses.
+        ([short, long], [None, Some(short)], [(0, 1), (20, 2)]),
+        // Nor does what was true before both logs grew.
+        ([short, long], [Some(stale), Some(stale)], [(0, 1), (20, 2)]),
+        ([long, short], [Some(stale), Some(stale)], [(0, 1), (20, 2)]),
+    ];
+    for (logs, told, stand) in cases {
+        assert_eq!(
+            stand_at(3, [(1, logs[0]), (2, logs[1])], told),
+            stand,
+            "{logs:?} {told:?}"
+        );
+    }
+}
+
+/// Of many who are left, too, nobody who may win stands together with another.
+#[test]
+fn of_three_who_are_left_the_longest_log_stands_alone_and_first() {
+    let logs = [(1, (2, 100)), (2, (2, 100)), (3, (2, 101))];
+    let mut standing = Vec::new();
+    for (node, last_log) in logs {
+        let others = logs.iter().filter(|(other, _)| *other != node);
+        let nodes = NodesView {
+            dead: vec![4],
+            progress: others
+                .map(|(other, log)| (*other, BTreeMap::from([(0, *log)])))
+                .collect(),
+            ..NodesView::default()
+        };
+        let seen = GroupView {
+            last_log,
+            members: (1..=4).map(|node| (node, node)).collect(),
+            ..group(Some(4), false)
+        };
+        let mut driver = ElectionDriver::new(node);
+        let first = (0..300).find(|at| driver.decide(ms(*at), &seen, &nodes, 0.0).is_some());
+        standing.push((first.unwrap(), node));
+    }
+    standing.sort_unstable();
+    assert_eq!(standing[0].1, 3, "{standing:?}");
+    assert!(
+        standing.windows(2).all(|pair| pair[0].0 < pair[1].0),
+        "{standing:?}"
     );
 }
 

@@ -1,6 +1,6 @@
 //! What the election driver sees of the nodes, as the links tell it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spine_proto::ids::NodeId;
@@ -15,6 +15,8 @@ use crate::transport::liveness::Proof;
 pub struct NodesWatch {
     silence_limit: Duration,
     alive_since: BTreeMap<NodeId, Instant>,
+    /// Nodes that were given up. Nobody listens to them, so that nothing is known of them, and they are dead.
+    given_up: BTreeSet<NodeId>,
 }
 
 impl NodesWatch {
@@ -24,7 +26,13 @@ impl NodesWatch {
         Self {
             silence_limit,
             alive_since: BTreeMap::new(),
+            given_up: BTreeSet::new(),
         }
+    }
+
+    /// From now on these are given up, and no others.
+    pub fn set_given_up(&mut self, nodes: BTreeSet<NodeId>) {
+        self.given_up = nodes;
     }
 
     /// The nodes as a group of these voters must judge them.
@@ -34,6 +42,8 @@ impl NodesWatch {
             silence_limit: self.silence_limit,
             ..NodesView::default()
         };
+        let given_up = voters.iter().filter(|voter| self.given_up.contains(voter));
+        view.dead.extend(given_up.map(|voter| voter.0));
         for (node, peer) in &seen.peers {
             match seen.dead(*node, voters) {
                 Some(Proof::Evidence(evidence)) => {
@@ -100,6 +110,16 @@ mod tests {
             late: false,
             peers: [peer(2), peer(3)].into(),
         }
+    }
+
+    #[test]
+    fn who_was_given_up_is_dead_though_nothing_is_known_of_it() {
+        let mut watch = NodesWatch::new(Duration::ZERO);
+        let mut seen = seen(&[]);
+        seen.peers.remove(&NodeId(3));
+        assert!(watch.view(&seen, &ALL, Instant::now()).dead.is_empty());
+        watch.set_given_up(BTreeSet::from([NodeId(3), NodeId(7)]));
+        assert_eq!(watch.view(&seen, &ALL, Instant::now()).dead, [3]);
     }
 
     fn is_told_unheard(deaf_to_me: &[u64]) -> bool {

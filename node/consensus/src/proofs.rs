@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use spine_mutants::mutant;
+
 use crate::elections::{CLAIM_GRACE, GroupView, NodesView};
 
 /// Silence that others report is void for so long after news of a commit, which a turn of the driver, 100 ms at most,
@@ -67,16 +69,19 @@ impl Proofs {
             return true;
         };
         // It was alive and heard when it won. What is still so later is no remnant.
-        let is_new = now < reign.since + nodes.silence_limit.min(CLAIM_GRACE);
+        let is_new =
+            now < reign.since + nodes.silence_limit.min(CLAIM_GRACE) && !mutant!("old-word-believed");
         match nodes.evidence.get(&node) {
             Some(ended) => {
                 let is_refuted = is_new && reign.refuted == Some(*ended);
-                let is_spent = self.believed.get(&(shard, node)) == Some(ended);
+                let is_spent =
+                    self.believed.get(&(shard, node)) == Some(ended) && !mutant!("evidence-used-again");
                 !is_refuted && !is_spent
             }
             None => {
                 let counts = COMMIT_COUNTS.min(nodes.silence_limit * 2 / 5);
-                let commits = reign.committed.is_some_and(|last| now < last + counts);
+                let commits =
+                    reign.committed.is_some_and(|last| now < last + counts) && !mutant!("commits-ignored");
                 !is_new && !commits
             }
         }

@@ -27,11 +27,11 @@ use crate::records::watch::Watch;
 
 /// Every operation, in the order of their names.
 pub const OPERATIONS: &[OperationSpec] = &[
-    OperationSpec::of::<LoadOrganisations>(),
-    OperationSpec::of::<Absorb>(),
-    OperationSpec::of::<Alike>(),
-    OperationSpec::of::<Claim>(),
-    OperationSpec::of::<Create>(),
+    OperationSpec::of::<LoadOrganisations>().internal(),
+    OperationSpec::of::<Absorb>().internal(),
+    OperationSpec::of::<Alike>().internal(),
+    OperationSpec::of::<Claim>().internal(),
+    OperationSpec::of::<Create>().internal(),
     OperationSpec::of::<History>(),
     OperationSpec::of::<Invalidate>(),
     OperationSpec::of::<ListRelated>(),
@@ -40,18 +40,18 @@ pub const OPERATIONS: &[OperationSpec] = &[
     OperationSpec::of::<Patch>(),
     OperationSpec::of::<PutRelated>(),
     OperationSpec::of::<Register>(),
-    OperationSpec::of::<Release>(),
+    OperationSpec::of::<Release>().internal(),
     OperationSpec::of::<Retrieve>(),
-    OperationSpec::of::<Search>(),
+    OperationSpec::of::<Search>().internal(),
     OperationSpec::of::<SetSensitivity>(),
-    OperationSpec::of::<Supersede>(),
+    OperationSpec::of::<Supersede>().internal(),
     OperationSpec::of::<Update>(),
-    OperationSpec::of::<Void>(),
-    OperationSpec::of::<WatchPatients>(),
+    OperationSpec::of::<Void>().internal(),
+    OperationSpec::of::<WatchPatients>().internal(),
     OperationSpec::of::<Commit>(),
     OperationSpec::of::<Get>(),
     OperationSpec::of::<List>(),
-    OperationSpec::of::<Watch>(),
+    OperationSpec::of::<Watch>().internal(),
 ];
 
 /// The operation of this name.
@@ -69,6 +69,22 @@ pub fn find(name: &str) -> Result<&'static OperationSpec, SpineError> {
     })
 }
 
+/// The operation of this name, for a caller from outside.
+///
+/// # Errors
+/// As [`find`], and `INTERNAL_OPERATION` for one that nodes alone call.
+pub fn find_public(name: &str) -> Result<&'static OperationSpec, SpineError> {
+    let spec = find(name)?;
+    if spec.internal {
+        return Err(SpineError::new(
+            ErrorKind::Forbidden,
+            reason::INTERNAL_OPERATION,
+            "nodes alone call this operation; call the one that it is a part of",
+        ));
+    }
+    Ok(spec)
+}
+
 /// Every permission that some operation needs, in order and without repeats.
 pub fn permissions() -> Vec<&'static str> {
     let mut permissions: Vec<_> = OPERATIONS.iter().map(|spec| spec.permission).collect();
@@ -84,8 +100,8 @@ mod tests {
     use spine_statemachine::key::SubjectKey;
     use spine_statemachine::memory::MemoryStore;
 
-    use super::{OPERATIONS, find, permissions};
-    use crate::{Completed, Context, ErrorKind, Principal, View, authorise};
+    use super::{OPERATIONS, find, find_public, permissions};
+    use crate::{Completed, Context, ErrorKind, Principal, View, authorise, reason};
 
     #[test]
     fn names_are_sorted_and_found() {
@@ -94,6 +110,41 @@ mod tests {
             assert_eq!(find(spec.name).unwrap().name, spec.name);
         }
         assert_eq!(find("pds.forget").err().unwrap().kind, ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn steps_and_parts_of_other_calls_are_for_nodes_alone() {
+        let internal: Vec<&str> = OPERATIONS
+            .iter()
+            .filter(|spec| spec.internal)
+            .map(|spec| spec.name)
+            .collect();
+        assert_eq!(
+            internal,
+            [
+                "organisations.load",
+                "pds.absorb",
+                "pds.alike",
+                "pds.claim",
+                "pds.create",
+                "pds.release",
+                "pds.search",
+                "pds.supersede",
+                "pds.void",
+                "pds.watch",
+                "records.watch",
+            ]
+        );
+        for spec in OPERATIONS {
+            let refused = find_public(spec.name).err();
+            let refused = refused.map(|error| (error.kind, error.reason.into_owned()));
+            let expected = (ErrorKind::Forbidden, reason::INTERNAL_OPERATION.to_owned());
+            assert_eq!(refused, spec.internal.then_some(expected), "{}", spec.name);
+        }
+        assert_eq!(
+            find_public("pds.forget").err().unwrap().kind,
+            ErrorKind::Unsupported
+        );
     }
 
     #[test]

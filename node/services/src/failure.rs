@@ -73,6 +73,10 @@ impl From<ReadError> for Failure {
     }
 }
 
+/// Whoever is told that an index is not ready may ask again after this long, milliseconds: that takes minutes, and each
+/// try asks every shard.
+const INDEX_AGAIN_AFTER_MS: u32 = 1_000;
+
 impl From<Failure> for SpineError {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -82,7 +86,13 @@ impl From<Failure> for SpineError {
                 message,
                 field,
                 kind,
-            } => Self::new(kind, reason, message).with_field(field).with_rule(rule),
+            } => {
+                let is_index = reason == reason::INDEX_NOT_READY;
+                Self::new(kind, reason, message)
+                    .with_field(field)
+                    .with_rule(rule)
+                    .with_retry_after_ms(if is_index { INDEX_AGAIN_AFTER_MS } else { 0 })
+            }
             Failure::Invalid {
                 reason,
                 field,

@@ -78,6 +78,8 @@ pub struct OperationSpec {
     pub permission: &'static str,
     /// Whether it may change records.
     pub writes: bool,
+    /// Whether nodes alone call it: it is a step of another call, or says something only where every shard is asked.
+    pub internal: bool,
     /// Request bytes to where the call goes and what it is known by.
     pub identify: fn(&Bytes) -> Result<Identity, Failure>,
     /// See [`Operation::plan`].
@@ -93,6 +95,7 @@ impl OperationSpec {
             name: O::NAME,
             permission: O::PERMISSION,
             writes: O::WRITES,
+            internal: false,
             identify: |request| {
                 let request = decode::<O>(request)?;
                 Ok(Identity {
@@ -106,6 +109,13 @@ impl OperationSpec {
                 Ok(response.encode_to_vec().into())
             },
         }
+    }
+
+    /// The same entry, for nodes alone.
+    #[must_use]
+    pub const fn internal(mut self) -> Self {
+        self.internal = true;
+        self
     }
 }
 

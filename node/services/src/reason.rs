@@ -29,7 +29,7 @@ reasons! {
         MALFORMED_KEY: "A routing key has 1 to 15 printable ASCII characters, a suffix at most 256 bytes.",
         INVALID_REQUEST_ID: "A request id has 1 to 64 bytes and is required for every change.",
         INVALID_SESSION: "A session's id, time and seal are those that this cluster gave this principal, and a sequence is not below its floor.",
-        RECORD_TOO_LARGE: "A record has at most 2 MiB.",
+        RECORD_TOO_LARGE: "A record has at most 2 MiB, a related person 64 KiB.",
         TXN_TOO_LARGE: "One change has at most 4 MiB.",
         OUTCOME_TOO_LARGE: "The outcome kept with a request id has at most 256 bytes.",
         TOO_MANY_GUARDS: "A commit has at most 128 guards.",
@@ -69,6 +69,7 @@ reasons! {
         INVALID_SEARCH_DATA: "The parameters of a search are malformed, do not go together, or are not enough.",
         INVALID_CREATE: "What is said of a new patient is not acceptable; the message says why.",
         TOO_MANY_VALUES: "There are more of a kind than a record takes.",
+        ANSWER_TOO_LARGE: "The answer would be larger than one answer may be; ask for less at once.",
         REQUEST_TIMED_OUT: "The request did not arrive in time; nothing happened.",
     }
     Unauthenticated {
@@ -76,6 +77,7 @@ reasons! {
     }
     Forbidden {
         FORBIDDEN: "The caller lacks the permission that the message names.",
+        INTERNAL_OPERATION: "The operation is a part of others, and nodes alone call it.",
         ACCESS_DENIED: "A patient reaches no record but their own, and only parts of it.",
         INVALID_METHOD: "An application without a user behind it changes nothing.",
         SEARCH_NOT_SINGLE: "An application without a user behind it searches for one patient, with _max-results 1.",
@@ -98,10 +100,11 @@ reasons! {
     }
     Conflict {
         NODE_REMOVED: "The node was given up for good; it joins anew with an empty data directory.",
-        QUORUM_AT_RISK: "A shard would be left with too few replicas; the message says which.",
+        NODE_HEARD: "The node is heard, so it is not given up: `spinectl node decommission` empties a living one; or stop it first.",
+        QUORUM_AT_RISK: "A shard would be left with too few replicas on nodes that are heard; the message says which.",
         QUORUM_POSSIBLE: "Another node is heard, or the nodes named have a majority of every shard: no new incarnation of the cluster is begun.",
         INCARNATION_BEGUN: "The node is in this or a later incarnation of the cluster already, or has the order to begin it.",
-        NOT_HELD: "The node was not held before it was told to begin a new incarnation of the cluster.",
+        NOT_HELD: "The node is not held, so it neither begins a new incarnation of the cluster nor has anything to release.",
         DATA_LOSS_NOT_ACCEPTED: "A new incarnation of the cluster loses what only lost nodes had, and nobody has accepted that.",
         NO_ROOM: "No other node can take a replica of a shard that the message names.",
         NOT_EXECUTED: "The caller asked what became of a change: it did not take effect, and no try of it under its id ever will.",

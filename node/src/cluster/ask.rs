@@ -55,6 +55,7 @@ fn refused(refusal: ClusterRefusal) -> SpineError {
     let (kind, reason) = match refusal.reason.as_str() {
         "NO_SUCH_NODE" => (ErrorKind::NotFound, "NO_SUCH_NODE"),
         "NODE_REMOVED" => (ErrorKind::Conflict, "NODE_REMOVED"),
+        "NODE_HEARD" => (ErrorKind::Conflict, "NODE_HEARD"),
         "QUORUM_AT_RISK" => (ErrorKind::Conflict, "QUORUM_AT_RISK"),
         "NO_ROOM" => (ErrorKind::Conflict, "NO_ROOM"),
         "TOKEN_TOO_LONG" => (ErrorKind::Invalid, "TOKEN_TOO_LONG"),
@@ -111,7 +112,8 @@ impl Inner {
     /// Empties a node, gives it up, or takes that back.
     ///
     /// # Errors
-    /// What would leave a shard with too few replicas; no such node; nobody leads the meta group.
+    /// What would leave a shard with too few replicas, or give up a node that lives; no such node; nobody leads the meta
+    /// group.
     pub async fn set_node_state(
         self: &Arc<Self>,
         request: pb::SetNodeStateRequest,

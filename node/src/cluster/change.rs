@@ -28,12 +28,15 @@ pub enum Refused {
     /// Something a node says of itself cannot be.
     #[error("{0}")]
     Malformed(&'static str),
+    /// What lives is emptied, or stopped by somebody who knows that it is the dead one.
+    #[error("node {0} is heard: empty it with `spinectl node decommission {0}`, or stop it first")]
+    Heard(u64),
     /// Too few replicas would be left.
-    #[error("shard {shard} would be left with {left} of {voters} replicas")]
+    #[error("shard {shard} would be left with {left} of {voters} replicas on nodes that are heard")]
     QuorumAtRisk {
         /// The shard.
         shard: u32,
-        /// Replicas on nodes that were not given up.
+        /// Replicas on nodes that are heard and were not given up.
         left: usize,
         /// All its voters.
         voters: usize,
@@ -56,6 +59,7 @@ impl Refused {
             Self::AddressTaken(_) => "ADDRESS_TAKEN",
             Self::AnotherStore(_) => "ANOTHER_STORE",
             Self::Malformed(_) => "MALFORMED_NODE",
+            Self::Heard(_) => "NODE_HEARD",
             Self::QuorumAtRisk { .. } => "QUORUM_AT_RISK",
             Self::NoRoom(_) => "NO_ROOM",
             Self::TooManyNodes => "TOO_MANY_NODES",
@@ -184,12 +188,17 @@ pub fn set_addresses(plan: &ClusterPlan, now: &PlanNode) -> Changed {
     Ok(Some(next))
 }
 
-/// A node is to be emptied, given up, or takes replicas again.
+/// A node is to be emptied, given up, or takes replicas again. Those in `silent` are not heard.
 ///
 /// # Errors
-/// No such node; [`Refused::QuorumAtRisk`] and [`Refused::NoRoom`] where a shard would lose too much.
-pub fn set_state(plan: &ClusterPlan, node_id: u64, state: NodeState) -> Changed {
-    let known = node(plan, node_id)?;
+/// No such node; [`Refused::Heard`] where a living one would be given up; [`Refused::QuorumAtRisk`] and
+/// [`Refused::NoRoom`] where a shard would lose too much.
+pub fn set_state(plan: &ClusterPlan, node_id: u64, state: NodeState, silent: &[u64]) -> Changed {
+    let known = match node(plan, node_id) {
+        // Whoever asks again has had no answer.
+        Err(Refused::Removed(_)) if state == NodeState::Removed => return Ok(None),
+        known => known?,
+    };
     if known.state() == state {
         return Ok(None);
     }
@@ -198,9 +207,29 @@ pub fn set_state(plan: &ClusterPlan, node_id: u64, state: NodeState) -> Changed 
     match state {
         NodeState::Serving | NodeState::Lost => {}
         NodeState::Leaving => check_room(&next, node_id)?,
-        NodeState::Removed => check_quorums(&next, node_id)?,
+        NodeState::Removed if !silent.contains(&node_id) => return Err(Refused::Heard(node_id)),
+        NodeState::Removed => check_quorums(&next, node_id, silent)?,
     }
     Ok(Some(next))
+}
+
+/// A node that leaves and has nothing any more belongs to the cluster no longer, though it lives.
+#[must_use]
+pub fn let_go(plan: &ClusterPlan, node_id: u64) -> Option<ClusterPlan> {
+    let known = node(plan, node_id).ok()?;
+    if known.state() != NodeState::Leaving || !is_empty(plan, node_id) {
+        return None;
+    }
+    let mut next = next(plan);
+    node_mut(&mut next, node_id).ok()?.set_state(NodeState::Removed);
+    Some(next)
+}
+
+/// Whether a node has no replica and is to get none.
+#[must_use]
+pub fn is_empty(plan: &ClusterPlan, node_id: u64) -> bool {
+    let mut shards = plan.shards.iter();
+    shards.all(|shard| replica_on(shard, node_id).is_none())
 }
 
 /// Whether every replica of a node that is to be emptied has somewhere to go.
@@ -214,10 +243,11 @@ fn check_room(plan: &ClusterPlan, leaver: u64) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether every shard keeps a majority without the nodes that were given up.
-fn check_quorums(plan: &ClusterPlan, leaver: u64) -> Result<(), Refused> {
+/// Whether every shard keeps a majority on the nodes that are heard, without those that were given up.
+fn check_quorums(plan: &ClusterPlan, leaver: u64, silent: &[u64]) -> Result<(), Refused> {
+    let is_there = |id: u64| node(plan, id).is_ok() && !silent.contains(&id);
     for shard in plan.shards.iter().filter(|shard| hosts(shard, leaver)) {
-        let stays = |member: &&Member| node(plan, member.node_id).is_ok();
+        let stays = |member: &&Member| is_there(member.node_id);
         let (left, voters) = (shard.members.iter().filter(stays).count(), shard.members.len());
         if left * 2 <= voters {
             return Err(Refused::QuorumAtRisk {
@@ -243,9 +273,15 @@ pub fn set_balancing(plan: &ClusterPlan, balancing: bool) -> Option<ClusterPlan>
     })
 }
 
-/// A shard's change, with the shard it is of.
 fn shard_mut(plan: &mut ClusterPlan, shard: u32) -> Option<&mut PlanShard> {
     plan.shards.iter_mut().find(|planned| planned.shard == shard)
+}
+
+/// The shard, where the change under way is that of this replica: what is told of an earlier change may come late.
+fn joined_mut(plan: &mut ClusterPlan, shard: u32, joining: u64) -> Option<&mut PlanShard> {
+    let is_it = |change: &ReplicaChange| change.joining.map_or(0, |member| member.replica_id) == joining;
+    let planned = shard_mut(plan, shard)?;
+    planned.change.as_ref().is_some_and(is_it).then_some(planned)
 }
 
 /// A replica that may not vote any more is replaced by a new one on its own node; one that was about to join does not.
@@ -297,9 +333,9 @@ pub fn begin(plan: &ClusterPlan, step: Step) -> Option<ClusterPlan> {
 
 /// The joining replica has its log.
 #[must_use]
-pub fn created(plan: &ClusterPlan, shard: u32) -> Option<ClusterPlan> {
+pub fn created(plan: &ClusterPlan, shard: u32, joining: u64) -> Option<ClusterPlan> {
     let mut next = next(plan);
-    let change = shard_mut(&mut next, shard)?.change.as_mut()?;
+    let change = joined_mut(&mut next, shard, joining)?.change.as_mut()?;
     if std::mem::replace(&mut change.created, true) {
         return None;
     }
@@ -308,9 +344,9 @@ pub fn created(plan: &ClusterPlan, shard: u32) -> Option<ClusterPlan> {
 
 /// The joining replica votes, and the leaving one is no more.
 #[must_use]
-pub fn finish(plan: &ClusterPlan, shard: u32) -> Option<ClusterPlan> {
+pub fn finish(plan: &ClusterPlan, shard: u32, joining: u64) -> Option<ClusterPlan> {
     let mut next = next(plan);
-    let shard = shard_mut(&mut next, shard)?;
+    let shard = joined_mut(&mut next, shard, joining)?;
     let change = shard.change.take()?;
     shard.members.retain(|member| member.replica_id != change.leaving);
     shard.members.extend(change.joining);
@@ -320,9 +356,9 @@ pub fn finish(plan: &ClusterPlan, shard: u32) -> Option<ClusterPlan> {
 
 /// The joining replica will not vote.
 #[must_use]
-pub fn abandon(plan: &ClusterPlan, shard: u32) -> Option<ClusterPlan> {
+pub fn abandon(plan: &ClusterPlan, shard: u32, joining: u64) -> Option<ClusterPlan> {
     let mut next = next(plan);
-    shard_mut(&mut next, shard)?.change.take()?;
+    joined_mut(&mut next, shard, joining)?.change.take()?;
     Some(next)
 }
 
@@ -393,6 +429,13 @@ mod tests {
         decide(nodes.collect(), 8, 3, Bytes::new(), Bytes::new()).expect("plan")
     }
 
+    /// The replica that joins a shard.
+    fn joining(plan: &ClusterPlan, shard: u32) -> u64 {
+        let planned = plan.shards.iter().find(|planned| planned.shard == shard);
+        let change = planned.and_then(|planned| planned.change).expect("under way");
+        change.joining.expect("one joins").replica_id
+    }
+
     /// Carries every step out at once, again and again.
     fn settle(mut plan: ClusterPlan, balance: bool) -> ClusterPlan {
         for _ in 0..1_000 {
@@ -400,8 +443,9 @@ mod tests {
                 return plan;
             };
             plan = begin(&plan, step).expect("it may begin");
-            plan = created(&plan, step.shard).expect("not yet created");
-            plan = finish(&plan, step.shard).expect("under way");
+            let joining = joining(&plan, step.shard);
+            plan = created(&plan, step.shard, joining).expect("not yet created");
+            plan = finish(&plan, step.shard, joining).expect("under way");
         }
         panic!("the steps do not end")
     }
@@ -423,22 +467,23 @@ mod tests {
         for _ in 0..20 {
             let step = steps(&now, &[], true)[0];
             now = begin(&now, step).expect("it may begin");
-            let joining = now.shards[step.shard as usize]
-                .change
-                .as_ref()
-                .and_then(|c| c.joining);
-            assert!(given.insert(joining.expect("one joins").replica_id));
-            now = abandon(&now, step.shard).expect("under way");
+            let joining = joining(&now, step.shard);
+            assert!(given.insert(joining));
+            now = abandon(&now, step.shard, joining).expect("under way");
         }
     }
 
     #[test]
     fn a_node_that_leaves_is_emptied_and_the_others_keep_three_each() {
         let plan = join(&plan(), &named(9)).expect("it may join");
-        let plan = set_state(&plan, 2, NodeState::Leaving)
+        let plan = set_state(&plan, 2, NodeState::Leaving, &[])
             .expect("room")
             .expect("news");
+        assert!(let_go(&plan, 2).is_none(), "it has something");
         let plan = settle(plan, false);
+        assert!(let_go(&plan, 4).is_none(), "it does not leave");
+        let gone = let_go(&plan, 2).expect("it is empty");
+        assert!(node(&gone, 2) == Err(Refused::Removed(2)));
         assert!(
             plan.shards
                 .iter()
@@ -448,15 +493,49 @@ mod tests {
 
     #[test]
     fn who_would_be_missed_does_not_leave() {
-        assert!(set_state(&plan(), 2, NodeState::Leaving) == Err(Refused::NoRoom(0)));
-        let one_gone = set_state(&plan(), 2, NodeState::Removed)
+        assert!(set_state(&plan(), 2, NodeState::Leaving, &[]) == Err(Refused::NoRoom(0)));
+        let one_gone = set_state(&plan(), 2, NodeState::Removed, &[2])
             .expect("two stay")
             .expect("news");
-        assert!(matches!(
-            set_state(&one_gone, 3, NodeState::Removed),
-            Err(Refused::QuorumAtRisk { left: 1, .. })
-        ));
-        assert!(set_state(&one_gone, 2, NodeState::Serving) == Err(Refused::Removed(2)));
+        let refused = set_state(&one_gone, 3, NodeState::Removed, &[2, 3]);
+        assert!(matches!(refused, Err(Refused::QuorumAtRisk { left: 1, .. })));
+        assert!(set_state(&one_gone, 2, NodeState::Serving, &[]) == Err(Refused::Removed(2)));
+        assert!(
+            set_state(&one_gone, 2, NodeState::Removed, &[2]) == Ok(None),
+            "again"
+        );
+    }
+
+    #[test]
+    fn who_is_heard_is_not_given_up_and_who_is_not_heard_does_not_count() {
+        let plan = plan();
+        // Node 3 was meant.
+        let refused = set_state(&plan, 2, NodeState::Removed, &[3])
+            .err()
+            .expect("refused");
+        assert_eq!(refused, Refused::Heard(2));
+        assert_eq!(refused.reason(), "NODE_HEARD");
+        assert!(refused.to_string().contains("spinectl node decommission 2"));
+        let refused = set_state(&plan, 2, NodeState::Removed, &[2, 3]);
+        assert!(matches!(refused, Err(Refused::QuorumAtRisk { left: 1, .. })));
+        assert!(set_state(&plan, 3, NodeState::Removed, &[3]).is_ok_and(|next| next.is_some()));
+    }
+
+    #[test]
+    fn what_is_told_of_an_earlier_change_is_not_noted_for_a_later_one() {
+        let plan = join(&plan(), &named(9)).expect("it may join");
+        let step = steps(&plan, &[], true)[0];
+        let plan = begin(&plan, step).expect("it may begin");
+        let earlier = joining(&plan, step.shard);
+        let plan = abandon(&plan, step.shard, earlier).expect("under way");
+        let plan = begin(&plan, step).expect("it may begin");
+        for note in [created, finish, abandon] {
+            assert!(note(&plan, step.shard, earlier).is_none());
+        }
+        let later = joining(&plan, step.shard);
+        for note in [created, finish, abandon] {
+            assert!(note(&plan, step.shard, later).is_some());
+        }
     }
 
     #[test]
@@ -469,9 +548,9 @@ mod tests {
         assert_ne!(here.replica_id, lost.replica_id);
         assert!(is_new(shard, here.replica_id));
         assert!(replace_lost(&plan, 3, lost).is_none(), "once");
-        let plan = created(&plan, 3).expect("news");
+        let plan = created(&plan, 3, here.replica_id).expect("news");
         assert!(!is_new(&plan.shards[3], here.replica_id));
-        let plan = finish(&plan, 3).expect("under way");
+        let plan = finish(&plan, 3, here.replica_id).expect("under way");
         assert!(replica_on(&plan.shards[3], lost.node_id) == Some(here));
         assert_eq!(plan.shards[3].members.len(), 3);
         assert!(replace_lost(&plan, 3, lost).is_none(), "it is no member any more");
@@ -482,16 +561,16 @@ mod tests {
         let plan = join(&plan(), &named(9)).expect("it may join");
         let step = steps(&plan, &[], true)[0];
         let plan = begin(&plan, step).expect("it may begin");
-        let plan = created(&plan, step.shard).expect("not yet created");
-        let joining = |plan: &ClusterPlan| {
+        let plan = created(&plan, step.shard, joining(&plan, step.shard)).expect("not yet created");
+        let change = |plan: &ClusterPlan| {
             let planned = plan.shards.iter().find(|planned| planned.shard == step.shard);
             planned.and_then(|planned| planned.change).expect("under way")
         };
-        let lost = joining(&plan).joining.expect("one joins");
+        let lost = change(&plan).joining.expect("one joins");
         let marked = replace_lost(&plan, step.shard, lost).expect("news");
-        assert!(joining(&marked).lost && joining(&marked).created);
+        assert!(change(&marked).lost && change(&marked).created);
         assert!(replace_lost(&marked, step.shard, lost).is_none(), "once");
-        let plan = abandon(&marked, step.shard).expect("under way");
+        let plan = abandon(&marked, step.shard, lost.replica_id).expect("under way");
         assert!(steps(&plan, &[], true).contains(&step), "it is tried again");
         assert!(
             replace_lost(&plan, step.shard, lost).is_none(),

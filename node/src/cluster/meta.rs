@@ -123,8 +123,8 @@ impl Inner {
             Some(Kind::Join(request)) => join::let_in(self, request).await,
             Some(Kind::CreateToken(request)) => join::create_token(self, request).await.map(|()| 0),
             Some(Kind::SetNodeState(request)) => {
-                let state = request.state();
-                self.commit_plan(|plan| change::set_state(plan, request.node_id, state))
+                let (node_id, state) = (request.node_id, request.state());
+                self.commit_plan(|plan| change::set_state(plan, node_id, state, &self.unheard(plan)))
                     .await
                     .map(|_| 0)
             }

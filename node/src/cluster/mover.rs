@@ -1,6 +1,7 @@
 //! Carries out what the planner says, on the node that leads the meta group: a few shards at a time, each replica by
-//! learner, both configurations, the new one alone. Nothing is remembered here: what is under way stands in the plan,
-//! so that the next leader of the meta group goes on with it.
+//! learner, both configurations, the new one alone. Nothing of that is remembered here: what is under way stands in the
+//! plan, so that the next leader of the meta group goes on with it. How long nodes have been absent every node counts by
+//! itself (`absence.rs`), so that the next leader need not begin with that either.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::change_response::Outcome;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{ChangeRequest, Lane};
-use spine_proto::storage::v1::{ClusterPlan, NodeState, PlanShard, ReplicaChange};
-use tokio::time::timeout;
+use spine_proto::storage::v1::{ClusterPlan, NodeState, ReplicaChange};
+use tokio::time::{Instant, timeout};
 
+use super::absence::Absences;
 use super::change::{self, Changed};
 use super::meta::{MetaError, ShardHosts};
 use crate::beat::beat;
@@ -38,6 +40,7 @@ pub struct Mover {
     read_in: Option<u64>,
     /// The plan, and the nodes that were silent, when there was nothing to do.
     idle: Option<(u64, Vec<u64>)>,
+    absences: Absences,
 }
 
 impl Mover {
@@ -49,12 +52,14 @@ impl Mover {
             told: BTreeMap::new(),
             read_in: None,
             idle: None,
+            absences: Absences::default(),
         }
     }
 
     /// Runs until the node stops.
     pub async fn run(mut self) {
         loop {
+            self.look();
             if let Some(term) = self.leads_meta() {
                 match timeout(ROUND_TIME, self.round(term)).await {
                     Ok(Ok(())) | Ok(Err(MetaError::Elsewhere(_))) | Err(_) => {}
@@ -63,6 +68,11 @@ impl Mover {
             }
             beat(self.node.started, LOOK_EVERY).await;
         }
+    }
+
+    fn look(&mut self) {
+        let seen = self.node.peers.links().liveness().borrow().clone();
+        self.absences.look(&seen, Instant::now());
     }
 
     /// The term in which this node leads the meta group.
@@ -78,11 +88,16 @@ impl Mover {
             self.commit(|_| Ok(None)).await?;
             self.read_in = Some(term);
         }
-        let seen = (running.plan().epoch, self.silent_nodes(&running));
-        if self.idle.as_ref() == Some(&seen) && !self.waits_for_time(&running) {
+        let plan = running.plan();
+        let limit = self.node.config.cluster.replace_after();
+        let verdicts = self.absences.verdicts(&plan, limit);
+        let seen = (plan.epoch, self.node.unheard(&plan));
+        if self.idle.as_ref() == Some(&seen) && verdicts.is_empty() {
             return Ok(());
         }
-        self.judge_nodes(&running).await?;
+        for (node_id, state) in verdicts {
+            self.judge(node_id, state).await?;
+        }
         self.begin_steps(&running).await?;
         let plan = running.plan();
         let under_way: Vec<(u32, ReplicaChange)> = plan
@@ -96,8 +111,9 @@ impl Mover {
             .iter()
             .map(|(shard, change)| self.advance(&plan, *shard, change));
         let found = join_all(asked).await;
-        for ((shard, _), found) in under_way.into_iter().zip(found) {
-            self.record(shard, found).await?;
+        for ((shard, change), found) in under_way.into_iter().zip(found) {
+            let joining = change.joining.unwrap_or_default();
+            self.record(shard, joining.replica_id, found).await?;
         }
         Ok(())
     }
@@ -106,68 +122,14 @@ impl Mover {
         self.node.commit_plan(to).await.map(drop)
     }
 
-    /// Gives up nodes that were silent for too long, takes back those that are heard again, and lets go of those that
-    /// are to leave and have nothing any more.
-    async fn judge_nodes(&self, running: &Running) -> Result<(), MetaError> {
-        let plan = running.plan();
-        for node in &plan.nodes {
-            let is_empty = plan.shards.iter().all(|shard| !belongs(shard, node.node_id));
-            let state = match (node.state(), self.silent_for(node.node_id)) {
-                (NodeState::Serving, Some(silent)) if self.is_too_long(silent) => NodeState::Lost,
-                (NodeState::Lost, None) => NodeState::Serving,
-                (NodeState::Leaving, _) if is_empty => NodeState::Removed,
-                _ => continue,
-            };
-            tracing::info!(node = node.node_id, state = state.as_str_name(), "judge a node");
-            self.commit(|plan| change::set_state(plan, node.node_id, state))
-                .await?;
-        }
-        Ok(())
-    }
-
-    fn is_too_long(&self, silent: Duration) -> bool {
-        let limit = self.node.config.cluster.replace_after();
-        limit.is_some_and(|limit| silent >= limit)
-    }
-
-    /// How long a node has not been heard; `None` where it is heard. Counted from this node's start at most.
-    fn silent_for(&self, node_id: u64) -> Option<Duration> {
-        if self
-            .node
-            .running()
-            .is_some_and(|running| running.node_id == node_id)
-        {
-            return None;
-        }
-        let seen = self.node.peers.links().liveness().borrow().clone();
-        let Some(peer) = seen.peers.get(&NodeId(node_id)) else {
-            return Some(Duration::ZERO);
-        };
-        match (peer.silent_since, peer.evidence.is_some()) {
-            (Some(since), _) => Some(since.elapsed()),
-            // Its process has ended just now.
-            (None, true) => Some(Duration::ZERO),
-            (None, false) => None,
-        }
-    }
-
-    fn silent_nodes(&self, running: &Running) -> Vec<u64> {
-        let plan = running.plan();
-        let nodes = plan.nodes.iter().map(|node| node.node_id);
-        nodes.filter(|node| self.silent_for(*node).is_some()).collect()
-    }
-
-    /// Whether a silent node may be given up soon.
-    fn waits_for_time(&self, running: &Running) -> bool {
-        let plan = running.plan();
-        let mut serving = plan
-            .nodes
-            .iter()
-            .filter(|node| node.state() == NodeState::Serving);
-        serving.any(|node| {
-            self.silent_for(node.node_id)
-                .is_some_and(|silent| self.is_too_long(silent))
+    /// Gives a node up that was absent for too long, takes one back, or lets go of one that has left.
+    async fn judge(&self, node_id: u64, state: NodeState) -> Result<(), MetaError> {
+        tracing::info!(node = node_id, state = state.as_str_name(), "judge a node");
+        self.commit(|plan| match state {
+            NodeState::Removed => Ok(change::let_go(plan, node_id)),
+            state => change::set_state(plan, node_id, state, &[]),
         })
+        .await
     }
 
     async fn begin_steps(&self, running: &Running) -> Result<(), MetaError> {
@@ -176,7 +138,7 @@ impl Mover {
         if changing >= CHANGES_MAX {
             return Ok(());
         }
-        let silent = self.silent_nodes(running);
+        let silent = self.node.unheard(&plan);
         let steps = change::steps(&plan, &silent, plan.balancing);
         if steps.is_empty() && changing == 0 && plan.balancing {
             return self.commit(|plan| Ok(change::set_balancing(plan, false))).await;
@@ -259,7 +221,8 @@ impl Mover {
         }
     }
 
-    async fn record(&mut self, shard: u32, found: Found) -> Result<(), MetaError> {
+    /// Notes how far the change has come that brings this replica. The shard may have another one by now.
+    async fn record(&mut self, shard: u32, joining: u64, found: Found) -> Result<(), MetaError> {
         let what = match found {
             Found::Waits(why) => {
                 if self.told.get(&shard) != Some(&why) {
@@ -274,15 +237,8 @@ impl Mover {
         };
         self.told.remove(&shard);
         tracing::info!(shard, step = found.as_str(), "a replica moves");
-        self.commit(|plan| Ok(what(plan, shard))).await
+        self.commit(|plan| Ok(what(plan, shard, joining))).await
     }
-}
-
-/// Whether a shard has, or is to get, a replica on a node.
-fn belongs(shard: &PlanShard, node_id: u64) -> bool {
-    let joining = shard.change.as_ref().and_then(|change| change.joining);
-    let mut all = shard.members.iter().chain(&joining);
-    all.any(|member| member.node_id == node_id)
 }
 
 /// How far a change has come.

@@ -288,26 +288,37 @@ mod tests {
         Step { shard, places }
     }
 
+    /// A step that was taken, with the shard's voters before and after it.
+    struct Taken {
+        step: Step,
+        before: Vec<u64>,
+        after: Vec<u64>,
+    }
+
+    fn take(step: Step, shards: &mut [PlacedShard]) -> Taken {
+        let shard = shards
+            .iter_mut()
+            .find(|shard| shard.shard == step.shard)
+            .expect("its shard");
+        let before = shard.voters.clone();
+        if let Some(from) = step.places.from {
+            let at = before.iter().position(|node| *node == from);
+            shard.voters.remove(at.expect("its replica"));
+        }
+        shard.voters.push(step.places.to);
+        let after = shard.voters.clone();
+        Taken { step, before, after }
+    }
+
     /// All steps until there is none, as rounds; `None` where they do not end.
-    fn settle(nodes: &[PlacedNode], shards: &mut [PlacedShard]) -> Option<Vec<Vec<Step>>> {
+    fn settle(nodes: &[PlacedNode], shards: &mut [PlacedShard], goal: Goal) -> Option<Vec<Vec<Taken>>> {
         let mut rounds = Vec::new();
         for _ in 0..1_000 {
-            let steps = next_steps(nodes, shards, EVEN);
+            let steps = next_steps(nodes, shards, goal);
             if steps.is_empty() {
                 return Some(rounds);
             }
-            for step in &steps {
-                let shard = shards
-                    .iter_mut()
-                    .find(|shard| shard.shard == step.shard)
-                    .expect("its shard");
-                if let Some(from) = step.places.from {
-                    let at = shard.voters.iter().position(|node| *node == from);
-                    shard.voters.remove(at.expect("its replica"));
-                }
-                shard.voters.push(step.places.to);
-            }
-            rounds.push(steps);
+            rounds.push(steps.into_iter().map(|step| take(step, shards)).collect());
         }
         None
     }
@@ -329,8 +340,8 @@ mod tests {
     fn a_shard_of_one_replica_grows_to_three_one_at_a_time() {
         let nodes: Vec<_> = (1..=3).map(|id| node(id, 0, NodeState::Serving)).collect();
         let mut shards = [shard(1, &[2])];
-        let rounds = settle(&nodes, &mut shards).expect("it ends");
-        let added: Vec<_> = rounds.concat().iter().map(|step| step.places).collect();
+        let rounds = settle(&nodes, &mut shards, EVEN).expect("it ends");
+        let added: Vec<_> = rounds.iter().flatten().map(|taken| taken.step.places).collect();
         let one = |to| Move { from: None, to };
         assert_eq!(added, [one(1), one(3)]);
     }
@@ -364,7 +375,7 @@ mod tests {
     fn two_replicas_of_one_zone_part_when_another_zone_comes() {
         let nodes = [(1, 0), (2, 0), (3, 1), (4, 2)].map(|(id, zone)| node(id, zone, NodeState::Serving));
         let mut shards = [shard(1, &[1, 2, 3])];
-        settle(&nodes, &mut shards).expect("it ends");
+        settle(&nodes, &mut shards, EVEN).expect("it ends");
         assert!(shards[0].voters.contains(&3) && shards[0].voters.contains(&4));
     }
 
@@ -381,6 +392,7 @@ mod tests {
         fn steps_are_safe_and_end(
             states in collection::vec((0_usize..4, state()), 3..14),
             places in collection::vec(collection::vec(any::<sample::Index>(), 3), 1..60),
+            balance in any::<bool>(),
         ) {
             let nodes: Vec<_> = (1..).zip(&states).map(|(id, (zone, state))| node(id, *zone, *state)).collect();
             let mut shards: Vec<_> = (1..).zip(&places).map(|(number, places)| {
@@ -393,27 +405,41 @@ mod tests {
             let zone = |id: u64| named[&id].zone.clone();
             let zones = |voters: &[u64]| voters.iter().map(|id| zone(*id)).collect::<BTreeSet<_>>().len();
             let before = shards.clone();
-            let rounds = settle(&nodes, &mut shards);
+            let serving: Vec<u64> = nodes.iter().map(|node| node.node).filter(|id| state(*id) == NodeState::Serving).collect();
+            let heard = |voters: &[u64]| {
+                let is_heard = |id: &&u64| matches!(state(**id), NodeState::Serving | NodeState::Leaving);
+                voters.iter().filter(is_heard).count()
+            };
+            // Silent ones may come back.
+            let live = |voters: &[u64]| voters.iter().filter(|id| state(**id) != NodeState::Gone).count();
+            let rounds = settle(&nodes, &mut shards, Goal { balance, ..EVEN });
             prop_assert!(rounds.is_some(), "the steps end");
             for steps in rounds.iter().flatten() {
-                let of: BTreeSet<u32> = steps.iter().map(|step| step.shard).collect();
+                let of: BTreeSet<u32> = steps.iter().map(|taken| taken.step.shard).collect();
                 prop_assert_eq!(of.len(), steps.len(), "one step of a shard at once");
-                for step in steps {
-                    prop_assert_eq!(state(step.places.to), NodeState::Serving);
-                    let from = step.places.from.expect("every shard has three");
+                for Taken { step, before, after } in steps {
+                    let (from, to) = (step.places.from.expect("every shard has three"), step.places.to);
+                    prop_assert_eq!(state(to), NodeState::Serving);
                     prop_assert!(state(from) != NodeState::Silent, "what may come back is not given up");
+                    prop_assert!(live(after) >= live(before), "{:?}: {:?} -> {:?}", step, before, after);
+                    prop_assert!(heard(after) >= heard(before), "{:?}: {:?} -> {:?}", step, before, after);
+                    let moves_for_comfort = state(from) == NodeState::Serving;
+                    prop_assert!(balance || !moves_for_comfort, "nothing living moves unasked");
+                    let others: BTreeSet<String> = before.iter().filter(|id| **id != from).map(|id| zone(*id)).collect();
+                    let is_free = |id: &u64| !before.contains(id) && !others.contains(&zone(*id));
+                    if serving.iter().any(is_free) {
+                        prop_assert!(!others.contains(&zone(to)), "{:?}: a zone of its own is to be had", step);
+                    }
                 }
             }
-            let serving: Vec<u64> = nodes.iter().map(|node| node.node).filter(|id| state(*id) == NodeState::Serving).collect();
             for (before, after) in before.iter().zip(&shards) {
                 let homes: BTreeSet<u64> = after.voters.iter().copied().collect();
                 prop_assert_eq!(homes.len(), 3, "replicas on different nodes");
-                let live = |shard: &PlacedShard| shard.voters.iter().filter(|id| state(**id) != NodeState::Gone).count();
-                prop_assert!(live(after) >= live(before));
+                prop_assert!(live(&after.voters) >= live(&before.voters));
                 if serving.iter().any(|id| !homes.contains(id)) {
                     prop_assert!(after.voters.iter().all(|id| state(*id) != NodeState::Gone), "a free node takes what is lost");
                 }
-                if after.voters.iter().all(|id| state(*id) == NodeState::Serving) {
+                if balance && after.voters.iter().all(|id| state(*id) == NodeState::Serving) {
                     let possible = zones(&serving).min(3);
                     prop_assert_eq!(zones(&after.voters), possible, "as many zones as there are");
                 }
@@ -424,7 +450,7 @@ mod tests {
         fn a_cluster_without_trouble_becomes_even(nodes in 3_u64..20, shards in 1_u32..200) {
             let placed: Vec<_> = (1..=nodes).map(|id| node(id, 0, NodeState::Serving)).collect();
             let mut all: Vec<_> = (1..=shards).map(|number| shard(number, &[1, 2, 3])).collect();
-            prop_assert!(settle(&placed, &mut all).is_some());
+            prop_assert!(settle(&placed, &mut all, EVEN).is_some());
             let load = |id: u64| all.iter().filter(|shard| shard.voters.contains(&id)).count();
             let loads: Vec<usize> = (1..=nodes).map(load).collect();
             let (least, most) = (loads.iter().min().copied(), loads.iter().max().copied());

@@ -1,5 +1,7 @@
 //! The first shape of a cluster, as a pure function of the nodes and the wishes of the operator.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use spine_proto::storage::v1::{ClusterPlan, Member, PlanNode, PlanShard};
 
@@ -28,7 +30,8 @@ pub enum PlanError {
     Replicas,
 }
 
-/// Places every shard's replicas round robin over the nodes, in node order.
+/// Places every shard's replicas round robin over the nodes, in node order; where nodes are in several zones, in as many of
+/// them as there are.
 ///
 /// # Errors
 /// [`PlanError`]
@@ -64,16 +67,19 @@ pub fn decide(
         return Err(PlanError::Replicas);
     }
 
+    let replicas_of_each = usize::try_from(replicas).unwrap_or(0);
+    let mut seats = Seats::new(&nodes);
     let mut next_replica = u64::from(FIRST_INCARNATION) << 48;
     let mut members_of = |shard: u32| -> Vec<Member> {
-        let mut members: Vec<Member> = (0..replicas)
-            .filter_map(|i| {
-                let at = usize::try_from((shard + i) % most).ok()?;
+        let mut members: Vec<Member> = seats
+            .take(shard, replicas_of_each)
+            .into_iter()
+            .map(|node_id| {
                 next_replica += 1;
-                Some(Member {
+                Member {
                     replica_id: next_replica,
-                    node_id: nodes.get(at)?.node_id,
-                })
+                    node_id,
+                }
             })
             .collect();
         members.sort_by_key(|member| member.node_id);
@@ -107,6 +113,62 @@ pub fn decide(
     })
 }
 
+/// Nodes in their order, with what each carries so far.
+struct Seats<'a> {
+    nodes: Vec<(&'a PlanNode, usize)>,
+    is_one_zone: bool,
+}
+
+impl<'a> Seats<'a> {
+    fn new(nodes: &'a [PlanNode]) -> Self {
+        let mut zones = nodes.iter().map(|node| &node.zone);
+        let first = zones.next();
+        Self {
+            is_one_zone: zones.all(|zone| Some(zone) == first),
+            nodes: nodes.iter().map(|node| (node, 0)).collect(),
+        }
+    }
+
+    /// The nodes for one shard.
+    fn take(&mut self, shard: u32, count: usize) -> Vec<u64> {
+        let mut taken = Vec::with_capacity(count);
+        let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
+        while taken.len() < count {
+            let Some((node, load)) = self.best(shard, &taken, &zones) else {
+                return taken;
+            };
+            let node = *node;
+            *load += 1;
+            taken.push(node.node_id);
+            *zones.entry(&node.zone).or_default() += 1;
+        }
+        taken
+    }
+
+    /// The next node for a shard: of the zone that has the fewest of its replicas, the one that carries the least. Where all
+    /// are equal, and in one zone always, the next in turn.
+    fn best(
+        &mut self,
+        shard: u32,
+        taken: &[u64],
+        zones: &BTreeMap<&str, usize>,
+    ) -> Option<&mut (&'a PlanNode, usize)> {
+        let (count, is_one_zone) = (self.nodes.len(), self.is_one_zone);
+        let begin = usize::try_from(shard).unwrap_or(0).checked_rem(count)?;
+        let free = self
+            .nodes
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, (node, _))| !taken.contains(&node.node_id));
+        let best = free.min_by_key(|(at, (node, load))| {
+            let there = zones.get(node.zone.as_str()).copied().unwrap_or(0);
+            let turn = (at + count - begin) % count;
+            (there, if is_one_zone { 0 } else { *load }, turn)
+        });
+        best.map(|(_, seat)| seat)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -135,6 +197,72 @@ mod tests {
                 "replica ids are never reused"
             );
         }
+    }
+
+    /// One node for each name, in the zone of its first letter.
+    fn zoned(names: &[&str]) -> ClusterPlan {
+        let nodes = names.iter().map(|name| PlanNode {
+            peer_address: format!("{name}:1"),
+            zone: name[..1].to_string(),
+            ..PlanNode::default()
+        });
+        decide(nodes.collect(), 8, 3, Bytes::new(), Bytes::new()).expect("plan")
+    }
+
+    /// In how many zones each shard is.
+    fn zones(plan: &ClusterPlan) -> Vec<usize> {
+        let zone = |member: &Member| {
+            let mut nodes = plan.nodes.iter();
+            let node = nodes
+                .find(|node| node.node_id == member.node_id)
+                .expect("it is there");
+            node.zone.clone()
+        };
+        let of = |shard: &PlanShard| shard.members.iter().map(zone).collect::<BTreeSet<_>>().len();
+        plan.shards.iter().map(of).collect()
+    }
+
+    /// How many replicas each node has.
+    fn loads(plan: &ClusterPlan) -> Vec<usize> {
+        let load = |node: &PlanNode| {
+            let members = plan.shards.iter().flat_map(|shard| &shard.members);
+            members.filter(|member| member.node_id == node.node_id).count()
+        };
+        plan.nodes.iter().map(load).collect()
+    }
+
+    #[test]
+    fn replicas_of_a_shard_begin_in_different_zones_and_nodes_carry_as_much_as_each_other() {
+        // Sorted by address, neighbours share a zone.
+        let plan = zoned(&["a1", "a2", "b1", "b2", "c1", "c2"]);
+        assert_eq!(zones(&plan), [3; 9]);
+        let loads = loads(&plan);
+        assert!(loads.iter().all(|load| (4..=5).contains(load)), "{loads:?}");
+    }
+
+    #[test]
+    fn few_and_uneven_zones_are_used_as_far_as_they_go() {
+        let plan = zoned(&["a1", "a2", "a3", "a4", "b1"]);
+        assert_eq!(zones(&plan), [2; 9]);
+        let loads = loads(&plan);
+        assert_eq!(loads[4], 9, "b1 has one of each");
+        assert!(loads[..4].iter().all(|load| (4..=5).contains(load)), "{loads:?}");
+        for shard in &plan.shards {
+            let homes: BTreeSet<u64> = shard.members.iter().map(|member| member.node_id).collect();
+            assert_eq!(homes.len(), 3);
+        }
+        assert_eq!(zones(&zoned(&["a1", "b1", "c1", "d1", "d2"])), [3; 9]);
+    }
+
+    #[test]
+    fn in_one_zone_replicas_go_round_the_nodes() {
+        let plan = zoned(&["a1", "a2", "a3", "a4", "a5"]);
+        let homes = plan.shards.iter().map(|shard| {
+            let homes = shard.members.iter().map(|member| member.node_id);
+            homes.collect::<Vec<_>>()
+        });
+        let round: Vec<_> = homes.take(4).collect();
+        assert_eq!(round, [[1, 2, 3], [2, 3, 4], [3, 4, 5], [1, 4, 5]]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use spine_proto::admin::v1::recover_step_request::Step;
 use spine_proto::storage::v1::{ClusterPlan, Member, NodeState, PlanShard};
 use spine_services::{ErrorKind, SpineError};
 use spine_storage::disk::Disk;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::recover::{self, INCARNATION_SHIFT, conflict};
@@ -100,10 +101,16 @@ fn furthest(
         last_term: end.last_term,
         committed_index: end.committed_index,
         node_id: *node_id,
-        // Whatever was acknowledged is on a majority, and in the furthest log of any other one. While voters change it is
-        // not known here which they are.
-        complete: shard.change.is_none() && 2 * here.len() > shard.members.len(),
+        complete: is_complete(shard, here.iter().map(|(node, _)| *node)),
     })
+}
+
+/// Whether a majority of a shard's voters is among these nodes: whatever was acknowledged is on a majority, and in the
+/// furthest log of any other one. One that votes no more may not have heard of that. While voters change it is not known
+/// here which they are.
+fn is_complete(shard: &PlanShard, nodes: impl Iterator<Item = u64>) -> bool {
+    let votes = |node: &u64| shard.members.iter().any(|member| member.node_id == *node);
+    shard.change.is_none() && 2 * nodes.filter(votes).count() > shard.members.len()
 }
 
 fn malformed(message: &'static str) -> SpineError {
@@ -147,8 +154,7 @@ impl Inner {
                     consents()?;
                     self.hold().await?;
                 }
-                let held = self.held.lock().clone();
-                answer.replicas = held.unwrap_or_else(|| ends(&self.host.all()));
+                answer.replicas = self.ends_here();
             }
             Some(Step::Decide(decision)) => {
                 let named = decision.survivors.into_iter();
@@ -162,6 +168,8 @@ impl Inner {
                 consents()?;
                 let next = ClusterPlan::decode(next).map_err(|_| malformed("this is no plan"))?;
                 check_next(&plan, &next, running.node_id)?;
+                // A hold under way comes to its end first.
+                let _one_at_a_time = self.adopting.lock().await;
                 if !self.is_held() {
                     let why = "this node is not held, so it may have acknowledged what was not looked at";
                     return Err(conflict("NOT_HELD", why));
@@ -169,7 +177,7 @@ impl Inner {
                 self.order_incarnation(&next)?;
                 answer.incarnation = next.incarnation;
             }
-            Some(Step::Release(_)) => self.release()?,
+            Some(Step::Release(_)) => self.release().await?,
             None => return Err(malformed("a step of an unknown kind")),
         }
         Ok(answer)
@@ -181,15 +189,35 @@ impl Inner {
         self.held.lock().is_some()
     }
 
-    /// Closes all replicas, durably; asked for again, nothing is left to close.
+    /// How far the replicas go that may go on.
+    fn ends_here(&self) -> Vec<pb::ReplicaEnd> {
+        // In this order: whoever holds them says so before the first is taken away.
+        let hosted = self.host.all();
+        let held = self.held.lock().clone();
+        held.unwrap_or_else(|| ends(&hosted))
+    }
+
+    /// Closes all replicas, durably; asked for again, nothing is left to close. Whoever asked may go away: what has begun
+    /// is carried through, or this node would say that it is held and has nothing.
     async fn hold(self: &Arc<Self>) -> Result<(), SpineError> {
+        let (tell, told) = oneshot::channel();
+        let node = Arc::clone(self);
+        self.spawn(async move {
+            // An error means that nobody waits any more.
+            let _ = tell.send(node.hold_all().await);
+        });
+        told.await.unwrap_or_else(|_| Err(stops()))
+    }
+
+    async fn hold_all(self: &Arc<Self>) -> Result<(), SpineError> {
         let _one_at_a_time = self.adopting.lock().await;
         if self.is_held() {
             return Ok(());
         }
         let shards = self.host.all();
+        let before = ends(&shards);
         // From here on the supervisor opens nothing.
-        *self.held.lock() = Some(Vec::new());
+        *self.held.lock() = Some(before);
         join_all(shards.iter().map(|shard| self.close(shard))).await;
         // Their logs may have grown until they were closed.
         let replicas = ends(&shards);
@@ -215,12 +243,18 @@ impl Inner {
         }
     }
 
-    /// The next start is as before.
-    fn release(self: &Arc<Self>) -> Result<(), SpineError> {
+    /// The next start is as before. A node that is not held has nothing to end for.
+    async fn release(self: &Arc<Self>) -> Result<(), SpineError> {
+        // Before a hold under way is written there is nothing to remove.
+        let _one_at_a_time = self.adopting.lock().await;
         let (disk, dir) = (self.parts.disk.as_ref(), &self.config.node.data_dir);
         let ordered = recover::ordered(disk, dir).map_err(|error| on_disk(&error))?;
         if ordered.is_some() {
             return Err(conflict("INCARNATION_BEGUN", "this node has its order already"));
+        }
+        if !self.is_held() {
+            let why = "this node is not held, so there is nothing to release; it stays as it is";
+            return Err(conflict("NOT_HELD", why));
         }
         remove_hold(disk, dir).map_err(|error| on_disk(&error))?;
         self.end_soon("released: as before at the next start");
@@ -258,6 +292,11 @@ pub(crate) fn held(replica_id: u64) -> Absent {
 /// What the disk says.
 pub(super) fn remove_hold(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     twice::remove(disk, &dir.join(HOLD))
+}
+
+fn stops() -> SpineError {
+    let why = "the node stops; start it, and ask again";
+    SpineError::new(ErrorKind::Unavailable, "DRAINING", why)
 }
 
 fn on_disk(error: &io::Error) -> SpineError {
@@ -405,6 +444,18 @@ mod tests {
         };
         assert_eq!(told(&[3]), Ok(()));
         assert_eq!(told(&[1, 3]), Err("QUORUM_POSSIBLE".to_owned()));
+    }
+
+    #[test]
+    fn a_replica_that_votes_no_more_makes_no_majority() {
+        let before = plan_of(4, 1);
+        let mut survivors = whole(&before, &[3, 4]);
+        let here = survivors.get_mut(&4).expect("it is there");
+        // The meta group is on nodes 1 to 3: what node 4 has of it is left of an earlier time.
+        here.push(end(0, 2, 10));
+        let (_, shards) = next_incarnation(&before, &survivors).expect("all are there");
+        let complete: Vec<bool> = shards.iter().map(|shard| shard.complete).collect();
+        assert_eq!(complete, [false, true]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spine_consensus::group::GroupError;
-use spine_services::{ErrorKind, SpineError};
+use spine_services::{ErrorKind, SpineError, reason};
 
 use crate::fitness::Trouble;
 
@@ -47,6 +47,16 @@ pub fn outcome_unknown() -> SpineError {
         ErrorKind::OutcomeUnknown,
         "OUTCOME_UNKNOWN",
         "the call may have taken effect; retry it with the same request id",
+    )
+}
+
+/// The answer of a read does not fit between two nodes, nor will it when it is asked for again.
+#[must_use]
+pub fn answer_too_large() -> SpineError {
+    SpineError::new(
+        ErrorKind::Invalid,
+        reason::ANSWER_TOO_LARGE,
+        "the answer is larger than nodes send each other; ask for less at once",
     )
 }
 

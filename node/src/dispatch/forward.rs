@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use spine_consensus::transport::PeerError;
+use spine_consensus::transport::{PeerError, RefusalReason};
 use spine_mutants::mutant;
 use spine_proto::admin::v1::GetNodeStatusResponse;
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{Lane, StatusRequest};
 use spine_proto::internal::shard::v1 as pb;
-use spine_services::{Principal, SpineError};
+use spine_services::{Principal, SpineError, catalogue};
 use tokio::time::Instant;
 
-use super::failure::{ExecuteError, outcome_unknown};
+use super::failure::{ExecuteError, answer_too_large, outcome_unknown};
 use crate::driver::NodesSource as _;
 use crate::fitness::Trouble;
 use crate::peers::NodePeers;
@@ -52,13 +52,15 @@ impl Forwarder {
     #[must_use]
     pub fn alive(&self, voters: &[u64]) -> Vec<u64> {
         let seen = self.peers.nodes(voters);
-        seen.alive_for.into_keys().collect()
+        let alive = seen.alive_for.into_keys();
+        alive.filter(|node| voters.contains(node)).collect()
     }
 
     /// Sends one execution and waits for its answer.
     ///
     /// # Errors
-    /// [`ExecuteError::NotLeader`] where nothing was executed, [`ExecuteError::Unknown`] where it may have been.
+    /// [`ExecuteError::NotLeader`] where nothing was executed, [`ExecuteError::Unknown`] where it may have been,
+    /// [`ExecuteError::Final`] where the answer is too large to be sent.
     pub async fn execute(
         &self,
         node: u64,
@@ -70,6 +72,7 @@ impl Forwarder {
         if self.peers.is_gone(peer) {
             return Err(ExecuteError::NotLeader(None));
         }
+        let writes = catalogue::find(&request.operation).is_ok_and(|spec| spec.writes);
         let call = self
             .peers
             .links()
@@ -83,13 +86,23 @@ impl Forwarder {
         match answer {
             Ok(Body::Executed(response)) => Ok(response),
             Ok(_) => Err(ExecuteError::Unknown),
-            Err(PeerError::Closed | PeerError::Timeout) if mutant!("unknown-counts-as-not-done") => {
-                Err(ExecuteError::NotLeader(None))
-            }
-            Err(PeerError::Closed | PeerError::Timeout) => Err(ExecuteError::Unknown),
-            Err(
-                PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge { .. } | PeerError::Refused(_),
-            ) => Err(ExecuteError::NotLeader(None)),
+            Err(error) => Err(unanswered(&error, writes)),
+        }
+    }
+}
+
+/// What is known of an execution that has no answer.
+fn unanswered(error: &PeerError, writes: bool) -> ExecuteError {
+    match error {
+        PeerError::Closed | PeerError::Timeout if mutant!("unknown-counts-as-not-done") => {
+            ExecuteError::NotLeader(None)
+        }
+        PeerError::Closed | PeerError::Timeout => ExecuteError::Unknown,
+        // It was carried out, and whoever asks again meets the same.
+        PeerError::Refused(RefusalReason::AnswerTooLarge) if writes => ExecuteError::Final(outcome_unknown()),
+        PeerError::Refused(RefusalReason::AnswerTooLarge) => ExecuteError::Final(answer_too_large()),
+        PeerError::Unreachable | PeerError::Busy | PeerError::TooLarge { .. } | PeerError::Refused(_) => {
+            ExecuteError::NotLeader(None)
         }
     }
 }
@@ -179,5 +192,30 @@ fn from_failure(failure: &pb::Failure) -> ExecuteError {
                 None => ExecuteError::Final(error),
             },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_large_is_final_and_says_so() {
+        let refused = |reason, writes| unanswered(&PeerError::Refused(reason), writes);
+        let reason_of = |error| match error {
+            ExecuteError::Final(error) => Some(error.reason.into_owned()),
+            _ => None,
+        };
+        let read = reason_of(refused(RefusalReason::AnswerTooLarge, false));
+        assert_eq!(read.as_deref(), Some("ANSWER_TOO_LARGE"));
+        // A change took effect, and nobody may be told that it did not.
+        let write = reason_of(refused(RefusalReason::AnswerTooLarge, true));
+        assert_eq!(write.as_deref(), Some("OUTCOME_UNKNOWN"));
+        for writes in [false, true] {
+            let busy = refused(RefusalReason::Busy, writes);
+            assert!(matches!(busy, ExecuteError::NotLeader(None)), "asked elsewhere");
+            let lost = unanswered(&PeerError::Timeout, writes);
+            assert!(matches!(lost, ExecuteError::Unknown));
+        }
     }
 }

@@ -107,6 +107,8 @@ impl Edge {
         deadline: Instant,
         settle: bool,
     ) -> Result<Answer, SpineError> {
+        // Every caller from outside comes this way; steps of what a node carries out do not.
+        let operation = catalogue::find_public(operation)?.name;
         let answer = self
             .call_once(operation, request.clone(), principal, deadline, settle)
             .await?;

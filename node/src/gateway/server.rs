@@ -24,6 +24,9 @@ use super::records::Records;
 pub const REQUEST_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Calls at a time on one connection.
 const CALLS_PER_CONNECTION_MAX: u32 = 512;
+/// Calls of one connection that their caller takes back before the node has looked at them. A client that gives up many
+/// calls at once is honest; one that does nothing else costs the node more than itself, and its connection is closed.
+const TAKEN_BACK_MAX: usize = 128;
 /// Header bytes of one call.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// A connection whose peer is silent is tested this often, and closed when it does not answer.
@@ -49,6 +52,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(Some(CALLS_PER_CONNECTION_MAX))
+        .http2_max_pending_accept_reset_streams(Some(TAKEN_BACK_MAX))
         .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
         .add_service(HealthServer::new(health))
         .add_service(reflection)

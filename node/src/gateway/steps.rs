@@ -9,15 +9,16 @@ use spine_proto::pds::v1::{
     AllocateRequest, AllocateResponse, ListRelatedRequest, ListRelatedResponse, MergeRequest, MergeResponse,
     RetrieveRequest, RetrieveResponse,
 };
+use spine_services::pds::access::Mode;
 use spine_services::pds::allocate::steps::Steps;
 use spine_services::pds::allocate::{allocate, turn};
 use spine_services::pds::person::merge::merge;
 use spine_services::{ErrorKind, Principal, SpineError, reason};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::edge::Edge;
 use crate::dispatch::call::Answer;
-use crate::dispatch::failure::{BUSY_PAUSE, busy, outcome_unknown};
+use crate::dispatch::failure::{BUSY_PAUSE, busy, deadline_exceeded, outcome_unknown};
 use crate::shard::latch::LatchGuard;
 
 /// Numbers that were merged, one into another, before one answers.
@@ -72,7 +73,7 @@ impl Edge {
         deadline: Instant,
     ) -> Result<AllocateResponse, SpineError> {
         let started = Instant::now();
-        let _turn = self.turn(request).await?;
+        let _turn = self.turn(request, deadline).await?;
         let walk = Walk {
             edge: self,
             principal,
@@ -83,14 +84,20 @@ impl Edge {
         result
     }
 
-    /// Saves work and nothing else: who waits in vain goes on without it.
-    async fn turn(&self, request: &AllocateRequest) -> Result<Option<LatchGuard>, SpineError> {
+    /// Saves work and nothing else: who waits in vain goes on without it, as long as there is time.
+    async fn turn(
+        &self,
+        request: &AllocateRequest,
+        deadline: Instant,
+    ) -> Result<Option<LatchGuard>, SpineError> {
         let Some(day) = turn(request) else {
             return Ok(None);
         };
-        match timeout(TURN_PATIENCE, self.newcomers.acquire(&day)).await {
+        let patience = Instant::now() + TURN_PATIENCE;
+        match timeout_at(patience.min(deadline), self.newcomers.acquire(&day)).await {
             Ok(Ok(latch)) => Ok(Some(latch)),
             Ok(Err(_)) => Err(busy(BUSY_PAUSE)),
+            Err(_) if deadline <= patience => Err(deadline_exceeded()),
             Err(_) => Ok(None),
         }
     }
@@ -125,12 +132,14 @@ impl Edge {
         principal: &Arc<Principal>,
         deadline: Instant,
     ) -> Result<Answer, SpineError> {
+        let mut principal = Arc::clone(principal);
         for _ in 0..SUPERSEDED_MAX {
-            let Some((operation, request)) = next(operation, request, &answer.body)? else {
+            let Some(next) = next(operation, request, &answer.body)? else {
                 return Ok(answer);
             };
+            principal = of_survivor(&principal, next.number);
             answer = self
-                .call_once(operation, request, principal, deadline, false)
+                .call_once(next.operation, next.request, &principal, deadline, false)
                 .await?;
         }
         Err(SpineError::new(
@@ -141,27 +150,52 @@ impl Edge {
     }
 }
 
-/// What to ask instead; `None` where the answer is one.
-fn next(operation: &str, request: &Bytes, body: &Bytes) -> Result<Option<(&'static str, Bytes)>, SpineError> {
+/// A patient who was let see a number is let see the one that answers for it: both are theirs. Whether they were is
+/// decided by the number that they asked for.
+fn of_survivor(principal: &Arc<Principal>, number: String) -> Arc<Principal> {
+    if Mode::of(principal) != Mode::Patient {
+        return Arc::clone(principal);
+    }
+    Arc::new(Principal {
+        id: number,
+        permissions: principal.permissions.clone(),
+    })
+}
+
+/// What to ask instead.
+struct Next {
+    operation: &'static str,
+    request: Bytes,
+    /// Whom it is about.
+    number: String,
+}
+
+/// `None` where the answer is one.
+fn next(operation: &str, request: &Bytes, body: &Bytes) -> Result<Option<Next>, SpineError> {
     if body.len() > BARE_BYTES_MAX {
         return Ok(None);
     }
-    match operation {
+    let (operation, number, request): (_, _, Bytes) = match operation {
         "pds.retrieve" => {
             let number = decoded::<RetrieveResponse>(body)?.superseded_by;
             let request = RetrieveRequest {
                 nhs_number: number.clone(),
             };
-            Ok((!number.is_empty()).then(|| ("pds.retrieve", request.encode_to_vec().into())))
+            ("pds.retrieve", number, request.encode_to_vec().into())
         }
         "pds.list_related" => {
             let number = decoded::<ListRelatedResponse>(body)?.superseded_by;
             let mut request: ListRelatedRequest = decoded(request)?;
             request.nhs_number.clone_from(&number);
-            Ok((!number.is_empty()).then(|| ("pds.list_related", request.encode_to_vec().into())))
+            ("pds.list_related", number, request.encode_to_vec().into())
         }
-        _ => Ok(None),
-    }
+        _ => return Ok(None),
+    };
+    Ok((!number.is_empty()).then_some(Next {
+        operation,
+        request,
+        number,
+    }))
 }
 
 fn decoded<M: Message + Default>(bytes: &Bytes) -> Result<M, SpineError> {

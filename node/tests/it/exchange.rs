@@ -9,6 +9,8 @@ use spine_proto::calls::v1::answer::Outcome;
 use spine_proto::calls::v1::calls_service_client::CallsServiceClient;
 use spine_proto::calls::v1::{Answer, Call, CallBatch};
 use spine_proto::common::v1::ErrorDetail;
+use spine_proto::pds::v1::pds_service_client::PdsServiceClient;
+use spine_proto::pds::v1::{SearchParameter, SearchRequest};
 use spine_proto::records::v1::mutation::{Kind, Put};
 use spine_proto::records::v1::{CommitRequest, CommitResponse, GetRequest, GetResponse, Mutation, RecordKey};
 use tokio::sync::mpsc;
@@ -162,6 +164,48 @@ async fn one_call_too_many_is_refused_at_once_while_all_others_wait() {
     let (id, answer) = first.first_key_value().unwrap();
     assert!(*id > MANY, "call {id} was answered first");
     assert_eq!(reason(answer), (Code::ResourceExhausted, "BUSY".to_owned()));
+}
+
+/// Through a stream a search would ask one shard, and a number be given away without its claim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nodes_alone_call_is_refused_to_callers_from_outside() {
+    let machines = cluster(1).await;
+    let mut stream = Stream::open(&machines[0]).await;
+    // By then the shard has begun.
+    stream.send(vec![call(1, "records.commit", put(1))]).await;
+    response(&stream.answers(1).await[&1]);
+    let parameters = [("family", "Smith"), ("birthdate", "1980-02-03")];
+    let parameters = parameters.map(|(name, value)| SearchParameter {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    });
+    let search = SearchRequest {
+        parameters: parameters.to_vec(),
+    };
+    let steps = [
+        "pds.claim",
+        "pds.create",
+        "pds.void",
+        "pds.release",
+        "pds.absorb",
+        "pds.supersede",
+        "pds.alike",
+        "pds.watch",
+        "organisations.load",
+    ];
+    let mut calls = vec![call(1, "pds.search", search.encode_to_vec().into())];
+    calls.extend((2..).zip(steps).map(|(id, step)| call(id, step, Bytes::new())));
+    let count = calls.len();
+    stream.send(calls).await;
+    for (id, answer) in stream.answers(count).await {
+        let refused = (Code::PermissionDenied, "INTERNAL_OPERATION".to_owned());
+        assert_eq!(reason(&answer), refused, "call {id}");
+    }
+    // By its own method it is asked of every shard.
+    let address = format!("http://{}", machines[0].config.listen.grpc);
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let found = PdsServiceClient::new(channel).search(search).await.unwrap();
+    assert_eq!(found.into_inner().positions.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

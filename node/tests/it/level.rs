@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prost::Message;
 use spine_node::version::{Release, Version};
+use spine_proto::ids::NhsNumber;
 use spine_proto::pds::v1::{
     InvalidateRequest, RegisterRequest, RetrieveRequest, SearchParameter, SearchRequest, SearchResponse,
 };
@@ -215,13 +216,28 @@ async fn ask(machines: &[Machine], operation: &str, request: &impl Message) -> R
     }
 }
 
+fn smith(nhs_number: &str, birth_date: &str) -> RegisterRequest {
+    RegisterRequest {
+        fhir_json: format!(
+            "{{\"resourceType\":\"Patient\",\"id\":\"{nhs_number}\",\"name\":[{{\"use\":\"usual\",\
+             \"family\":\"Smith\"}}],\"gender\":\"female\",\"birthDate\":\"{birth_date}\"}}"
+        )
+        .into(),
+        request_id: format!("register {nhs_number}"),
+        ..RegisterRequest::default()
+    }
+}
+
 /// Finds the patient.
 fn search() -> SearchRequest {
-    let parameters =
-        [("family", "Smith"), ("birthdate", "1980-02-03")].map(|(name, value)| SearchParameter {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        });
+    search_born("1980-02-03")
+}
+
+fn search_born(birth_date: &str) -> SearchRequest {
+    let parameters = [("family", "Smith"), ("birthdate", birth_date)].map(|(name, value)| SearchParameter {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    });
     SearchRequest {
         parameters: parameters.into(),
     }
@@ -244,15 +260,7 @@ async fn marks(machines: &[Machine], id: &str) -> [Option<String>; 2] {
 async fn between_two_releases_nothing_is_written_that_the_older_one_would_misread() {
     let too_low = || Some("LEVEL_TOO_LOW".to_owned());
     let mut machines = cluster_of_the_previous_release().await;
-    let register = RegisterRequest {
-        fhir_json: format!(
-            "{{\"resourceType\":\"Patient\",\"id\":\"{PATIENT}\",\"name\":[{{\"use\":\"usual\",\"family\":\"Smith\"}}],\
-             \"gender\":\"female\",\"birthDate\":\"1980-02-03\"}}"
-        )
-        .into(),
-        request_id: "register".to_owned(),
-        ..RegisterRequest::default()
-    };
+    let register = smith(PATIENT, "1980-02-03");
     ask(&machines, "pds.register", &register).await.unwrap();
     restart_as(&mut machines, 1, &Release::this()).await;
     assert_eq!(marks(&machines, "mixed").await, [too_low(), too_low()]);
@@ -273,6 +281,46 @@ async fn between_two_releases_nothing_is_written_that_the_older_one_would_misrea
     assert_eq!(marks(&machines, "finalized").await, [None, None]);
     let gone = ask(&machines, "pds.retrieve", &read).await.unwrap_err();
     assert_eq!(gone.reason, "INVALIDATED_RESOURCE");
+    for machine in &mut machines {
+        machine.stop().await;
+    }
+}
+
+/// More than are worked off by one entry, and the leader changes meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_from_before_the_level_is_found_behind_it() {
+    let mut machines = cluster_of_the_previous_release().await;
+    let days: Vec<String> = (0..150)
+        .map(|day| format!("1980-{:02}-{:02}", day / 28 + 1, day % 28 + 1))
+        .collect();
+    let mut numbers = (999_000_000..).filter_map(NhsNumber::from_stem);
+    for day in &days {
+        let register = smith(&numbers.next().unwrap().expose(), day);
+        ask(&machines, "pds.register", &register).await.unwrap();
+    }
+    restart_as(&mut machines, 3, &Release::this()).await;
+    for shard in [META, SHARD] {
+        raise(&machines, shard, LEVEL).await.unwrap();
+    }
+    for machine in &machines {
+        let group = &machine.inner().host.shard(SHARD).unwrap().group;
+        if group.status().leading {
+            let other = machines
+                .iter()
+                .find(|other| !std::ptr::eq(*other, machine))
+                .unwrap();
+            let other = other.inner().host.shard(SHARD).unwrap();
+            let _ = group.transfer_to(other.group.identity().replica_id).await;
+        }
+    }
+    for day in &days {
+        let found = ask(&machines, "pds.search", &search_born(day)).await.unwrap();
+        assert_eq!(
+            SearchResponse::decode(found).unwrap().matches.len(),
+            1,
+            "born {day}"
+        );
+    }
     for machine in &mut machines {
         machine.stop().await;
     }

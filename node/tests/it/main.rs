@@ -16,3 +16,4 @@ mod members;
 mod metrics;
 mod nodes;
 mod plain_disk;
+mod resets;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use prost::Message as _;
+use spine_node::cluster::absence::STEADY;
 use spine_node::cluster::rows;
 use spine_node::events::EventKind;
 use spine_node::node::Inner;
@@ -35,9 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// So many machines, of which the first three are a cluster.
 async fn three_of(count: usize) -> Vec<Machine> {
+    three_that_replace_after(0, count).await
+}
+
+async fn three_that_replace_after(replace_after_ms: u64, count: usize) -> Vec<Machine> {
     let mut machines = Machine::several(count);
     for machine in &mut machines {
-        machine.config.cluster.replace_after_ms = 0;
+        machine.config.cluster.replace_after_ms = replace_after_ms;
     }
     for machine in &mut machines[..3] {
         machine.start().await.unwrap();
@@ -261,6 +267,9 @@ async fn a_dead_node_is_replaced_for_good() {
     writer.some().await;
     machines[1].stop().await;
     join(&mut machines, 3).await;
+    is_missed(&[&machines[0], &machines[2]], 2).await;
+    set_state(&machines[0], 2, NodeState::Removed).await;
+    // Whoever has had no answer asks again.
     set_state(&machines[0], 2, NodeState::Removed).await;
     until("others have what it had", || {
         (0..2).all(|shard| hosts(&machines[0], shard) == [1, 3, 4])
@@ -284,6 +293,46 @@ async fn a_dead_node_is_replaced_for_good() {
     assert_eq!(hosts(&machines[0], 1), [1, 3, 4]);
 }
 
+/// By each of these.
+async fn is_missed(machines: &[&Machine], node_id: u64) {
+    until("the node is missed", || {
+        let mut all = machines.iter();
+        all.all(|machine| machine.inner().peers.is_gone(NodeId(node_id)))
+    })
+    .await;
+}
+
+/// The wrong number: two nodes of three would be given up, of which one lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lives_is_not_replaced_while_another_one_is_dead() {
+    let mut machines = three_of(3).await;
+    machines[1].stop().await;
+    is_missed(&[&machines[0], &machines[2]], 2).await;
+    let living = SetNodeStateRequest {
+        node_id: 3,
+        state: NodeState::Removed.into(),
+    };
+    let refused = machines[0].inner().set_node_state(living).await.err().unwrap();
+    assert_eq!(refused.reason, "NODE_HEARD");
+    assert!(refused.message.contains("decommission 3"), "{}", refused.message);
+    set_state(&machines[0], 2, NodeState::Removed).await;
+    let writer = Writer::through(&machines[0]);
+    writer.some().await;
+    writer.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_dies_while_it_leaves_is_replaced() {
+    let mut machines = three_that_replace_after(2_000, 4).await;
+    join(&mut machines, 3).await;
+    machines[2].stop().await;
+    set_state(&machines[0], 3, NodeState::Leaving).await;
+    until("others have what it had", || {
+        (0..2).all(|shard| hosts(&machines[0], shard) == [1, 2, 4])
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_silent_too_long_is_replaced_and_taken_back() {
     let mut machines = three_of(4).await;
@@ -300,11 +349,13 @@ async fn a_node_that_is_silent_too_long_is_replaced_and_taken_back() {
     .await;
     let state = |node: usize| machines[0].inner().running().unwrap().plan().nodes[node].state();
     assert!(state(2) == Planned::Lost);
+    let began = Instant::now();
     machines[2].start().await.unwrap();
     until("it serves again", || {
         machines[0].inner().running().unwrap().plan().nodes[2].state() == Planned::Serving
     })
     .await;
+    assert!(began.elapsed() >= STEADY, "heard for a while first");
     until("it has forgotten what it had", || {
         machines[2].inner().host.all().is_empty()
     })
@@ -644,8 +695,10 @@ async fn a_hold_is_taken_back_as_long_as_nobody_has_begun() {
     let mut next = ClusterPlan::clone(&plan);
     next.incarnation += 1;
     let begin = Step::Begin(next.encode_to_vec().into());
-    let unheld = step(&machines[0], begin).await.err().unwrap();
-    assert_eq!(unheld.reason, "NOT_HELD");
+    for early in [begin, Step::Release(true)] {
+        let unheld = step(&machines[0], early).await.err().unwrap();
+        assert_eq!(unheld.reason, "NOT_HELD");
+    }
     look_at(&machines, true).await;
     machines[0].stop().await;
     machines[0].start().await.unwrap();
@@ -658,6 +711,24 @@ async fn a_hold_is_taken_back_as_long_as_nobody_has_begun() {
     let writer = Writer::through(&machines[0]);
     writer.some().await;
     writer.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_nobody_waits_for_any_more_is_carried_through() {
+    let mut machines = three_of(3).await;
+    let looked = look_at(&machines[..1], false).await.remove(0);
+    assert_eq!(looked.replicas.len(), 2);
+    // The tool is killed as soon as it has asked.
+    let asked = step(&machines[0], Step::Look(RecoverLook { hold: true }));
+    assert!(asked.now_or_never().is_none(), "it takes a while");
+    // While they are being closed, and afterwards, it says what it has.
+    for hold in [false, true, false] {
+        let again = look_at(&machines[..1], hold).await.remove(0);
+        assert_eq!(again.replicas.len(), 2, "hold: {hold}");
+    }
+    machines[0].stop().await;
+    machines[0].start().await.unwrap();
+    assert!(machines[0].inner().is_held(), "durably");
 }
 
 const WRITES: u64 = 40;

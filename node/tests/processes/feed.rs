@@ -1,6 +1,7 @@
 //! The feed of patients of a cluster of real processes: what is seen, in which order, and how a reader goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,7 +38,12 @@ async fn cluster(shards: u32, settings: &[&str]) -> (LocalCluster, Vec<String>) 
 
 /// Writes one more version of each patient, and gives each patient's newest version.
 async fn write_all(pds: &Pds, newest: &mut BTreeMap<String, u32>) {
-    for index in 0..PATIENTS {
+    write_some(pds, 0..PATIENTS, newest).await;
+}
+
+/// The same of these patients.
+async fn write_some(pds: &Pds, patients: Range<u64>, newest: &mut BTreeMap<String, u32>) {
+    for index in patients {
         let patient = Population::new(5).patient(index);
         let written = match newest.get(&patient.nhs_number) {
             None => pds.register(patient.json).await.unwrap(),
@@ -230,6 +236,14 @@ async fn a_reader_that_is_overtaken_is_told_so_and_a_cursor_of_old_is_gone() {
     }
 }
 
+/// The numbers of these patients.
+fn written_by(patients: Range<u64>) -> BTreeSet<String> {
+    let population = Population::new(5);
+    patients
+        .map(|index| population.patient(index).nhs_number)
+        .collect()
+}
+
 /// The newest version of each patient that a reader knows, who began with all that there were.
 #[derive(Default)]
 struct Kept(BTreeMap<String, u32>);
@@ -251,13 +265,14 @@ async fn a_reader_without_a_cursor_begins_with_everybody_and_misses_nothing_that
     let mut library = pds.watch(PatientsFrom::Start);
     let mut events = Sse::open(&addresses[0], "?cursor=start", "").await.ok().unwrap();
     let (mut kept, mut kept_over_http) = (Kept::default(), Kept::default());
-    let mut cursors = Vec::new();
+    let mut shown = Vec::new();
     while kept.0 != newest {
         let event = tokio::time::timeout(SOON, library.next()).await.unwrap().unwrap();
         kept.note(&event.patient.nhs_number, event.patient.version_id);
-        cursors.push(event.cursor);
-        if cursors.len() == 1 {
-            write_all(&pds, &mut newest).await;
+        shown.push((event.cursor, event.patient.nhs_number));
+        if shown.len() == 1 {
+            // The others are in the list and in nothing that comes after it.
+            write_some(&pds, 0..PATIENTS / 2, &mut newest).await;
         }
     }
     while kept_over_http.0 != newest {
@@ -268,13 +283,16 @@ async fn a_reader_without_a_cursor_begins_with_everybody_and_misses_nothing_that
         kept_over_http.note(resource["id"].as_str().unwrap(), version);
     }
     // From the middle of the list on at another node, over HTTP: the rest of it, and all that was written since.
-    let middle = cursors.iter().find(|cursor| cursor.contains('*'));
-    let middle = middle.expect("a cursor within the list").clone();
-    let mut rest = Sse::open(&addresses[2], "", &middle).await.ok().unwrap();
+    let middle = shown.iter().position(|(cursor, _)| cursor.contains('*'));
+    let middle = middle.expect("a cursor within the list");
+    assert!(middle < 3, "most of the list is still to come");
+    let mut rest = Sse::open(&addresses[2], "", &shown[middle].0).await.ok().unwrap();
+    let before: BTreeSet<&String> = shown[..=middle].iter().map(|(_, number)| number).collect();
+    let rewritten = written_by(0..PATIENTS / 2);
+    let mut expected = newest.clone();
+    expected.retain(|number, _| rewritten.contains(number) || !before.contains(number));
     let mut later = Kept::default();
-    let at = cursors.iter().position(|cursor| *cursor == middle).unwrap();
-    assert!(at < usize::try_from(PATIENTS).unwrap());
-    while later.0.len() < newest.len() {
+    while later.0 != expected {
         let event = tokio::time::timeout(SOON, rest.next()).await.unwrap().unwrap();
         let resource: Value = serde_json::from_str(&event.data).unwrap();
         let version = resource["meta"]["versionId"].as_str().unwrap().parse().unwrap();

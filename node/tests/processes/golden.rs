@@ -57,7 +57,8 @@ async fn change(client: &SpineClient, round: u64) {
         }
         let now = client.pds().retrieve(&first.nhs_number).await.unwrap();
         let mut patient: Value = serde_json::from_slice(&now.fhir_json).unwrap();
-        patient["gender"] = ["female", "male", "other"][usize::try_from((round + index) % 3).unwrap()].into();
+        patient["gender"] =
+            ["female", "male", "unknown"][usize::try_from((round + index) % 3).unwrap()].into();
         let (number, version) = (now.nhs_number, now.version_id);
         let changed = client.pds().update(&number, version, patient.to_string()).await;
         changed.unwrap();

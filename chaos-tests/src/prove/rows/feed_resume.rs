@@ -33,6 +33,8 @@ const ROUNDS: u32 = 30;
 const ROUNDS_QUICK: u32 = 3;
 const WRITERS: u64 = 8;
 const PATIENTS_EACH: u64 = 10;
+/// So many of them are written again and again; the others are in the list and in nothing that comes after it.
+const CHANGING_EACH: u64 = 5;
 const POPULATION: u64 = 6;
 /// Before a kill, and while the node is away.
 const CALM: Duration = Duration::from_millis(700);
@@ -218,12 +220,16 @@ async fn write(
         if stop.load(Ordering::Relaxed) && turn >= PATIENTS_EACH {
             break;
         }
-        let index = writer * PATIENTS_EACH + turn % PATIENTS_EACH;
+        let turn = if turn < PATIENTS_EACH {
+            turn
+        } else {
+            turn % CHANGING_EACH
+        };
+        let index = writer * PATIENTS_EACH + turn;
         let patient = population.patient(index);
         let changed = if newest.contains_key(&patient.nhs_number) {
             let change = changes.fetch_add(1, Ordering::Relaxed);
-            let patch =
-                json!({ "telecom": [{ "id": "1", "system": "phone", "value": format!("{change}") }] });
+            let patch = json!({ "telecom": [{ "id": "1", "system": "phone", "use": "mobile", "value": format!("{change}") }] });
             pds.patch(&patient.nhs_number, 0, PatchFormat::Merge, patch.to_string())
                 .await?
         } else {

@@ -19,8 +19,12 @@ pub(super) const ROW: Row = Row {
 };
 
 const CLIENTS: usize = 64;
-const FAULTS: u32 = 50;
+/// As in the rows of the other clients: the p99 of planned stops is the second largest.
+const PLANNED: u32 = 100;
+const KILLS: u32 = 50;
 const FAULTS_QUICK: u32 = 2;
+/// Rounds without a fault, to see what a machine does to a call by itself.
+const QUIET: u32 = 40;
 const KILL_MS: f64 = 150.0;
 const PLANNED_MS: f64 = 50.0;
 /// Who connects in the moment in which a listener closes is lost by the kernel: one call in so many, and more are a fault
@@ -33,6 +37,7 @@ const GATE: f64 = 1.7;
 struct Measured {
     #[serde(skip)]
     gate: f64,
+    quiet: Gap,
     kill: Gap,
     kill_befell: Befell,
     planned: Gap,
@@ -42,6 +47,7 @@ struct Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kill, planned) = (self.kill_befell, self.planned_befell);
+        write!(f, "no fault: {}; ", self.quiet)?;
         write!(
             f,
             "kill: {}, {} cut, {} put off",
@@ -67,10 +73,12 @@ impl Measurement for Measured {
 
 fn run(context: &Context) -> Result<Finding, RowError> {
     block_on(async move {
-        let (kill, kill_befell) = rounds(context, Fault::Kill, KILL_MS).await?;
-        let (planned, planned_befell) = rounds(context, Fault::Planned, PLANNED_MS).await?;
+        let (quiet, _) = rounds(context, Fault::None, QUIET, KILL_MS).await?;
+        let (kill, kill_befell) = rounds(context, Fault::Kill, KILLS, KILL_MS).await?;
+        let (planned, planned_befell) = rounds(context, Fault::Planned, PLANNED, PLANNED_MS).await?;
         Finding::of(&Measured {
             gate: context.at_most(GATE),
+            quiet,
             kill,
             kill_befell,
             planned,
@@ -79,16 +87,22 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     })
 }
 
-async fn rounds(context: &Context, fault: Fault, goal_ms: f64) -> Result<(Gap, Befell), RowError> {
+async fn rounds(
+    context: &Context,
+    fault: Fault,
+    faults: u32,
+    goal_ms: f64,
+) -> Result<(Gap, Befell), RowError> {
     let options = Options {
         nodes: 3,
         shards: SHARDS,
         programs: context.programs.clone(),
     };
-    let mut cluster = Cluster::start_with_http(&options, Vec::new()).await?;
+    let cluster = Cluster::start_with_http(&options, Vec::new()).await?;
+    let mut cluster = cluster.noted_in(context.journal.clone());
     let rounds = Rounds {
         clients: CLIENTS,
-        faults: context.rounds(FAULTS, FAULTS_QUICK),
+        faults: context.rounds(faults, FAULTS_QUICK),
         fault,
         seed: 6,
         disk_limit: Some(context.disk_limit(goal_ms)),

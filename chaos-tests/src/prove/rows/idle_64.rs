@@ -21,8 +21,10 @@ pub(super) const ROW: Row = Row {
 const SHARDS: u32 = 64;
 const SECONDS: u64 = 60;
 const SECONDS_QUICK: u64 = 10;
-/// First elections, first rows and first checkpoints are over by then, and leaders, two a second, are where they belong.
-const SETTLES: Duration = Duration::from_secs(20);
+/// Leaders, two a second of each node, are where they belong by then, on any machine.
+const SPREADS: Duration = Duration::from_secs(120);
+/// After the last hand-over: every group is calm (`calm.rs`), and first rows and first checkpoints are over.
+const SETTLES: Duration = Duration::from_secs(10);
 const GOAL_PERCENT: f64 = 1.0;
 const GATE_PERCENT: f64 = 1.7;
 
@@ -72,6 +74,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             programs: context.programs.clone(),
         };
         let cluster = Cluster::start_with_defaults(&options).await?;
+        cluster.wait_leaders_spread(SPREADS).await?;
         sleep(SETTLES).await;
         let (began, before) = (Instant::now(), processor_seconds(&cluster)?);
         sleep(Duration::from_secs(seconds)).await;

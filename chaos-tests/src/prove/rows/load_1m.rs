@@ -11,16 +11,16 @@ use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
 pub(super) const ROW: Row = Row {
     id: "load-1m",
-    issue: 4,
+    issue: 6,
     claim: "patient load of 1,000,000 generated patients, 3 replicas, durable: every one registered, on all replicas",
-    target: ">= 20,000 patients/s (gate 12,000), 0 refused, <= 600 MiB resident (gate 1,020)",
+    target: "with their search tokens >= 12,000 patients/s (gate 7,200), 0 refused, <= 600 MiB resident (gate 1,020)",
     run,
 };
 
 const PATIENTS: u64 = 1_000_000;
 const PATIENTS_QUICK: u64 = 20_000;
-const GOAL_PER_SECOND: f64 = 20_000.0;
-const GATE_PER_SECOND: f64 = 12_000.0;
+const GOAL_PER_SECOND: f64 = 12_000.0;
+const GATE_PER_SECOND: f64 = 7_200.0;
 const GATE_RESIDENT_MIB: u64 = 1_020;
 /// What a load leaves to do is done after so long.
 const CALM: Duration = Duration::from_secs(5);

@@ -49,6 +49,7 @@ mod roll_resume;
 mod rollback_formats;
 mod scale_10k_1m;
 mod seeds;
+mod seeds_changing;
 mod seeds_run;
 mod soak_10m;
 mod stale_leader;
@@ -106,6 +107,7 @@ pub const ROWS: &[Row] = &[
     members::RECOVER,
     divergence::ROW,
     damage_200::ROW,
+    seeds_changing::ROW,
     roll_20::ROW,
     roll_faults::ROW,
     roll_resume::ROW,

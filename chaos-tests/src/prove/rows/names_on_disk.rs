@@ -1,5 +1,8 @@
 //! What of a person is on disk: looked for where nobody should find it.
 
+mod people;
+mod plant;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -8,13 +11,11 @@ use std::time::Duration;
 
 use memchr::memmem;
 use serde::Serialize;
-use serde_json::json;
-use spine_client::{Key, PatchFormat, PatientsFrom};
 use spine_storage::engine::factory_by_name;
 
+use self::people::People;
 use super::patients::checkpoint;
 use super::support::{SHARDS, block_on};
-use crate::http::{Call, Caller};
 use crate::processes::{Cluster, Options};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
@@ -27,15 +28,13 @@ pub(super) const ROW: Row = Row {
     run,
 };
 
-const PATIENTS: usize = 40;
-const PATIENTS_QUICK: usize = 8;
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Of each kind.
+const PATIENTS: u64 = 40;
+const PATIENTS_QUICK: u64 = 8;
 const STOP: Duration = Duration::from_secs(30);
 /// Not of a person.
 const CONTROL: &str = "Wqjxzcontrolvqk";
 const PAGE: usize = 1_000;
-/// Numbers of the range that is never issued.
-const FIRST_STEM: u64 = 999_600_000;
 
 #[derive(Default, Serialize)]
 struct Measured {
@@ -73,60 +72,6 @@ impl Measurement for Measured {
     }
 }
 
-/// Somebody who is nobody: every part is a word that stands nowhere else.
-struct Person {
-    nhs_number: String,
-    family: String,
-    given: String,
-    street: String,
-    email: String,
-}
-
-impl Person {
-    fn new(index: u64, kind: &str) -> Option<Self> {
-        // A stem without a check digit is followed by one that has it.
-        let mut numbers = (0..10).filter_map(|next| {
-            let stem = FIRST_STEM + index * 10 + next;
-            spine_proto::ids::NhsNumber::from_stem(stem)
-        });
-        let letters: String = index
-            .to_string()
-            .bytes()
-            .map(|digit| char::from(digit - b'0' + b'a'))
-            .collect();
-        Some(Self {
-            nhs_number: numbers.next()?.expose(),
-            family: format!("Zzyqx{kind}{letters}fam"),
-            given: format!("Qwvkj{kind}{letters}giv"),
-            street: format!("Xjqzw{kind}{letters}street"),
-            email: format!("{kind}{letters}vqzxk@example.org"),
-        })
-    }
-
-    fn words(&self) -> [&str; 5] {
-        [
-            &self.nhs_number,
-            &self.family,
-            &self.given,
-            &self.street,
-            &self.email,
-        ]
-    }
-
-    fn resource(&self) -> String {
-        json!({
-            "resourceType": "Patient",
-            "id": self.nhs_number,
-            "name": [{ "id": "1", "use": "usual", "period": { "start": "2001-01-01" }, "given": [self.given], "family": self.family }],
-            "gender": "female",
-            "birthDate": "1980-05-17",
-            "address": [{ "id": "1", "use": "home", "period": { "start": "2001-01-01" }, "line": [self.street], "postalCode": "LS1 6AE" }],
-            "telecom": [{ "id": "1", "system": "email", "use": "home", "value": self.email, "period": { "start": "2001-01-01" } }],
-        })
-        .to_string()
-    }
-}
-
 fn run(context: &Context) -> Result<Finding, RowError> {
     let count = context.rounds(PATIENTS, PATIENTS_QUICK);
     block_on(async move {
@@ -142,13 +87,8 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             "telemetry.log_level=debug".to_owned(),
         ];
         let mut cluster = Cluster::start_with_http(&options, settings).await?;
-        let people = |kind: &str, from: usize| -> Vec<Person> {
-            (from..from + count)
-                .filter_map(|index| Person::new(index as u64, kind))
-                .collect()
-        };
-        let (kept, asked) = (people("k", 0), people("a", 1_000));
-        plant(&cluster, &kept, &asked).await?;
+        let mut people = People::new(count);
+        plant::plant(&cluster, &mut people).await?;
         checkpoint(&cluster).await?;
         for node in 0..cluster.nodes() {
             if let Some(pid) = cluster.pid(node) {
@@ -156,7 +96,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
                 cluster.wait_ended(node, STOP).await?;
             }
         }
-        let measured = look(&cluster, context, &kept, &asked)?;
+        let measured = look(&cluster, context, &people)?;
         if !measured.met() {
             cluster.keep_files();
         }
@@ -164,60 +104,9 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     })
 }
 
-/// Every way in: what is stored, and what is only asked for or refused.
-async fn plant(cluster: &Cluster, kept: &[Person], asked: &[Person]) -> Result<(), RowError> {
-    let client = cluster.client(DEADLINE)?;
-    client.records().put(&Key::new("control", ""), CONTROL).await?;
-    let pds = client.pds();
-    let mut feed = pds.watch(PatientsFrom::Now);
-    feed.begin().await?;
-    let mut caller = Caller::new(cluster.http().to_vec(), 0);
-    for person in kept {
-        pds.register(person.resource()).await?;
-        let patch = json!({ "gender": "unknown" }).to_string();
-        pds.patch(&person.nhs_number, 0, PatchFormat::Merge, patch)
-            .await?;
-        pds.retrieve(&person.nhs_number).await?;
-        feed.next().await?;
-    }
-    for (person, number) in asked.iter().zip(0..) {
-        // Nobody is stored under these: they are asked for, searched for, and refused.
-        let _ = pds.retrieve(&person.nhs_number).await;
-        let _ = pds.history(&person.nhs_number, 5, 0).await;
-        let refused = person.resource().replace("\"female\"", "\"none\"");
-        let _ = pds.register(refused.clone()).await;
-        let id = |kind: u32| format!("{kind:08x}-0000-4000-8000-{number:012x}");
-        let path = format!("/fhir/R4/Patient/{}", person.nhs_number);
-        let search = format!(
-            "/personal-demographics/FHIR/R4/Patient?family={}&given={}&birthdate=1980-05-17&_fuzzy-match=true&email={}",
-            person.family, person.given, person.email
-        );
-        let calls = [
-            Call::get(path.clone()),
-            Call::get(search).header("x-request-id", id(1)),
-            Call::get(format!("/fhir/R4/{}", person.family)),
-            Call::get(path.clone())
-                .header("content-type", "application/fhir+json")
-                .with("PUT", refused),
-            Call::get(path)
-                .header("content-type", "application/json-patch+json")
-                .with("PATCH", format!("[{{\"op\":\"{}\"}}]", person.family)),
-        ];
-        for call in calls {
-            caller.ask(&call, DEADLINE).await.map_err(RowError::because)?;
-        }
-    }
-    Ok(())
-}
-
-fn look(
-    cluster: &Cluster,
-    context: &Context,
-    kept: &[Person],
-    asked: &[Person],
-) -> Result<Measured, RowError> {
-    let all: Vec<&str> = kept.iter().chain(asked).flat_map(Person::words).collect();
-    let only_asked: Vec<&str> = asked.iter().flat_map(Person::words).collect();
+fn look(cluster: &Cluster, context: &Context, people: &People) -> Result<Measured, RowError> {
+    let only_asked: Vec<&str> = people.only_asked().collect();
+    let all: Vec<&str> = people.kept().chain(people.only_asked()).collect();
     let mut measured = Measured {
         planted: all.len(),
         ..Measured::default()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spine_client::{AllocateOptions, Allocated, DeathStatus, Error, SpineClient};
+use spine_client::{AllocateOptions, Allocated, DeathStatus, Error, PatchFormat, SpineClient};
 
 use super::pds_cases::{PDS, PLAIN, patient, request_id};
 use crate::http::Call;
@@ -21,6 +21,8 @@ const INVALID: &str = "9990000050";
 const DEAD: &str = "9990000069";
 /// Has as many related persons as there may be.
 const FULL: &str = "9990000077";
+/// Nobody is shown where this one is.
+const SENSITIVE: &str = "9990000107";
 /// Two who meet one search.
 const TWINS: [&str; 2] = ["9990000085", "9990000093"];
 const RELATED_MAX: u32 = 64;
@@ -46,6 +48,8 @@ pub(super) enum Grpc {
     Invalidate(&'static str),
     Death(&'static str, DeathStatus, &'static str),
     Related(&'static str, u32, Value),
+    /// A merge patch.
+    Patch(&'static str, Value),
 }
 
 /// What came of it.
@@ -63,6 +67,7 @@ pub(super) async fn prepare(client: &SpineClient) -> Result<(), RowError> {
     for number in [SUPERSEDED, SURVIVOR, INVALID, DEAD, FULL] {
         pds.register(patient(number).to_string()).await?;
     }
+    pds.register(sensitive(SENSITIVE).to_string()).await?;
     for number in TWINS {
         pds.register(twin(number).to_string()).await?;
     }
@@ -97,6 +102,10 @@ pub(super) async fn told(client: &SpineClient, call: &Grpc) -> Told {
         }
         Grpc::Merge(one, other) => pds.merge(one, 0, other).await.map(drop),
         Grpc::Update(resource) => pds.update(NUMBER, 1, resource.to_string()).await.map(drop),
+        Grpc::Patch(number, patch) => {
+            let patched = pds.patch(number, 0, PatchFormat::Merge, patch.to_string());
+            patched.await.map(drop)
+        }
         Grpc::Invalidate(number) => pds.invalidate(number, 0).await.map(drop),
         Grpc::Death(number, status, deceased) => {
             pds.notify_death(number, 0, *status, deceased).await.map(drop)
@@ -250,20 +259,12 @@ fn persons() -> Vec<Case> {
         let body = json!({ "resourceType": "Parameters", "parameter": parameters });
         Some(send("POST", format!("{PLAIN}/Patient/$merge"), RESOURCE, &body))
     };
-    let patch = |number: &str| {
+    let patch = |number: &str, patch: &Value| {
         let path = format!("{PLAIN}/Patient/{number}");
-        Some(send(
-            "PATCH",
-            path,
-            "application/merge-patch+json",
-            &json!({ "gender": "unknown" }),
-        ))
+        Some(send("PATCH", path, "application/merge-patch+json", patch))
     };
-    let mut sensitive = patient(NUMBER);
-    sensitive["meta"] = json!({ "security": [{
-        "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality",
-        "code": "R",
-    }] });
+    let (gender, moved) = (json!({ "gender": "unknown" }), json!({ "address": null }));
+    let sensitive = sensitive(NUMBER);
     vec![
         Case {
             id: "PDS-55",
@@ -272,7 +273,7 @@ fn persons() -> Vec<Case> {
         },
         Case {
             id: "PDS-56",
-            http: patch(SUPERSEDED),
+            http: patch(SUPERSEDED, &gender),
             grpc: Grpc::Invalidate(SUPERSEDED),
         },
         Case {
@@ -282,7 +283,7 @@ fn persons() -> Vec<Case> {
         },
         Case {
             id: "PDS-57",
-            http: patch(INVALID),
+            http: patch(INVALID, &gender),
             grpc: Grpc::Invalidate(INVALID),
         },
         Case {
@@ -295,7 +296,21 @@ fn persons() -> Vec<Case> {
             )),
             grpc: Grpc::Update(sensitive),
         },
+        Case {
+            id: "PDS-64",
+            http: patch(SENSITIVE, &moved),
+            grpc: Grpc::Patch(SENSITIVE, moved),
+        },
     ]
+}
+
+fn sensitive(number: &str) -> Value {
+    let mut sensitive = patient(number);
+    sensitive["meta"] = json!({ "security": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality",
+        "code": "R",
+    }] });
+    sensitive
 }
 
 fn deaths() -> Vec<Case> {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::patients::loaded_cluster;
 use super::support::{block_on, resident_mib};
-use crate::processes::Cluster;
+use crate::processes::{Closing, Cluster, signals};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
 pub(super) const ROW: Row = Row {
@@ -33,6 +33,9 @@ const POLL: Duration = Duration::from_millis(10);
 struct Measured {
     patients: u64,
     ready_ms: Vec<u64>,
+    /// From the kill to closed sockets, and what the process had in memory.
+    closed_ms: Vec<u64>,
+    killed_mib: Vec<u64>,
     resident_mib: Vec<u64>,
 }
 
@@ -53,8 +56,8 @@ impl fmt::Display for Measured {
         };
         write!(
             f,
-            "{} patients, ready after {:?} ms, resident {:?} MiB{met}",
-            self.patients, self.ready_ms, self.resident_mib
+            "{} patients, sockets closed {:?} ms after the kill of {:?} MiB, ready after {:?} ms, resident {:?} MiB{met}",
+            self.patients, self.closed_ms, self.killed_mib, self.ready_ms, self.resident_mib
         )
     }
 }
@@ -70,29 +73,48 @@ fn run(context: &Context) -> Result<Finding, RowError> {
     let count = context.rounds(PATIENTS, PATIENTS_QUICK);
     block_on(async move {
         let mut cluster = loaded_cluster(context, count).await?;
-        let mut ready_ms = Vec::new();
+        let (mut ready_ms, mut closed_ms, mut killed_mib) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..RESTARTS {
-            ready_ms.push(restart(&mut cluster, turn % 3).await?);
+            let node = turn % 3;
+            killed_mib.push(resident_mib(&cluster)?.get(node).copied().unwrap_or(0));
+            closed_ms.push(kill(&mut cluster, node).await?);
+            ready_ms.push(restart(&mut cluster, node).await?);
             cluster.wait_healthy(LIMIT).await?;
         }
         Finding::of(&Measured {
             patients: count,
             ready_ms,
+            closed_ms,
+            killed_mib,
             resident_mib: resident_mib(&cluster)?,
         })
     })
 }
 
+/// From the signal until the kernel has closed what it had open.
+async fn kill(cluster: &mut Cluster, node: usize) -> Result<u64, RowError> {
+    let closing = Closing::watch(cluster.grpc(node)).await?;
+    if let Some(pid) = cluster.pid(node) {
+        signals::kill(pid)?;
+    }
+    let closed = closing.closed().await;
+    cluster.kill(node)?;
+    Ok(in_ms(closed))
+}
+
+fn in_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// From the start of the process until it says itself that it is ready.
 async fn restart(cluster: &mut Cluster, node: usize) -> Result<u64, RowError> {
-    cluster.kill(node)?;
     cluster.restart(node)?;
     let began = Instant::now();
     while began.elapsed() < LIMIT {
         let admin = cluster.admin(node)?.with_deadline(Duration::from_millis(500));
         let status = admin.node_status().await;
         if status.is_ok_and(|status| status.state == "running" && status.reasons.is_empty()) {
-            return Ok(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+            return Ok(in_ms(began.elapsed()));
         }
         sleep(POLL).await;
     }

@@ -62,7 +62,8 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             shards: SHARDS,
             programs: context.programs.clone(),
         };
-        let shared = Arc::new(Mutex::new(Cluster::start_with_defaults(&options).await?));
+        let cluster = Cluster::start_with_defaults(&options).await?;
+        let shared = Arc::new(Mutex::new(cluster.noted_in(context.journal.clone())));
         let times = context.rounds(TIMES, TIMES_QUICK);
         match spine_rolls(&shared, CLIENTS, times, context.disk_limit(LONGEST_MS)).await {
             Ok(rolled) => Finding::of(&Measured {

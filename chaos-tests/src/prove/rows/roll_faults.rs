@@ -51,7 +51,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             programs: context.programs.clone(),
         };
         let cluster = Cluster::start_linked_with_defaults(&options, SEED).await?;
-        let shared = Arc::new(Mutex::new(cluster));
+        let shared = Arc::new(Mutex::new(cluster.noted_in(context.journal.clone())));
         let rounds = context.rounds(ROUNDS, ROUNDS_QUICK);
         let faults = context.rounds(&ROLL_FAULTS[..], &[RollFault::Kill]);
         match rolls_with_faults(&shared, CLIENTS, rounds, faults, SEED).await {

@@ -80,7 +80,8 @@ pub(super) async fn faulty_cluster(
         shards: SHARDS,
         programs: context.programs.clone(),
     };
-    Ok(FaultyCluster::start(&options, settings).await?)
+    let cluster = FaultyCluster::start(&options, settings).await?;
+    Ok(cluster.noted_in(context.journal.clone()))
 }
 
 /// Why a row that needs troubled disks cannot run here.

@@ -70,10 +70,15 @@ impl Inbound {
 
     /// Accepts until told to stop.
     pub(crate) async fn run(self, listener: Box<dyn Listener>) {
+        let mut peers = self.shared.peers.clone();
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return,
+                Ok(()) = peers.changed() => {
+                    self.shared.end_lanes_of_others();
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -133,12 +138,28 @@ impl Shared {
         drop(permit);
     }
 
+    /// What a node sends that is no peer any more is not taken: it may lead a group, and would for ever.
+    fn end_lanes_of_others(&self) {
+        let peers = self.peers.borrow().clone();
+        self.lanes.lock().retain(|(node, _), lane| {
+            let is_known = peers.contains_key(node);
+            if !is_known {
+                lane.newest.cancel();
+            }
+            is_known
+        });
+    }
+
     /// A new connection of a peer takes the place of its older one, which it would not have opened for nothing.
     fn replace(&self, node: NodeId, lane: Lane) -> (Arc<Bounds>, CancellationToken) {
         let mut lanes = self.lanes.lock();
         let known = lanes.entry((node, lane)).or_default();
         known.newest.cancel();
         known.newest = self.stop.child_token();
+        if !self.peers.borrow().contains_key(&node) {
+            // Given up since it was greeted.
+            known.newest.cancel();
+        }
         (known.bounds.clone(), known.newest.clone())
     }
 }

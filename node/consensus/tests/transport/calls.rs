@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use spine_consensus::transport::limits::{HANDLING_MAX, LOG_FRAME_BYTES_MAX};
-use spine_consensus::transport::{PeerError, RefusalReason, WatchDriver};
+use spine_consensus::transport::{PeerAddresses, PeerError, RefusalReason, WatchDriver};
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{BootstrapRequest, GroupRequest, Lane, StatusRequest, Watch};
@@ -33,6 +33,25 @@ async fn answers_come_back_in_any_order() {
     let counted = nodes[0].links.counters();
     assert!(counted.writes < counted.frames_sent, "{counted:?}");
     assert_eq!(counted.garbage, 0);
+}
+
+#[tokio::test]
+async fn nobody_takes_what_a_node_sends_that_is_no_peer_any_more() {
+    let nodes = nodes(2, WatchDriver::Task).await;
+    assert!(echo(&nodes[0].links, 2, 0, "x").await.is_ok());
+    let slow = echo(&nodes[0].links, 2, 3_000, "x");
+    let give_up = async {
+        sleep(Duration::from_millis(100)).await;
+        nodes[1].links.set_peers(PeerAddresses::new());
+    };
+    let began = Instant::now();
+    let (answer, ()) = tokio::join!(slow, give_up);
+    assert!(answer.is_err(), "on the connection that it had");
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(
+        echo(&nodes[0].links, 2, 0, "x").await.is_err(),
+        "nor on a new one"
+    );
 }
 
 #[tokio::test]

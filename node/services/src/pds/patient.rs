@@ -238,6 +238,16 @@ fn check_types(resource: &Json) -> Result<(), Failure> {
                 format!("{name} is not an array of objects"),
             ));
         }
+        let mut ids = items
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|item| item.member("id"));
+        if ids.any(|id| id.as_str().is_none()) {
+            return Err(PDS_14.refuse(
+                format!("fhir_json.{name}"),
+                format!("the id of an item of {name} is not a string"),
+            ));
+        }
     }
     for name in ["meta", "managingOrganization"] {
         if resource

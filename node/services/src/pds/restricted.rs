@@ -1,4 +1,6 @@
-//! What callers of the national service do not see of a sensitive record.
+//! What callers do not see of a sensitive record.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -19,17 +21,13 @@ const HIDDEN_EXTENSIONS: [&str; 4] = [
     "patient-birthPlace",
 ];
 
-/// A stored patient as a caller of the national service sees it: unrestricted ones as they are.
+/// A stored patient as a caller sees it: unrestricted ones as they are.
 ///
 /// # Errors
 /// `INVALIDATED_RESOURCE` for a record that nobody sees; `STORE_DAMAGED` where it is no JSON.
 pub fn shown(fhir_json: Bytes) -> Result<Bytes, SpineError> {
-    // Nearly every record is unrestricted, and a parse costs as much as all else here.
     let stored = std::str::from_utf8(&fhir_json).map_err(|_| damaged())?;
-    if !["\"R\"", "\"V\"", "\"REDACTED\""]
-        .iter()
-        .any(|code| stored.contains(code))
-    {
+    if !says_more(stored) {
         return Ok(fhir_json);
     }
     let mut patient = json::parse(&fhir_json, JSON_DEPTH_MAX).map_err(|_| damaged())?;
@@ -50,6 +48,49 @@ pub fn shown(fhir_json: Bytes) -> Result<Bytes, SpineError> {
     }
 }
 
+/// Whether a stored patient hides anything.
+///
+/// # Errors
+/// `STORE_DAMAGED` where it is no JSON.
+pub fn is_restricted(fhir_json: &Bytes) -> Result<bool, SpineError> {
+    let patient = json::parse(fhir_json, JSON_DEPTH_MAX).map_err(|_| damaged())?;
+    Ok(is_restricted_record(&patient))
+}
+
+/// The same of what was read.
+pub(super) fn is_restricted_record(patient: &Json) -> bool {
+    matches!(confidentiality(patient), Some("R" | "V"))
+}
+
+/// Whether this member of a sensitive record is shown to nobody, in part or whole.
+pub(super) fn hides(member: &str) -> bool {
+    member == "extension" || HIDDEN.contains(&member)
+}
+
+/// A version of a patient as a caller sees it: without whereabouts where it says itself that it is sensitive or invalid,
+/// and where `is_hidden`, as where somebody lived before leads to them as well.
+///
+/// # Errors
+/// `STORE_DAMAGED` where it is no JSON.
+pub fn version_shown(fhir_json: Bytes, is_hidden: bool) -> Result<Bytes, SpineError> {
+    let stored = std::str::from_utf8(&fhir_json).map_err(|_| damaged())?;
+    if !is_hidden && !says_more(stored) {
+        return Ok(fhir_json);
+    }
+    let mut patient = json::parse(&fhir_json, JSON_DEPTH_MAX).map_err(|_| damaged())?;
+    if !is_hidden && !matches!(confidentiality(&patient), Some("R" | "V" | "REDACTED")) {
+        return Ok(fhir_json);
+    }
+    hide(&mut patient);
+    Ok(patient.to_bytes().into())
+}
+
+/// Whether a record may be more than an unrestricted one. Nearly none is, and a parse costs as much as all else here.
+fn says_more(stored: &str) -> bool {
+    let codes = ["\"R\"", "\"V\"", "\"REDACTED\""];
+    codes.iter().any(|code| stored.contains(code))
+}
+
 /// The code of `meta.security`.
 pub(super) fn confidentiality(patient: &Json) -> Option<&str> {
     code_of(patient.member("meta")?)
@@ -62,15 +103,56 @@ pub(super) fn code_of(meta: &Json) -> Option<&str> {
     security.iter().find(of_system)?.member("code")?.as_str()
 }
 
+/// Whoever sends a whole record was not shown what a restricted one hides: what is not said of that stays as it was.
+pub(super) fn keep_hidden(before: &Json, members: &mut Vec<(String, Json)>) {
+    if !is_restricted_record(before) {
+        return;
+    }
+    for name in HIDDEN {
+        if let Some(hidden) = before.member(name)
+            && !members.iter().any(|(known, _)| known == name)
+        {
+            members.push((name.to_owned(), hidden.clone()));
+        }
+    }
+    keep_hidden_extensions(before, members);
+}
+
+fn keep_hidden_extensions(before: &Json, members: &mut Vec<(String, Json)>) {
+    let sent = members.iter().find(|(name, _)| name == "extension");
+    let sent = sent.map(|(_, extensions)| items(extensions)).unwrap_or_default();
+    let said: BTreeSet<&str> = sent.iter().map(url).collect();
+    let known = before.member("extension").map(items).unwrap_or_default().iter();
+    let kept = known.filter(|extension| is_hidden(extension) && !said.contains(url(extension)));
+    let kept: Vec<Json> = kept.cloned().collect();
+    match members.iter_mut().find(|(name, _)| name == "extension") {
+        Some((_, Json::Array(extensions))) => extensions.extend(kept),
+        // What is no list was refused before.
+        Some(_) => {}
+        None if kept.is_empty() => {}
+        None => members.push(("extension".to_owned(), Json::Array(kept))),
+    }
+}
+
+fn items(list: &Json) -> &[Json] {
+    list.as_array().unwrap_or_default()
+}
+
+fn url(extension: &Json) -> &str {
+    extension.member("url").and_then(Json::as_str).unwrap_or_default()
+}
+
+/// Whether an extension leads to the patient.
+fn is_hidden(extension: &Json) -> bool {
+    HIDDEN_EXTENSIONS.iter().any(|end| url(extension).ends_with(end))
+}
+
 fn hide(patient: &mut Json) {
     let Json::Object(members) = patient else { return };
     members.retain(|(name, _)| !HIDDEN.contains(&name.as_str()));
     for (name, value) in members.iter_mut() {
         if let ("extension", Json::Array(extensions)) = (name.as_str(), value) {
-            extensions.retain(|extension| {
-                let url = extension.member("url").and_then(Json::as_str).unwrap_or_default();
-                !HIDDEN_EXTENSIONS.iter().any(|end| url.ends_with(end))
-            });
+            extensions.retain(|extension| !is_hidden(extension));
         }
     }
     members.retain(|(name, value)| {
@@ -88,7 +170,8 @@ fn damaged() -> SpineError {
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{keep_hidden, shown, version_shown};
+    use crate::json::{self, Json, same};
 
     fn patient(code: &str) -> String {
         format!(
@@ -97,6 +180,21 @@ mod tests {
              \"extension\":[{{\"url\":\"https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NominatedPharmacy\"}}]}}",
             super::CONFIDENTIALITY
         )
+    }
+
+    /// Whether an older version says where somebody was.
+    fn tells(code: &str, is_hidden: bool) -> bool {
+        let shown = version_shown(patient(code).into(), is_hidden).unwrap();
+        String::from_utf8(shown.to_vec()).unwrap().contains("address")
+    }
+
+    #[test]
+    fn versions_tell_what_they_may_now() {
+        assert!(tells("U", false));
+        assert!(!tells("U", true), "it is sensitive now");
+        for code in ["R", "V", "REDACTED"] {
+            assert!(!tells(code, false) && !tells(code, true), "{code}");
+        }
     }
 
     fn see(code: &str) -> Result<String, String> {
@@ -120,6 +218,37 @@ mod tests {
             assert!(!seen.contains(hidden), "{hidden}");
         }
         assert_eq!(see("REDACTED"), Err("INVALIDATED_RESOURCE".to_owned()));
+    }
+
+    #[test]
+    fn what_was_not_shown_is_not_taken_away() {
+        let parse = |text: &str| json::parse(text.as_bytes(), 32).unwrap();
+        let kept = |code: &str, text: &str| {
+            let Json::Object(mut members) = parse(text) else {
+                panic!("an object")
+            };
+            keep_hidden(&parse(&patient(code)), &mut members);
+            Json::Object(members)
+        };
+        for sent in [
+            "{\"name\":[]}",
+            "{\"name\":[],\"extension\":[{\"url\":\"urn:other\"}]}",
+        ] {
+            let stored = kept("R", sent);
+            for hidden in ["name", "address", "telecom", "contact", "generalPractitioner"] {
+                assert!(stored.member(hidden).is_some(), "{hidden}");
+            }
+            let extensions = stored.member("extension").unwrap().to_bytes();
+            assert!(
+                String::from_utf8(extensions)
+                    .unwrap()
+                    .contains("NominatedPharmacy")
+            );
+            assert!(same(&kept("U", sent), &parse(sent)));
+        }
+        // What is said counts.
+        let moved = kept("R", "{\"address\":[{\"id\":\"a2\"}]}");
+        assert_eq!(moved.member("address").unwrap().as_array().unwrap().len(), 1);
     }
 
     #[test]

@@ -446,6 +446,13 @@ pub const PDS_58: Rule = Rule::new(
     "how confidential a record is, is changed by its own operation alone",
 );
 /// See its text.
+pub const PDS_64: Rule = Rule::new(
+    "PDS-64",
+    ErrorKind::Forbidden,
+    reason::FORBIDDEN_UPDATE,
+    "what a sensitive record does not show is not patched, nor tested by a patch",
+);
+/// See its text.
 pub const PDS_59: Rule = Rule::new(
     "PDS-59",
     ErrorKind::Forbidden,
@@ -482,10 +489,10 @@ pub const PDS_63: Rule = Rule::new(
 );
 
 /// Every rule.
-pub const RULES: [Rule; 63] = [
+pub const RULES: [Rule; 64] = [
     PDS_1, PDS_2, PDS_3, PDS_4, PDS_5, PDS_6, PDS_7, PDS_8, PDS_9, PDS_10, PDS_11, PDS_12, PDS_13, PDS_14,
     PDS_15, PDS_16, PDS_17, PDS_18, PDS_19, PDS_20, PDS_21, PDS_22, PDS_23, PDS_24, PDS_25, PDS_26, PDS_27,
     PDS_28, PDS_29, PDS_30, PDS_31, PDS_32, PDS_33, PDS_34, PDS_35, PDS_36, PDS_37, PDS_38, PDS_39, PDS_40,
     PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, PDS_46, PDS_47, PDS_48, PDS_49, PDS_50, PDS_51, PDS_52, PDS_53,
-    PDS_54, PDS_55, PDS_56, PDS_57, PDS_58, PDS_59, PDS_60, PDS_61, PDS_62, PDS_63,
+    PDS_54, PDS_55, PDS_56, PDS_57, PDS_58, PDS_59, PDS_60, PDS_61, PDS_62, PDS_63, PDS_64,
 ];

@@ -1,4 +1,7 @@
 //! `pds.update`: a patient's next version, by who has read the current one, or asks for this content whatever it is.
+//!
+//! What differs from the current version keeps the rules of changes (`patch`). A first version is taken as it comes: it
+//! is a record that another service has held.
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{UpdateRequest, UpdateResponse};
@@ -8,10 +11,11 @@ use super::patient::Patient;
 use super::register::first;
 use super::rules::{PDS_11, PDS_13};
 use super::successor::Current;
-use super::{PERMISSION_WRITE, access, row};
+use super::{PERMISSION_WRITE, access, patch, restricted, row};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids::CallId;
+use crate::json::Json;
 use crate::operation::Operation;
 use crate::plan::{Completed, Plan};
 use crate::view::View;
@@ -45,7 +49,7 @@ impl Operation for Update {
                 "no version is named",
             ));
         }
-        let patient = Patient::parse(&request.fhir_json, context.now_ms)?;
+        let mut patient = Patient::parse(&request.fhir_json, context.now_ms)?;
         if patient.nhs_number() != nhs_number {
             return Err(PDS_13.refuse(
                 "fhir_json.id",
@@ -61,6 +65,9 @@ impl Operation for Update {
                 if request.version_id != 0 {
                     current.check_version(request.version_id)?;
                 }
+                let before = Json::Object(current.members()?);
+                restricted::keep_hidden(&before, patient.members_mut());
+                let patient = patch::changed(view, &before, patient, context)?;
                 current.replaced_by(view, patient)
             }
             None if request.version_id == 0 && request.may_create => first(view, patient, context),

@@ -21,3 +21,4 @@ mod search;
 mod transcript_pds;
 mod transcript_records;
 mod view_guards;
+mod worked_examples;

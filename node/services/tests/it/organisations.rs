@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use spine_proto::pds::v1::{
-    LoadOrganisationsRequest, LoadOrganisationsResponse, Organisation, OrganisationRole, PatchFormat,
-    PatchRequest, PatchResponse, RegisterRequest, RegisterResponse,
+    CreateRequest, CreateResponse, LoadOrganisationsRequest, LoadOrganisationsResponse, Organisation,
+    OrganisationRole, PatchFormat, PatchRequest, PatchResponse, RegisterRequest, RegisterResponse,
+    UpdateRequest, UpdateResponse,
 };
 use spine_services::SpineError;
 
@@ -122,6 +123,105 @@ fn a_practice_is_a_practice_and_a_pharmacy_a_pharmacy() {
             *expected,
             "{kind} {code}"
         );
+    }
+}
+
+/// A shard that was told of one practice and one pharmacy.
+fn told() -> Shard {
+    let mut shard = shard();
+    let all = vec![
+        organisation("A20047", OrganisationRole::GeneralPractice),
+        organisation("FZZ01", OrganisationRole::Pharmacy),
+    ];
+    load(&mut shard, all).unwrap();
+    shard
+}
+
+/// The rule that refuses a change in the plain dialect, if any.
+fn plain(format: Option<PatchFormat>, practice: &Value) -> Option<String> {
+    let mut shard = told();
+    let mut whole = least();
+    whole["generalPractitioner"] = json!([practice]);
+    let id = || "9990000018".to_owned();
+    let answer = match format {
+        None => {
+            let request = UpdateRequest {
+                nhs_number: id(),
+                version_id: 1,
+                fhir_json: whole.to_string().into(),
+                request_id: "u".to_owned(),
+                ..UpdateRequest::default()
+            };
+            shard.call("pds.update", &request).map(|_: UpdateResponse| ())
+        }
+        Some(format) => {
+            let merge = json!({ "generalPractitioner": [practice] });
+            let list = json!([{ "op": "add", "path": "/generalPractitioner", "value": [practice] }]);
+            let patch = if format == PatchFormat::Merge { merge } else { list };
+            let request = PatchRequest {
+                nhs_number: id(),
+                version_id: 1,
+                patch: patch.to_string().into(),
+                format: format.into(),
+                request_id: "p".to_owned(),
+                ..PatchRequest::default()
+            };
+            shard.call("pds.patch", &request).map(|_: PatchResponse| ())
+        }
+    };
+    answer.err().map(|error: SpineError| error.rule.to_string())
+}
+
+#[test]
+fn plain_changes_name_only_what_is_there() {
+    for format in [None, Some(PatchFormat::Merge), Some(PatchFormat::Json)] {
+        assert_eq!(plain(format, &practice("A20047")), None);
+        for unknown in ["Y12345", "FZZ01"] {
+            assert_eq!(
+                plain(format, &practice(unknown)).as_deref(),
+                Some("PDS-42"),
+                "{unknown}"
+            );
+        }
+    }
+}
+
+/// Rule and reason that refuse a new patient with this pharmacy, if any.
+fn create(national: bool, pharmacy: &str) -> Option<(String, String)> {
+    let resource = json!({
+        "resourceType": "Patient",
+        "name": [{ "use": "usual", "given": ["Jane"], "family": "Edwards" }],
+        "address": [{ "use": "home", "line": ["1 High Street"], "postalCode": "LS1 6AE", "period": { "start": "2020-01-01" } }],
+        "gender": "female",
+        "birthDate": "1982-07-10",
+        "extension": [
+            { "url": format!("{UK_CORE}RegisteringAuthority") },
+            dispenser("NominatedPharmacy", pharmacy),
+        ],
+    });
+    let request = CreateRequest {
+        nhs_number: "9990000026".to_owned(),
+        holder: vec![1; 16].into(),
+        body: vec![2; 16].into(),
+        fhir_json: resource.to_string().into(),
+        national,
+        request_id: "c".to_owned(),
+    };
+    let answer: Result<CreateResponse, SpineError> = told().call("pds.create", &request);
+    answer
+        .err()
+        .map(|error| (error.rule.to_string(), error.reason.to_string()))
+}
+
+#[test]
+fn new_patients_name_only_what_is_there() {
+    let refused = |rule: &str, reason: &str| Some((rule.to_owned(), reason.to_owned()));
+    for national in [true, false] {
+        assert_eq!(create(national, "FZZ01"), None);
+    }
+    for unknown in ["FZZ02", "A20047"] {
+        assert_eq!(create(true, unknown), refused("PDS-50", "INVALID_CREATE"));
+        assert_eq!(create(false, unknown), refused("PDS-43", "INVALID_UPDATE"));
     }
 }
 

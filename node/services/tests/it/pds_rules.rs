@@ -71,6 +71,7 @@ fn every_rule_has_its_reason_and_its_test() {
         include_str!("patch_rules/contacts.rs"),
         include_str!("patch_rules/fields.rs"),
         include_str!("patch_rules/people.rs"),
+        include_str!("patch_rules/plain.rs"),
         include_str!("patch_rules/structure.rs"),
         include_str!("people/death.rs"),
         include_str!("people/marks.rs"),

@@ -56,6 +56,36 @@ fn people() -> Shard {
     shard
 }
 
+#[test]
+fn who_has_had_many_names_and_homes_is_found_by_those_of_now() {
+    let mut shard = Shard::new();
+    let mut young = patient(SMITH, "Jane", "Young", "1980-02-03");
+    for (at, family) in ["Adams", "Baker", "Clark", "Davies", "Evans", "Foster"]
+        .iter()
+        .enumerate()
+    {
+        let name = json!({ "id": format!("o{at}"), "use": "old", "given": ["Jane"], "family": family });
+        // Before the usual one.
+        young["name"].as_array_mut().unwrap().insert(0, name);
+    }
+    for postcode in ["AB1 1AA", "BA1 1AA", "CB1 1AA"] {
+        let address = json!({ "id": postcode[..3], "use": "old", "line": ["x"], "postalCode": postcode });
+        young["address"].as_array_mut().unwrap().insert(0, address);
+    }
+    put(&mut shard, &young);
+    let range = "birthdate=ge1980-01-01&birthdate=le1980-12-31";
+    assert_eq!(found(&mut shard, &format!("family=Young&{range}")).len(), 1);
+    assert_eq!(
+        found(
+            &mut shard,
+            &format!("address-postalcode=LS1 6AE&given=Jane&family=Young&{range}")
+        )
+        .len(),
+        1
+    );
+    assert_eq!(tokens(&shard).len(), 8);
+}
+
 fn request(text: &str) -> SearchRequest {
     let parameters = text.split('&').filter(|part| !part.is_empty()).map(|part| {
         let (name, value) = part.split_once('=').unwrap();
@@ -95,6 +125,7 @@ fn a_patient_is_found_by_name_and_birth_date() {
         "family=Smith&birthdate=1980-02-03",
         "family=SMITH&given=jane&gender=female&birthdate=eq1980-02-03",
         "family=Sm*&birthdate=1980-02-03",
+        "family= Smith &birthdate= 1980-02-03 ",
         "family=Sm*th&given=Ja*&birthdate=1980-02-03",
         "family=Smith&birthdate=ge1979-01-01&birthdate=le1981-01-01",
         "family=Smith&birthdate=1980-02-03&address-postalcode=ls16ae",
@@ -204,6 +235,15 @@ fn what_is_not_enough_or_unknown_is_refused() {
         ("family=Smith", "INVALID_SEARCH_DATA"),
         ("birthdate=1980-02-03", "INVALID_SEARCH_DATA"),
         ("family=&birthdate=1980-02-03", "INVALID_SEARCH_DATA"),
+        ("family= &birthdate=1980-02-03", "INVALID_SEARCH_DATA"),
+        (
+            "family=Smith&birthdate=1980-02-03&phone=none",
+            "INVALID_SEARCH_DATA",
+        ),
+        (
+            "family=Smith&birthdate=1980-02-03&death-date=ge2015-01-01&death-date=ge2016-01-01",
+            "INVALID_SEARCH_DATA",
+        ),
         ("family=S*&birthdate=1980-02-03", "INVALID_SEARCH_DATA"),
         (
             "family=Sm*&birthdate=1980-02-03&given=Jane&_fuzzy-match=true",
@@ -271,6 +311,83 @@ fn more_matches_than_asked_for_are_none_and_say_so() {
     });
     let merged = merge(&asked, answers).unwrap();
     assert_eq!((merged.matches.len(), merged.too_many), (0, true));
+}
+
+#[test]
+fn matches_that_one_answer_does_not_hold_are_too_many() {
+    let query = "family=Smith&birthdate=1980-02-03";
+    let mut shard = Shard::new();
+    let (mut told, mut two) = (Vec::new(), SearchResponse::default());
+    for number in [SMITH, JONES, HIDDEN] {
+        let mut large = patient(number, "Jane", "Smith", "1980-02-03");
+        large["extension"] = json!([{ "url": "urn:large", "valueString": "x".repeat(1_500_000) }]);
+        put(&mut shard, &large);
+        let answer = ask(&mut shard, query).unwrap();
+        told.push((answer.matches.len(), answer.too_many));
+        if answer.matches.len() == 2 {
+            two = answer;
+        }
+    }
+    assert_eq!(told, [(1, false), (2, false), (0, true)]);
+    // The same over two shards, each of which has two.
+    let merged = merge(&request(query), [two.clone(), two]).unwrap();
+    assert_eq!((merged.matches.len(), merged.too_many), (0, true));
+}
+
+#[test]
+fn a_search_shows_no_empty_lists() {
+    let mut shard = Shard::new();
+    let mut smith = patient(SMITH, "Jane", "Smith", "1980-02-03");
+    smith["address"][0]["use"] = json!("temp");
+    smith["telecom"] = json!([]);
+    put(&mut shard, &smith);
+    let answer = ask(&mut shard, "family=Smith&birthdate=1980-02-03").unwrap();
+    let shown = entry(&answer.matches[0].patient.as_ref().unwrap().fhir_json).unwrap();
+    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    assert!(shown.get("address").is_none() && shown.get("telecom").is_none() && shown["name"].is_array());
+}
+
+#[test]
+fn a_day_of_death_is_searched_for_from_one_end_as_well() {
+    const DEAD: &str = "9990000042";
+    let mut shard = people();
+    let mut dead = patient(DEAD, "Mary", "Smith", "1980-02-03");
+    dead["deceasedDateTime"] = json!("2015-06-01T12:00:00+00:00");
+    put(&mut shard, &dead);
+    for (death, expected) in [
+        ("death-date=2015-06-01", true),
+        ("death-date=ge2015-06-01", true),
+        ("death-date=le2015-06-01", true),
+        ("death-date=le2016-01-01&death-date=ge2015-01-01", true),
+        ("death-date=ge2015-06-02", false),
+        ("death-date=le2015-05-31", false),
+    ] {
+        let found = numbers(&mut shard, &format!("family=Smith&birthdate=1980-02-03&{death}"));
+        assert_eq!(found, [DEAD].repeat(usize::from(expected)), "{death}");
+    }
+}
+
+#[test]
+fn a_birth_date_without_its_day_is_found_by_a_range_and_in_a_fuzzy_way() {
+    const YEAR: &str = "9990000042";
+    const MONTH: &str = "9990000050";
+    let mut shard = people();
+    put(&mut shard, &patient(YEAR, "Mary", "Evans", "1980"));
+    put(&mut shard, &patient(MONTH, "Mary", "Evans", "1980-05"));
+    let both = vec![YEAR, MONTH];
+    for (births, expected) in [
+        ("birthdate=ge1980-01-01&birthdate=le1980-12-31", both.clone()),
+        ("birthdate=ge1979-06-01&birthdate=le1980-05-01", both.clone()),
+        ("birthdate=ge1980-06-01&birthdate=le1981-12-31", vec![YEAR]),
+        ("birthdate=ge1981-01-01&birthdate=le1982-12-31", vec![]),
+        // Nobody says that it was that day.
+        ("birthdate=1980-05-17", vec![]),
+        ("birthdate=1980-05-17&given=Mary&_fuzzy-match=true", both),
+        ("birthdate=1980-06-17&given=Mary&_fuzzy-match=true", vec![YEAR]),
+    ] {
+        let found = numbers(&mut shard, &format!("family=Evans&{births}"));
+        assert_eq!(found, expected, "{births}");
+    }
 }
 
 /// The keys of all tokens.

@@ -43,6 +43,14 @@ pub(super) fn etag(version_id: u32) -> String {
     format!("W/\"{version_id}\"")
 }
 
+/// The entries of a bundle, to stand behind its other members; nothing where there are none: FHIR has no empty arrays.
+pub(super) fn entries(entries: &[String]) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    format!(r#","entry":[{}]"#, entries.join(","))
+}
+
 /// A failure.
 pub(super) fn failure(dialect: Dialect, error: &SpineError) -> Response<Body> {
     let outcome = error_table::outcome_of(error);
@@ -95,4 +103,70 @@ pub(super) fn operation_outcome(dialect: Dialect, error: &SpineError) -> Value {
         }
     }
     json!({ "resourceType": "OperationOutcome", "issue": [issue] })
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use prost::Message as _;
+    use spine_proto::common::v1::ErrorDetail;
+    use spine_services::error_table::{of_kind, of_reason};
+    use spine_services::{ErrorKind, reason};
+    use tonic::Code;
+
+    use super::*;
+    use crate::gateway::status::to_status;
+
+    /// One of each kind without a reason of its own, and one of each reason.
+    fn errors() -> Vec<SpineError> {
+        let kinds = ErrorKind::ALL.into_iter();
+        let kinds = kinds.map(|kind| SpineError::new(kind, "", "text"));
+        let reasons = reason::ALL.iter();
+        let reasons = reasons.map(|known| SpineError::new(known.kind, known.word, "text"));
+        kinds.chain(reasons).collect()
+    }
+
+    #[tokio::test]
+    async fn every_failure_is_told_over_http_as_the_table_of_errors_says() {
+        for error in errors() {
+            let expected = of_reason(&error.reason).unwrap_or_else(|| of_kind(error.kind).outcome);
+            for (dialect, http) in [
+                (Dialect::Plain, expected.plain_http),
+                (Dialect::Pds, expected.http),
+            ] {
+                let what = format!("{error:?} in the dialect {}", dialect.as_str());
+                let response = failure(dialect, &error);
+                assert_eq!(response.status().as_u16(), http, "{what}");
+                let again = response.headers().contains_key(header::RETRY_AFTER);
+                assert_eq!(again, matches!(http, 429 | 503), "{what}");
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                let told: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(told["resourceType"], "OperationOutcome");
+                let issue = &told["issue"][0];
+                assert_eq!(issue["severity"], expected.severity, "{what}");
+                assert_eq!(issue["code"], expected.issue, "{what}");
+                assert_eq!(issue["diagnostics"], "text", "{what}");
+                let codings = issue["details"]["coding"].as_array().unwrap();
+                let codes: Vec<&str> = codings.iter().filter_map(|one| one["code"].as_str()).collect();
+                let own = (dialect == Dialect::Plain && !error.reason.is_empty()).then_some(&*error.reason);
+                let all: Vec<&str> = [expected.code].into_iter().chain(own).collect();
+                assert_eq!(codes, all, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_failure_comes_back_from_a_grpc_status_as_it_was() {
+        for error in errors() {
+            let status = to_status(&error);
+            assert_eq!(
+                status.code(),
+                Code::from_i32(of_kind(error.kind).grpc),
+                "{error:?}"
+            );
+            let detail = ErrorDetail::decode(status.details()).unwrap();
+            let back = SpineError::from_detail(error.kind, status.message().to_owned(), detail);
+            assert_eq!(back, error);
+        }
+    }
 }

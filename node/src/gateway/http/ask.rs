@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use spine_proto::ids::OdsCode;
 use spine_services::pds::access::Mode;
 use spine_services::{ErrorKind, Principal, SpineError, reason};
 use tokio::time::Instant;
@@ -18,10 +19,14 @@ pub(super) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 /// Seconds to wait for an answer.
 const SYNC_WAIT: HeaderName = HeaderName::from_static("x-sync-wait");
 const SESSION_URID: HeaderName = HeaderName::from_static("nhsd-session-urid");
+/// For whom an application or a patient calls.
+const ORGANISATION: HeaderName = HeaderName::from_static("nhsd-end-user-organisation-ods");
 /// Development mode: on whose behalf the caller acts.
 const ACCESS_MODE: HeaderName = HeaderName::from_static("spine-access-mode");
 /// Bounds of `X-Sync-Wait`, in milliseconds.
 const SYNC_WAIT_MS: std::ops::RangeInclusive<u64> = 250..=29_000;
+/// What stands for the current version, whichever it is.
+pub(super) const ANY_VERSION: u32 = 0;
 /// Longest header that is repeated to its sender.
 const ECHO_BYTES_MAX: usize = 100;
 
@@ -78,6 +83,9 @@ impl Ask {
         {
             return Err(invalid_header("NHSD-Session-URID", urid));
         }
+        if dialect == Dialect::Pds {
+            check_organisation(headers, &principal)?;
+        }
         let wait = match headers.get(SYNC_WAIT) {
             None => DEADLINE_DEFAULT,
             Some(value) => sync_wait(value).ok_or_else(|| invalid_header("X-Sync-Wait", value))?,
@@ -92,6 +100,21 @@ impl Ask {
     }
 }
 
+/// A health care worker's own role says for whom they work: of others the header does.
+///
+/// # Errors
+/// `INVALID_VALUE` where it is there and no ODS code; they are written in capitals or not.
+fn check_organisation(headers: &HeaderMap, principal: &Principal) -> Result<(), SpineError> {
+    let Some(code) = headers.get(ORGANISATION) else {
+        return Ok(());
+    };
+    let fits = |text: &str| OdsCode::parse(&text.to_ascii_uppercase()).is_ok();
+    if Mode::of(principal) == Mode::HealthcareWorker || code.to_str().is_ok_and(fits) {
+        return Ok(());
+    }
+    Err(invalid_header("NHSD-End-User-Organisation-ODS", code))
+}
+
 /// The media type alone.
 fn content_type(headers: &HeaderMap) -> String {
     let whole = headers
@@ -101,10 +124,15 @@ fn content_type(headers: &HeaderMap) -> String {
     essence.trim().to_ascii_lowercase()
 }
 
-/// The version that `W/"3"` or `"3"` names.
-pub(super) fn version_of(if_match: &HeaderValue) -> Option<u32> {
+/// The version that `W/"3"` names. Plain clients may write `"3"` as well, and `*` for [`ANY_VERSION`].
+pub(super) fn version_of(if_match: &HeaderValue, dialect: Dialect) -> Option<u32> {
     let text = if_match.to_str().ok()?.trim();
-    let quoted = text.strip_prefix("W/").unwrap_or(text);
+    let quoted = match (text.strip_prefix("W/"), dialect) {
+        (Some(quoted), _) => quoted,
+        (None, Dialect::Plain) if text == "*" => return Some(ANY_VERSION),
+        (None, Dialect::Plain) => text,
+        (None, Dialect::Pds) => return None,
+    };
     let digits = quoted.strip_prefix('"')?.strip_suffix('"')?;
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -198,8 +226,14 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_etags_are_written() {
-        assert_eq!(version_of(&value("W/\"12\"")), Some(12));
-        assert_eq!(version_of(&value("\"12\"")), Some(12));
+        let both = |text| {
+            let text = value(text);
+            (version_of(&text, Dialect::Plain), version_of(&text, Dialect::Pds))
+        };
+        assert_eq!(both("W/\"12\""), (Some(12), Some(12)));
+        // The national service takes its own form and no other.
+        assert_eq!(both("\"12\""), (Some(12), None));
+        assert_eq!(both("*"), (Some(ANY_VERSION), None));
         for bad in [
             "",
             "12",
@@ -208,10 +242,35 @@ mod tests {
             "W/\"0\"",
             "W/\"-1\"",
             "W/\"1\", W/\"2\"",
-            "*",
+            "W/*",
+            "**",
             "W/\"99999999999\"",
         ] {
-            assert_eq!(version_of(&value(bad)), None, "{bad}");
+            assert_eq!(both(bad), (None, None), "{bad}");
+        }
+    }
+
+    #[test]
+    fn organisations_are_looked_at_where_no_role_names_them() {
+        let check = |mode: Mode, code: &str| {
+            let principal = Principal {
+                id: "x".to_owned(),
+                permissions: mode.permission().into_iter().map(str::to_owned).collect(),
+            };
+            let headers = HeaderMap::from_iter([(ORGANISATION, value(code))]);
+            check_organisation(&headers, &principal).map_err(|error| error.message)
+        };
+        for (_, mode) in Mode::WORDS {
+            assert_eq!(check(mode, "Y12345"), Ok(()));
+            assert_eq!(check(mode, "rr8"), Ok(()));
+        }
+        assert_eq!(check(Mode::HealthcareWorker, "?"), Ok(()));
+        let told = "Invalid value - 'Y1 2' in header 'NHSD-End-User-Organisation-ODS'";
+        for mode in [Mode::Patient, Mode::Application, Mode::PrivilegedApplication] {
+            assert_eq!(check(mode, "Y1 2"), Err(told.to_owned()));
+            for bad in ["", "Y1", "Y123456789012", "Y-123"] {
+                assert!(check(mode, bad).is_err(), "{bad}");
+            }
         }
     }
 

@@ -11,13 +11,14 @@ use super::{Dialect, Gate};
 use crate::version;
 
 /// What a search may name, and the type of each.
-pub(super) const SEARCH_PARAMETERS: [(&str, &str); 13] = [
+pub(super) const SEARCH_PARAMETERS: [(&str, &str); 14] = [
     ("family", "string"),
     ("given", "string"),
     ("gender", "token"),
     ("birthdate", "date"),
     ("death-date", "date"),
     ("address-postalcode", "string"),
+    ("address-postcode", "string"),
     ("general-practitioner", "string"),
     ("email", "string"),
     ("phone", "string"),
@@ -28,6 +29,8 @@ pub(super) const SEARCH_PARAMETERS: [(&str, &str); 13] = [
 ];
 /// What a search of the plain dialect may name besides.
 pub(super) const PLAIN_SEARCH_PARAMETERS: [(&str, &str); 2] = [("_id", "token"), ("identifier", "token")];
+/// `Patient/{id}/RelatedPerson`
+const COMPARTMENT: &str = "http://hl7.org/fhir/CompartmentDefinition/patient";
 /// The day on which this statement was last changed.
 const DATE: &str = "2026-11-29";
 
@@ -47,7 +50,7 @@ fn capability(dialect: Dialect, base: &str) -> Value {
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json"],
         "patchFormat": patch_formats(dialect),
-        "rest": [{ "mode": "server", "resource": resources(dialect) }],
+        "rest": [{ "mode": "server", "resource": resources(dialect), "compartment": [COMPARTMENT] }],
     })
 }
 
@@ -58,12 +61,12 @@ fn patch_formats(dialect: Dialect) -> &'static [&'static str] {
     }
 }
 
-/// In the national dialect related persons are a part of their patient.
-fn resources(dialect: Dialect) -> Vec<Value> {
-    match dialect {
-        Dialect::Plain => vec![patient(dialect), related_person()],
-        Dialect::Pds => vec![patient(dialect)],
-    }
+fn resources(dialect: Dialect) -> [Value; 2] {
+    let related = match dialect {
+        Dialect::Plain => related_person(),
+        Dialect::Pds => related_of_patient(),
+    };
+    [patient(dialect), related]
 }
 
 fn patient(dialect: Dialect) -> Value {
@@ -113,5 +116,14 @@ fn related_person() -> Value {
         "interaction": interactions,
         "versioning": "versioned-update",
         "searchParam": [{ "name": "patient", "type": "reference" }],
+    })
+}
+
+/// In the national dialect related persons are a part of their patient.
+fn related_of_patient() -> Value {
+    json!({
+        "type": "RelatedPerson",
+        "documentation": "Those of a patient: GET Patient/{id}/RelatedPerson",
+        "interaction": [{ "code": "search-type" }],
     })
 }

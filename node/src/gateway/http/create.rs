@@ -10,7 +10,7 @@ use spine_services::{ErrorKind, SpineError, reason};
 
 use super::answer;
 use super::ask::Ask;
-use super::patient::{RESOURCE_TYPES, mark_replayed, patient_answer, unsupported_type};
+use super::patient::{RESOURCE_TYPES, answer_change, unsupported_type};
 use super::routes::{Answer, Asked};
 use super::{Dialect, Gate};
 
@@ -40,10 +40,10 @@ pub(super) async fn create(gate: Arc<Gate>, asked: Asked) -> Answer {
         .edge
         .allocate(&request, &ask.principal, ask.deadline)
         .await?;
-    answer_of(&gate, made)
+    answer_of(&gate, &ask, made).await
 }
 
-fn answer_of(gate: &Gate, made: AllocateResponse) -> Answer {
+async fn answer_of(gate: &Gate, ask: &Ask, made: AllocateResponse) -> Answer {
     if made.several {
         let message = "several patients meet If-None-Exist";
         return Err(
@@ -60,9 +60,8 @@ fn answer_of(gate: &Gate, made: AllocateResponse) -> Answer {
     } else {
         StatusCode::CREATED
     };
-    let mut response = patient_answer(gate.dialect, status, patient)?;
+    let mut response = answer_change(gate, ask, status, patient, made.replayed).await?;
     answer::set(response.headers_mut(), header::LOCATION, location);
-    mark_replayed(&mut response, made.replayed);
     Ok(response)
 }
 

@@ -6,12 +6,13 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 use spine_proto::pds::v1::{InvalidateRequest, InvalidateResponse, MergeRequest};
+use spine_services::pds::restricted;
 use spine_services::{ErrorKind, SpineError, reason};
 
 use super::Gate;
 use super::answer;
 use super::ask::Ask;
-use super::patient::{RESOURCE_TYPES, check_id, mark_replayed, named_version, unsupported_type};
+use super::patient::{RESOURCE_TYPES, check_id, mark_replayed, unsupported_type, version_named};
 use super::routes::{Answer, Asked};
 
 /// Who is to be superseded, and who stays, as later releases of FHIR name them.
@@ -21,7 +22,7 @@ const TARGET: &str = "target-patient";
 pub(super) async fn delete(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     check_id(asked.segment(0))?;
-    let version_id = ask.if_match.as_ref().map(named_version).transpose()?;
+    let version_id = version_named(&ask, gate.dialect)?;
     let request = InvalidateRequest {
         nhs_number: asked.segment(0).to_owned(),
         version_id: version_id.unwrap_or(0),
@@ -63,7 +64,8 @@ pub(super) async fn merge(gate: Arc<Gate>, asked: Asked) -> Answer {
         .merge(&request, &ask.principal, ask.deadline)
         .await?;
     let patient = merged.patient.unwrap_or_default();
-    let patient: Value = serde_json::from_slice(&patient.fhir_json).map_err(|_| {
+    let shown = restricted::shown(patient.fhir_json)?;
+    let patient: Value = serde_json::from_slice(&shown).map_err(|_| {
         let message = "this replica holds what is no JSON";
         SpineError::new(ErrorKind::Corrupt, reason::STORE_DAMAGED, message)
     })?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::http::{StatusCode, header};
 use serde_json::{Map, Value, json};
-use spine_proto::pds::v1::{HistoryRequest, HistoryResponse, Patient};
+use spine_proto::pds::v1::{HistoryRequest, HistoryResponse, Patient, RetrieveRequest, RetrieveResponse};
+use spine_services::pds::restricted;
 use spine_services::{ErrorKind, SpineError, reason};
 
 use super::Gate;
@@ -36,7 +37,7 @@ pub(super) async fn list(gate: Arc<Gate>, asked: Asked) -> Answer {
         page_size,
         before_version_id,
     };
-    let page: HistoryResponse = gate.call("pds.history", &request, &ask).await?;
+    let page = ask_for(&gate, &request, &ask).await?;
     let body = bundle(&gate.base_url(), &request, &page)?;
     Ok(answer::resource(StatusCode::OK, body))
 }
@@ -51,7 +52,7 @@ pub(super) async fn version(gate: Arc<Gate>, asked: Asked) -> Answer {
         page_size: 1,
         before_version_id: wanted.map_or(1, |version| version + 1),
     };
-    let page: HistoryResponse = gate.call("pds.history", &request, &ask).await?;
+    let page = ask_for(&gate, &request, &ask).await?;
     let found = page
         .versions
         .into_iter()
@@ -65,7 +66,36 @@ pub(super) async fn version(gate: Arc<Gate>, asked: Asked) -> Answer {
     Ok(response)
 }
 
-/// A bundle of type history. Resources stand in it as they are stored.
+/// Versions as callers see them: of a patient who is sensitive now none says where they are or were. Of one whom nobody
+/// sees any more it is not known what they were.
+async fn ask_for(gate: &Gate, request: &HistoryRequest, ask: &Ask) -> Result<HistoryResponse, SpineError> {
+    let mut page: HistoryResponse = gate.call("pds.history", request, ask).await?;
+    let is_hidden = is_hidden(gate, &request.nhs_number, ask).await?;
+    for version in &mut page.versions {
+        let stored = std::mem::take(&mut version.fhir_json);
+        version.fhir_json = restricted::version_shown(stored, is_hidden)?;
+    }
+    Ok(page)
+}
+
+/// Whether older versions hide where somebody was: of who is sensitive now, and of a number that is shown to nobody or
+/// was merged, as it is not known here what it was.
+pub(super) async fn is_hidden(gate: &Gate, nhs_number: &str, ask: &Ask) -> Result<bool, SpineError> {
+    let request = RetrieveRequest {
+        nhs_number: nhs_number.to_owned(),
+    };
+    let current: Result<RetrieveResponse, SpineError> = gate.call("pds.retrieve", &request, ask).await;
+    match current {
+        Ok(RetrieveResponse { patient, .. }) => {
+            let patient = patient.unwrap_or_default();
+            Ok(patient.nhs_number != nhs_number || restricted::is_restricted(&patient.fhir_json)?)
+        }
+        Err(error) if error.kind.is_transient() => Err(error),
+        Err(_) => Ok(true),
+    }
+}
+
+/// A bundle of type history.
 fn bundle(base: &str, request: &HistoryRequest, page: &HistoryResponse) -> Result<String, SpineError> {
     let full_url = format!("{base}/Patient/{}", request.nhs_number);
     let mut links = vec![json!({ "relation": "self", "url": format!("{full_url}/_history") })];
@@ -95,9 +125,8 @@ fn bundle(base: &str, request: &HistoryRequest, page: &HistoryResponse) -> Resul
     // The entries are text already; building the whole as values would parse every resource.
     let mut text = Value::Object(bundle).to_string();
     text.truncate(text.len() - 1);
-    text.push_str(",\"entry\":[");
-    text.push_str(&entries?.join(","));
-    text.push_str("]}");
+    text.push_str(&answer::entries(&entries?));
+    text.push('}');
     Ok(text)
 }
 

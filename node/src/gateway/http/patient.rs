@@ -10,10 +10,10 @@ use spine_services::pds::restricted;
 use spine_services::{ErrorKind, SpineError, reason};
 
 use super::answer::{self, etag};
-use super::ask::{Ask, version_of};
+use super::ask::{ANY_VERSION, Ask, version_of};
 use super::body::Read;
 use super::routes::{Answer, Asked};
-use super::{Dialect, Gate};
+use super::{Dialect, Gate, history};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -27,7 +27,7 @@ pub(super) async fn read(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     check_id(asked.segment(0))?;
     let patient = retrieve(&gate, &ask, asked.segment(0)).await?;
-    patient_answer(gate.dialect, StatusCode::OK, patient)
+    patient_answer(StatusCode::OK, patient)
 }
 
 pub(super) async fn retrieve(gate: &Gate, ask: &Ask, id: &str) -> Result<pb::Patient, SpineError> {
@@ -56,17 +56,17 @@ pub(super) async fn put(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     let id = asked.segment(0).to_owned();
     check_id(&id)?;
-    let version_id = ask.if_match.as_ref().map(named_version).transpose()?;
+    let version_id = version_named(&ask, gate.dialect)?;
     if !RESOURCE_TYPES.contains(&ask.content_type.as_str()) {
         return Err(unsupported_type("application/fhir+json"));
     }
     let body = gate.bodies.read(asked.body, &gate.limits).await?;
     let request = pb::UpdateRequest {
         nhs_number: id.clone(),
-        version_id: version_id.unwrap_or(0),
+        version_id: version_id.unwrap_or(ANY_VERSION),
         fhir_json: body.bytes.clone(),
         request_id: ask.request_id.clone(),
-        any_version: version_id.is_none(),
+        any_version: version_id.is_none_or(|version| version == ANY_VERSION),
         may_create: version_id.is_none(),
         ..pb::UpdateRequest::default()
     };
@@ -78,12 +78,11 @@ pub(super) async fn put(gate: Arc<Gate>, asked: Asked) -> Answer {
     } else {
         StatusCode::OK
     };
-    let mut response = patient_answer(gate.dialect, status, patient)?;
+    let mut response = answer_change(&gate, &ask, status, patient, changed.replayed).await?;
     if version == 1 {
         let location = format!("{}/Patient/{id}/_history/{version}", gate.base_url());
         answer::set(response.headers_mut(), header::LOCATION, location);
     }
-    mark_replayed(&mut response, changed.replayed);
     Ok(response)
 }
 
@@ -104,15 +103,13 @@ pub(super) async fn patch(gate: Arc<Gate>, asked: Asked) -> Answer {
     };
     let changed: pb::PatchResponse = gate.call("pds.patch", &request, &ask).await?;
     let patient = changed.patient.unwrap_or_default();
-    let mut response = patient_answer(gate.dialect, StatusCode::OK, patient)?;
-    mark_replayed(&mut response, changed.replayed);
-    Ok(response)
+    answer_change(&gate, &ask, StatusCode::OK, patient, changed.replayed).await
 }
 
 async fn patch_request(gate: &Gate, ask: &Ask, asked: Asked) -> Result<(pb::PatchRequest, Read), SpineError> {
-    let version_id = match (&ask.if_match, gate.dialect) {
-        (Some(value), _) => named_version(value)?,
-        (None, Dialect::Plain) => 0,
+    let version_id = match (version_named(ask, gate.dialect)?, gate.dialect) {
+        (Some(version), _) => version,
+        (None, Dialect::Plain) => ANY_VERSION,
         (None, Dialect::Pds) => {
             return Err(SpineError::new(
                 ErrorKind::Invalid,
@@ -140,11 +137,25 @@ async fn patch_request(gate: &Gate, ask: &Ask, asked: Asked) -> Result<(pb::Patc
     Ok((request, body))
 }
 
-pub(super) fn patient_answer(dialect: Dialect, status: StatusCode, patient: pb::Patient) -> Answer {
-    let body = match dialect {
-        Dialect::Plain => patient.fhir_json,
-        Dialect::Pds => restricted::shown(patient.fhir_json)?,
-    };
+/// The answer to a change. One that is repeated shows the version of then as history would.
+pub(super) async fn answer_change(
+    gate: &Gate,
+    ask: &Ask,
+    status: StatusCode,
+    mut patient: pb::Patient,
+    replayed: bool,
+) -> Answer {
+    if replayed && history::is_hidden(gate, &patient.nhs_number, ask).await? {
+        let stored = std::mem::take(&mut patient.fhir_json);
+        patient.fhir_json = restricted::version_shown(stored, true)?;
+    }
+    let mut response = patient_answer(status, patient)?;
+    mark_replayed(&mut response, replayed);
+    Ok(response)
+}
+
+fn patient_answer(status: StatusCode, patient: pb::Patient) -> Answer {
+    let body = restricted::shown(patient.fhir_json)?;
     let mut response = answer::resource(status, body);
     answer::set(response.headers_mut(), header::ETAG, etag(patient.version_id));
     Ok(response)
@@ -171,8 +182,15 @@ pub(super) fn check_id(id: &str) -> Result<(), SpineError> {
     }
 }
 
-pub(super) fn named_version(if_match: &HeaderValue) -> Result<u32, SpineError> {
-    version_of(if_match).ok_or_else(|| {
+/// What `If-Match` names, where there is one.
+///
+/// # Errors
+/// `PRECONDITION_FAILED`
+pub(super) fn version_named(ask: &Ask, dialect: Dialect) -> Result<Option<u32>, SpineError> {
+    let Some(if_match) = &ask.if_match else {
+        return Ok(None);
+    };
+    version_of(if_match, dialect).map(Some).ok_or_else(|| {
         SpineError::new(
             ErrorKind::Invalid,
             reason::PRECONDITION_FAILED,

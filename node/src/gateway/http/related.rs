@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::json;
 use spine_proto::pds::v1::{
     ListRelatedRequest, ListRelatedResponse, PutRelatedRequest, PutRelatedResponse, RelatedPerson,
 };
@@ -13,7 +13,7 @@ use spine_services::{ErrorKind, SpineError, reason};
 
 use super::answer::{self, etag};
 use super::ask::Ask;
-use super::patient::{RESOURCE_TYPES, check_id, mark_replayed, named_version, unsupported_type};
+use super::patient::{RESOURCE_TYPES, check_id, mark_replayed, unsupported_type, version_named};
 use super::routes::{Answer, Asked};
 use super::{Dialect, Gate};
 use crate::clock::Clock as _;
@@ -52,16 +52,15 @@ async fn all(gate: &Gate, ask: &Ask, nhs_number: &str) -> Answer {
         ..ListRelatedRequest::default()
     };
     let found: ListRelatedResponse = gate.call("pds.list_related", &request, ask).await?;
-    let hidden = found.restricted && gate.dialect == Dialect::Pds;
-    let shown = found.related.iter().filter(|_| !hidden);
+    let shown = found.related.iter().filter(|_| !found.restricted);
     let entries: Result<Vec<String>, SpineError> = shown.map(|one| entry(gate, one)).collect();
     let entries = entries?;
     let now = json!(search::timestamp(gate.http.node.clock.now_ms()));
-    let (total, entries) = (entries.len(), entries.join(","));
+    let (total, entries) = (entries.len(), answer::entries(&entries));
     Ok(answer::resource(
         StatusCode::OK,
         format!(
-            r#"{{"resourceType":"Bundle","type":"searchset","timestamp":{now},"total":{total},"entry":[{entries}]}}"#
+            r#"{{"resourceType":"Bundle","type":"searchset","timestamp":{now},"total":{total}{entries}}}"#
         ),
     ))
 }
@@ -103,7 +102,9 @@ pub(super) async fn read(gate: Arc<Gate>, asked: Asked) -> Answer {
         version_id,
     };
     let found: ListRelatedResponse = gate.call("pds.list_related", &request, &ask).await?;
-    let one = found.related.into_iter().next().ok_or_else(not_found)?;
+    // As in a list: nobody is shown who leads to somebody sensitive.
+    let mut related = found.related.into_iter().filter(|_| !found.restricted);
+    let one = related.next().ok_or_else(not_found)?;
     if one.fhir_json.is_empty() {
         let message = "the related person was removed";
         return Err(SpineError::new(
@@ -120,17 +121,7 @@ pub(super) async fn create(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     check_type(&ask)?;
     let body = gate.bodies.read(asked.body, &gate.limits).await?;
-    let patient: Option<String> = serde_json::from_slice(&body.bytes)
-        .ok()
-        .and_then(|resource: Value| resource["patient"]["reference"].as_str().map(str::to_owned));
-    let Some(patient) = patient else {
-        let message = "a related person refers to a patient";
-        return Err(
-            SpineError::new(ErrorKind::Invalid, reason::MISSING_VALUE, message)
-                .with_field("patient.reference"),
-        );
-    };
-    let nhs_number = patient.rsplit('/').next().unwrap_or_default().to_owned();
+    let nhs_number = related::patient_of(&body.bytes)?;
     check_id(&nhs_number)?;
     let request = PutRelatedRequest {
         nhs_number,
@@ -156,7 +147,7 @@ pub(super) async fn create(gate: Arc<Gate>, asked: Asked) -> Answer {
 pub(super) async fn put(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     let (nhs_number, number) = parts_of(asked.segment(0))?;
-    let version_id = ask.if_match.as_ref().map(named_version).transpose()?;
+    let version_id = version_named(&ask, gate.dialect)?;
     check_type(&ask)?;
     let body = gate.bodies.read(asked.body, &gate.limits).await?;
     let request = PutRelatedRequest {
@@ -177,7 +168,7 @@ pub(super) async fn put(gate: Arc<Gate>, asked: Asked) -> Answer {
 pub(super) async fn delete(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     let (nhs_number, number) = parts_of(asked.segment(0))?;
-    let version_id = ask.if_match.as_ref().map(named_version).transpose()?;
+    let version_id = version_named(&ask, gate.dialect)?;
     let request = PutRelatedRequest {
         nhs_number,
         number,

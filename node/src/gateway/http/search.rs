@@ -46,7 +46,8 @@ pub(super) async fn search(gate: Arc<Gate>, asked: Asked) -> Answer {
         .await
         .map_err(of_read)?;
     if found.too_many {
-        let outcome = answer::outcome(&TOO_MANY_MATCHES, "there are more matches than were asked for");
+        let message = "there are more matches than were asked for, or than one answer holds";
+        let outcome = answer::outcome(&TOO_MANY_MATCHES, message);
         return Ok(answer::built(StatusCode::OK, &outcome));
     }
     let body = bundle(
@@ -60,9 +61,9 @@ pub(super) async fn search(gate: Arc<Gate>, asked: Asked) -> Answer {
 /// A bundle of type searchset; resources stand in it as text.
 fn bundle(base: &str, found: &SearchResponse, now: &str) -> Result<String, SpineError> {
     let entries: Result<Vec<String>, SpineError> = found.matches.iter().map(|one| entry(base, one)).collect();
-    let (total, now, entries) = (found.matches.len(), json!(now), entries?.join(","));
+    let (total, now, entries) = (found.matches.len(), json!(now), answer::entries(&entries?));
     Ok(format!(
-        r#"{{"resourceType":"Bundle","type":"searchset","timestamp":{now},"total":{total},"entry":[{entries}]}}"#
+        r#"{{"resourceType":"Bundle","type":"searchset","timestamp":{now},"total":{total}{entries}}}"#
     ))
 }
 

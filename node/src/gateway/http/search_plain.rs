@@ -10,6 +10,7 @@ use spine_proto::ids::NhsNumber;
 use spine_proto::pds::v1::{SearchMatch, SearchParameter, SearchRequest};
 use spine_services::error_table::TOO_MANY_MATCHES;
 use spine_services::pds::patient::NHS_NUMBER_SYSTEM;
+use spine_services::pds::restricted;
 use spine_services::pds::search;
 use spine_services::pds::search::page::{PAGE_MATCHES_MAX, Page, PageToken, page};
 use spine_services::{ErrorKind, SpineError, reason};
@@ -264,22 +265,24 @@ fn identifiers(value: &str) -> Result<BTreeSet<String>, SpineError> {
     Ok(numbers)
 }
 
-/// A bundle of type searchset; resources stand in it as they are stored.
+/// A bundle of type searchset; resources stand in it as a read shows them.
 fn bundle(base: &str, wanted: &Wanted, page: &Page, now: &str) -> Result<String, SpineError> {
     let mut links = vec![json!({ "relation": "self", "url": wanted.url(base, None) })];
     if let Some(token) = &page.next {
         links.push(json!({ "relation": "next", "url": wanted.url(base, Some(token)) }));
     }
     let entries: Result<Vec<String>, SpineError> = page.matches.iter().map(|one| entry(base, one)).collect();
-    let (now, total, links, entries) = (json!(now), page.total, json!(links), entries?.join(","));
+    let (now, total, links) = (json!(now), page.total, json!(links));
+    let entries = answer::entries(&entries?);
     Ok(format!(
-        r#"{{"resourceType":"Bundle","type":"searchset","timestamp":{now},"total":{total},"link":{links},"entry":[{entries}]}}"#
+        r#"{{"resourceType":"Bundle","type":"searchset","timestamp":{now},"total":{total},"link":{links}{entries}}}"#
     ))
 }
 
 fn entry(base: &str, one: &SearchMatch) -> Result<String, SpineError> {
     let patient = one.patient.clone().unwrap_or_default();
-    let resource = std::str::from_utf8(&patient.fhir_json).map_err(|_| {
+    let shown = restricted::shown(patient.fhir_json)?;
+    let resource = std::str::from_utf8(&shown).map_err(|_| {
         let message = "this replica holds what is no text";
         SpineError::new(ErrorKind::Corrupt, reason::STORE_DAMAGED, message)
     })?;

@@ -72,7 +72,7 @@ async fn the_plain_dialect_answers_as_fhir_asks() {
     let number = put(&nodes[0], 2).await;
     let path = format!("{PLAIN}/Patient/{number}");
     let (_, mut resource) = super::patient(2);
-    resource["gender"] = json!("other");
+    resource["gender"] = json!("unknown");
     let body = resource.to_string();
     // An update, an update of what has changed since, an update of whatever there is.
     let with = |version: &str| {
@@ -314,7 +314,21 @@ async fn access_modes_and_sensitive_records_are_those_of_the_national_service() 
     let path = format!("{PDS}/Patient/{number}");
     let shown = ask(node, "GET", &path, &[id(1)], "").await.json();
     assert!(shown["name"].is_array() && shown.get("address").is_none() && shown.get("telecom").is_none());
-    assert!(get(node, &plain).await.json()["address"].is_array());
+    let hides = |shown: &Value| shown.get("address").is_none() && shown.get("telecom").is_none();
+    let read = get(node, &plain).await.json();
+    assert!(read["name"].is_array() && hides(&read), "{read}");
+    // Nor where they were before they were sensitive, nor among those who are found.
+    let versions = get(node, &format!("{plain}/_history")).await.json();
+    assert!(hides(&versions["entry"][0]["resource"]), "{versions}");
+    assert!(hides(&get(node, &format!("{plain}/_history/1")).await.json()));
+    let found = get(node, &format!("{PLAIN}/Patient?_id={number}")).await.json();
+    assert!(hides(&found["entry"][0]["resource"]), "{found}");
+    // Whoever sends back what they were shown takes nothing away.
+    let headers = [FHIR, ("if-match", "W/\"1\"")];
+    assert_eq!(
+        ask(node, "PUT", &plain, &headers, read.to_string()).await.status,
+        200
+    );
     let acting = |mode: &str, who: &str| {
         [
             id(2),
@@ -330,7 +344,7 @@ async fn access_modes_and_sensitive_records_are_those_of_the_national_service() 
     let change = [
         id(3),
         ("spine-access-mode", "application-restricted".to_owned()),
-        ("if-match", "W/\"1\"".to_owned()),
+        ("if-match", "W/\"2\"".to_owned()),
         ("content-type", LIST.1.to_owned()),
     ];
     let gender = patches(&json!([{ "op": "replace", "path": "/gender", "value": "unknown" }]));
@@ -363,4 +377,69 @@ async fn a_node_says_what_it_can_do_and_how_it_is() {
     }
     assert_eq!(status["status"], "pass", "{status}");
     assert_eq!(status["checks"]["initialised"][0]["status"], "pass");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn if_match_is_read_as_each_dialect_writes_it() {
+    let nodes = three().await;
+    let node = at(&nodes[0]);
+    let number = put(&nodes[0], 8).await;
+    let path = format!("{PDS}/Patient/{number}");
+    let gender = patches(&json!([{ "op": "replace", "path": "/gender", "value": "unknown" }]));
+    for (turn, bad) in (20..).zip(["\"1\"", "1", "*", "W/1", "w/\"1\"", ""]) {
+        let headers = [
+            id(turn),
+            ("if-match", bad.to_owned()),
+            ("content-type", LIST.1.to_owned()),
+        ];
+        let reply = ask(node, "PATCH", &path, &headers, &gender).await;
+        assert_eq!(code(&reply), "412 PRECONDITION_FAILED", "{bad}");
+    }
+    let path = format!("{PLAIN}/Patient/{number}");
+    for (good, gender) in [("\"1\"", "unknown"), ("W/\"2\"", "male"), ("*", "unknown")] {
+        let headers = [MERGE, ("if-match", good)];
+        let body = json!({ "gender": gender }).to_string();
+        let reply = ask(node, "PATCH", &path, &headers, body).await;
+        assert_eq!(reply.status, 200, "{good}: {}", reply.text());
+    }
+    assert_eq!(get(node, &path).await.header("etag"), Some("W/\"4\""));
+    // Of whatever there is, where there is something.
+    let (other, resource) = super::patient(9);
+    let path = format!("{PLAIN}/Patient/{other}");
+    let headers = [FHIR, ("if-match", "*")];
+    let absent = ask(node, "PUT", &path, &headers, resource.to_string()).await;
+    assert_eq!(code(&absent), "404 RESOURCE_NOT_FOUND");
+    put(&nodes[0], 9).await;
+    let present = ask(node, "PUT", &path, &headers, resource.to_string()).await;
+    assert_eq!((present.status, present.header("etag")), (200, Some("W/\"2\"")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn for_whom_an_application_calls_is_an_ods_code() {
+    let nodes = three().await;
+    let node = at(&nodes[0]);
+    let number = put(&nodes[0], 10).await;
+    let path = format!("{PDS}/Patient/{number}");
+    for (mode, organisation, expected) in [
+        ("application-restricted", "Y12345", 200),
+        ("application-restricted", "y12345", 200),
+        ("application-restricted", "Y1-2345", 400),
+        ("privileged-application", "?", 400),
+        ("healthcare-worker", "?", 200),
+    ] {
+        let headers = [
+            id(30),
+            ("spine-access-mode", mode.to_owned()),
+            ("nhsd-end-user-organisation-ods", organisation.to_owned()),
+        ];
+        let reply = ask(node, "GET", &path, &headers, "").await;
+        assert_eq!(reply.status, expected, "{mode} {organisation}: {}", reply.text());
+        if expected == 400 {
+            let told = format!("Invalid value - '{organisation}' in header 'NHSD-End-User-Organisation-ODS'");
+            assert_eq!(
+                (code(&reply), diagnostics(&reply)),
+                ("400 INVALID_VALUE".to_owned(), told)
+            );
+        }
+    }
 }

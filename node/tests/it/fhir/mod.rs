@@ -3,12 +3,14 @@
 mod answers;
 mod hostile;
 mod http;
+mod metadata;
 mod openapi;
 mod people;
 mod search;
 mod search_complete;
 mod search_plain;
 mod stop;
+mod sync_wait;
 
 use serde_json::{Value, json};
 use spine_client::population::Population;

@@ -1,12 +1,13 @@
 //! New patients, merges, removals and related persons over HTTP.
 
 use serde_json::{Value, json};
+use spine_services::pds::related::RELATED_BYTES_MAX;
 
 use super::http::{Reply, ask, get};
 use super::{FHIR, PDS, PLAIN, at, code, diagnostics, id, three};
 
 /// Digits of one case keep its people apart from those of others.
-fn newcomer(given: &str) -> Value {
+pub(super) fn newcomer(given: &str) -> Value {
     json!({
         "resourceType": "Patient",
         "name": [{ "use": "usual", "given": [given], "family": "Edwards", "period": { "start": "1986-07-01" } }],
@@ -169,6 +170,16 @@ async fn a_conditional_create_has_one_winner() {
     assert_eq!(exists.status, 409);
 }
 
+fn mother(number: &str) -> Value {
+    json!({
+        "resourceType": "RelatedPerson",
+        "patient": { "reference": format!("Patient/{number}") },
+        "relationship": [{ "coding": [{ "code": "MTH" }] }],
+        "name": [{ "family": "Edwards", "given": ["Mary"] }],
+        "address": [{ "line": ["1 High Street"] }],
+    })
+}
+
 async fn put_two(node: &str) -> [&'static str; 2] {
     let numbers = ["9990000018", "9990000026"];
     for number in numbers {
@@ -270,13 +281,7 @@ async fn related_persons_are_resources_of_their_own_and_parts_of_their_patient()
     let nodes = three().await;
     let node = at(&nodes[0]);
     let [number, _] = put_two(node).await;
-    let mother = json!({
-        "resourceType": "RelatedPerson",
-        "patient": { "reference": format!("Patient/{number}") },
-        "relationship": [{ "coding": [{ "code": "MTH" }] }],
-        "name": [{ "family": "Edwards", "given": ["Mary"] }],
-        "address": [{ "line": ["1 High Street"] }],
-    });
+    let mother = mother(number);
     let all = format!("{PLAIN}/RelatedPerson");
     let created = ask(node, "POST", &all, &[FHIR], mother.to_string()).await;
     assert_eq!(
@@ -326,7 +331,7 @@ async fn related_persons_are_resources_of_their_own_and_parts_of_their_patient()
             let resource = &bundle["entry"][0]["resource"];
             assert_eq!(resource["name"][0]["given"][0], "Mary");
             assert_eq!(
-                resource.get("patient").is_some(),
+                resource["patient"].get("reference").is_some(),
                 path.starts_with(PLAIN),
                 "{path}"
             );
@@ -336,6 +341,87 @@ async fn related_persons_are_resources_of_their_own_and_parts_of_their_patient()
     assert_eq!(get(node, &one).await.status, 410);
     let bundle = get(node, &format!("{all}?patient={number}")).await.json();
     assert_eq!(bundle["total"], 0);
+    assert!(bundle.get("entry").is_none(), "FHIR has no empty arrays");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_sensitive_patient_nobody_is_shown_who_is_related() {
+    let nodes = three().await;
+    let node = at(&nodes[0]);
+    let (number, mut resource) = super::patient(5);
+    resource["meta"]["security"][0]["code"] = json!("R");
+    let path = format!("{PLAIN}/Patient/{number}");
+    let put = ask(node, "PUT", &path, &[FHIR], resource.to_string()).await;
+    assert_eq!(put.status, 201, "{}", put.text());
+    let all = format!("{PLAIN}/RelatedPerson");
+    let created = ask(node, "POST", &all, &[FHIR], mother(&number).to_string()).await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    for node in &nodes {
+        let plain = get(at(node), &format!("{path}/RelatedPerson")).await.json();
+        assert_eq!(plain["total"], 0);
+        let one = format!("{PLAIN}/RelatedPerson/{number}-1");
+        for path in [&one, &format!("{one}/_history/1")] {
+            assert_eq!(code(&get(at(node), path).await), "404 RESOURCE_NOT_FOUND");
+        }
+        let path = format!("{PDS}/Patient/{number}/RelatedPerson");
+        let reply = ask(at(node), "GET", &path, &[id(402)], "").await;
+        let bundle = reply.json();
+        assert_eq!((reply.status, &bundle["total"]), (200, &json!(0)), "{bundle}");
+        assert!(bundle.get("entry").is_none(), "{bundle}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patient_reads_their_own_record_by_a_number_that_was_merged() {
+    let nodes = three().await;
+    let node = at(&nodes[0]);
+    let [superseded, survivor] = put_two(node).await;
+    let all = format!("{PLAIN}/RelatedPerson");
+    let created = ask(node, "POST", &all, &[FHIR], mother(survivor).to_string()).await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    let reference = |number: &str| json!({ "reference": format!("Patient/{number}") });
+    let parameters = json!({ "resourceType": "Parameters", "parameter": [
+        { "name": "source-patient", "valueReference": reference(superseded) },
+        { "name": "target-patient", "valueReference": reference(survivor) },
+    ] });
+    let merge = format!("{PLAIN}/Patient/$merge");
+    let merged = ask(node, "POST", &merge, &[FHIR], parameters.to_string()).await;
+    assert_eq!(merged.status, 200, "{}", merged.text());
+    let acting = |who: &str| {
+        [
+            id(310),
+            ("spine-access-mode", "patient".to_owned()),
+            ("spine-principal", who.to_owned()),
+        ]
+    };
+    for node in &nodes {
+        for base in [PLAIN, PDS] {
+            let path = format!("{base}/Patient/{superseded}");
+            let own = ask(at(node), "GET", &path, &acting(superseded), "").await;
+            assert_eq!(
+                (own.status, own.json()["id"].as_str()),
+                (200, Some(survivor)),
+                "{}",
+                own.text()
+            );
+            let related = format!("{path}/RelatedPerson");
+            let own = ask(at(node), "GET", &related, &acting(superseded), "").await;
+            assert_eq!(
+                (own.status, &own.json()["total"]),
+                (200, &json!(1)),
+                "{}",
+                own.text()
+            );
+            // It is the number asked for that has to be theirs.
+            for path in [&path, &related] {
+                let other = ask(at(node), "GET", path, &acting("9990000034"), "").await;
+                assert_eq!(code(&other), "403 ACCESS_DENIED", "{path}");
+            }
+            let path = format!("{base}/Patient/{survivor}");
+            let other = ask(at(node), "GET", &path, &acting(superseded), "").await;
+            assert_eq!(code(&other), "403 ACCESS_DENIED", "{path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -345,6 +431,8 @@ async fn what_is_wrong_with_a_related_person_is_told() {
     let [number, _] = put_two(node).await;
     let all = format!("{PLAIN}/RelatedPerson");
     let of_patient = json!({ "patient": { "reference": format!("Patient/{number}") } });
+    let mut large = mother(number);
+    large["extension"] = json!([{ "url": "x".repeat(RELATED_BYTES_MAX) }]);
     let nobody = ask(
         node,
         "GET",
@@ -365,6 +453,9 @@ async fn what_is_wrong_with_a_related_person_is_told() {
         ("GET", all.clone(), String::new(), "400 INVALID_SEARCH_DATA"),
         ("POST", all.clone(), "{}".to_owned(), "400 MISSING_VALUE"),
         ("POST", all.clone(), of_patient.to_string(), "400 INVALID_VALUE"),
+        ("POST", all.clone(), "{".to_owned(), "400 VALIDATION_ERROR"),
+        ("POST", all.clone(), "[".repeat(1_000), "400 VALIDATION_ERROR"),
+        ("POST", all.clone(), large.to_string(), "413 VALIDATION_ERROR"),
     ] {
         let reply = ask(node, method, &path, &[FHIR], body).await;
         assert_eq!(code(&reply), expected, "{method} {path}");

@@ -40,10 +40,12 @@ async fn a_search_answers_as_the_national_service_at_every_node() {
     )
     .await;
     assert_eq!((nobody.status, &nobody.json()["total"]), (200, &json!(0)));
+    assert!(nobody.json().get("entry").is_none(), "FHIR has no empty arrays");
     // What is wrong with a search.
     for (query, expected) in [
         ("", "400 UNSUPPORTED_SERVICE"),
         ("?family=Smith", "400 INVALID_SEARCH_DATA"),
+        ("?family=%20&birthdate=1990-01-01", "400 INVALID_SEARCH_DATA"),
         (
             "?family=Smith&birthdate=1990-01-01&name=x",
             "400 ADDITIONAL_PROPERTIES",

@@ -25,10 +25,17 @@ pub(super) async fn alike(node: &str, indexes: std::ops::Range<u64>) -> BTreeSet
     numbers
 }
 
+/// Those of a bundle; where there is none it has no entries, for FHIR has no empty arrays.
 pub(super) fn ids(bundle: &Value) -> Vec<String> {
-    let entries = bundle["entry"].as_array().unwrap_or_else(|| panic!("{bundle}"));
+    let entries = bundle["entry"].as_array();
+    assert_eq!(
+        entries.is_some_and(|entries| !entries.is_empty()),
+        bundle["total"] != 0,
+        "{bundle}"
+    );
     let ids = entries
-        .iter()
+        .into_iter()
+        .flatten()
         .map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned());
     ids.collect()
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::output::{emit, talk};
+use crate::output::{emit, progress, talk};
 
 /// Between two looks at a node that is to go.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -69,11 +69,8 @@ pub(crate) async fn decommission(
         set(context, client, node_id, NodeState::Leaving).await?;
     }
     // It is empty once the cluster has let go of it.
-    if !gone(context, client, node_id, until, |status| {
-        replicas_of(status, node_id).is_none()
-    })
-    .await
-    {
+    let left = |status: &GetClusterStatusResponse| replicas_of(status, node_id);
+    if !gone(context, client, node_id, Some(NodeState::Leaving), until, left).await {
         return still(context, node_id);
     }
     emit(
@@ -91,17 +88,14 @@ pub(crate) async fn replace(context: &Context, node_id: u64, wait: Duration) -> 
     let plan = context
         .ask_any(client, |admin| async move { admin.plan_cluster(false).await })
         .await?;
-    if plan.moving.is_empty() && plan.next.is_empty() && has_replicas(&look(context, client).await?, node_id)
-    {
+    let has_some = replicas_left(&look(context, client).await?, node_id).is_some();
+    if plan.moving.is_empty() && plan.next.is_empty() && has_some {
         talk(format_args!(
             "no node has room for what node {node_id} had; `spinectl node add` lets one in"
         ));
     }
-    if !gone(context, client, node_id, until, |status| {
-        !has_replicas(status, node_id)
-    })
-    .await
-    {
+    let left = |status: &GetClusterStatusResponse| replicas_left(status, node_id);
+    if !gone(context, client, node_id, None, until, left).await {
         return still(context, node_id);
     }
     emit(
@@ -112,25 +106,42 @@ pub(crate) async fn replace(context: &Context, node_id: u64, wait: Duration) -> 
     Ok(Exit::Ok)
 }
 
-/// Waits until the cluster's status says so; false where time is over.
+/// Waits, with progress on stderr, until the cluster's status says that nothing is left of a node; false where time is over.
+/// One that is to be in a state is told again where it serves: it was away for so long that it was taken for lost.
 async fn gone(
     context: &Context,
     client: &SpineClient,
     node_id: u64,
+    state: Option<NodeState>,
     until: Instant,
-    is_gone: impl Fn(&GetClusterStatusResponse) -> bool,
+    left: impl Fn(&GetClusterStatusResponse) -> Option<u32>,
 ) -> bool {
-    loop {
-        match look(context, client).await {
-            Ok(status) if is_gone(&status) => return true,
-            Ok(_) => {}
-            Err(failure) => talk(format_args!("node {node_id}: {}", failure.message)),
+    let bar = progress(0, "replicas");
+    let mut most = 0;
+    let is_gone = loop {
+        let seen = look(context, client).await;
+        let serves = seen.as_ref().is_ok_and(|status| serves(status, node_id));
+        if let Some(state) = state.filter(|_| serves)
+            && let Err(failure) = set(context, client, node_id, state).await
+        {
+            bar.suspend(|| talk(format_args!("node {node_id}: {}", failure.message)));
+        }
+        match seen.map(|status| left(&status)) {
+            Ok(None) => break true,
+            Ok(Some(left)) => {
+                most = left.max(most);
+                bar.set_length(u64::from(most));
+                bar.set_position(u64::from(most - left));
+            }
+            Err(failure) => bar.suspend(|| talk(format_args!("node {node_id}: {}", failure.message))),
         }
         if Instant::now() >= until {
-            return false;
+            break false;
         }
         sleep(LOOK_EVERY).await;
-    }
+    };
+    bar.finish_and_clear();
+    is_gone
 }
 
 fn still(context: &Context, node_id: u64) -> Result<Exit, Failure> {
@@ -166,6 +177,11 @@ async fn look(context: &Context, client: &SpineClient) -> Result<GetClusterStatu
 }
 
 /// How many replicas a node has; `None` where it does not belong to the cluster.
+fn serves(status: &GetClusterStatusResponse, node_id: u64) -> bool {
+    let mut nodes = status.nodes.iter();
+    nodes.any(|node| node.node_id == node_id && node.state() == NodeState::Serving)
+}
+
 fn replicas_of(status: &GetClusterStatusResponse, node_id: u64) -> Option<u32> {
     let mut nodes = status.nodes.iter();
     nodes
@@ -173,7 +189,9 @@ fn replicas_of(status: &GetClusterStatusResponse, node_id: u64) -> Option<u32> {
         .map(|node| node.replicas)
 }
 
-fn has_replicas(status: &GetClusterStatusResponse, node_id: u64) -> bool {
-    let mut replicas = status.shards.iter().flat_map(|shard| &shard.replicas);
-    replicas.any(|replica| replica.node_id == node_id)
+/// How many replicas the shards have on a node that was given up; `None` where there are none.
+fn replicas_left(status: &GetClusterStatusResponse, node_id: u64) -> Option<u32> {
+    let replicas = status.shards.iter().flat_map(|shard| &shard.replicas);
+    let left = replicas.filter(|replica| replica.node_id == node_id).count();
+    (left > 0).then(|| u32::try_from(left).unwrap_or(u32::MAX))
 }

@@ -39,14 +39,17 @@ pub(crate) async fn run(context: &Context, client: &SpineClient, accepted: bool)
     Ok(Exit::Ok)
 }
 
-/// Takes a hold back at every endpoint.
+/// Takes a hold back at every endpoint. One that is not held was not come to by the earlier try, or was released before.
 pub(crate) async fn release(context: &Context, client: &SpineClient) -> Result<Exit, Failure> {
     let survivors = Survivors { context, client };
     for endpoint in client.endpoints() {
-        survivors
-            .step(endpoint.as_str(), &[], Step::Release(true))
-            .await?;
-        talk(format_args!("{endpoint} ends; start it again"));
+        match survivors.ask(endpoint.as_str(), &[], Step::Release(true)).await {
+            Ok(_) => talk(format_args!("{endpoint} ends; start it again")),
+            Err(error) if error.reason == "NOT_HELD" => {
+                talk(format_args!("{endpoint} is not held and stays as it is"));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(Exit::Ok)
 }
@@ -147,13 +150,22 @@ impl Survivors<'_> {
         survivors: &[u64],
         step: Step,
     ) -> Result<RecoverStepResponse, Failure> {
+        Ok(self.ask(address, survivors, step).await?)
+    }
+
+    async fn ask(
+        &self,
+        address: &str,
+        survivors: &[u64],
+        step: Step,
+    ) -> spine_client::Result<RecoverStepResponse> {
         let admin = self.client.admin(address)?.with_deadline(self.context.timeout());
         let request = RecoverStepRequest {
             accept_data_loss: true,
             survivors: survivors.to_vec(),
             step: Some(step),
         };
-        Ok(admin.recover_step(&request).await?)
+        admin.recover_step(&request).await
     }
 }
 

@@ -3,7 +3,7 @@
 mod finalize;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -36,9 +36,19 @@ pub(crate) async fn run(context: &Context, command: Upgrade) -> Result<Exit, Fai
             binary,
             from,
             carried,
-        } => apply(context, binary, from, &carried).await,
-        Upgrade::Rollback { carried } => rollback(context, &carried).await,
-        Upgrade::Finalize { state } => finalize::finalize(context, &state).await,
+        } => {
+            let _alone = lock(&carried.state)?;
+            apply(context, binary, from, &carried).await
+        }
+        Upgrade::Rollback { carried } => {
+            let _alone = lock(&carried.state)?;
+            rollback(context, &carried).await
+        }
+        Upgrade::Finalize { state } => {
+            // Without a file there is nothing that another one could carry out.
+            let _alone = state.exists().then(|| lock(&state)).transpose()?;
+            finalize::finalize(context, &state).await
+        }
         Upgrade::Status { state } => status(context, &state),
     }
 }
@@ -311,6 +321,25 @@ fn said(status: ExitStatus) -> String {
         .map_or_else(|| status.to_string(), |code| format!("code {code}"))
 }
 
+/// Held until the run has ended, however it ends: two at a time would each restart a node while the other's is down. A hook
+/// does not inherit it. The file stays, as whoever opened it before it was removed would be alone with it.
+fn lock(state: &Path) -> Result<File, Failure> {
+    let mut path = state.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let mut options = File::options();
+    let opened = options.write(true).create(true).truncate(false).open(&path);
+    let file = opened.map_err(Failure::io(path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(conflict(format!(
+            "another spinectl carries out the upgrade of {}: nothing was done",
+            state.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(Failure::io(path.display())(error)),
+    }
+}
+
 fn read_state(path: &Path) -> Result<Option<Progress>, Failure> {
     match fs::read_to_string(path) {
         Ok(text) => Progress::decode(&text)
@@ -332,5 +361,31 @@ fn write_state(path: &Path, progress: &Progress) -> io::Result<()> {
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_tool_at_a_time_carries_an_upgrade_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("upgrade.json");
+        let first = lock(&state).unwrap();
+        let second = lock(&state).unwrap_err();
+        assert_eq!(second.exit, Exit::Conflict);
+        assert!(second.message.contains("another spinectl"), "{}", second.message);
+        assert!(lock(&dir.path().join("other.json")).is_ok());
+        drop(first);
+        assert!(lock(&state).is_ok());
+        assert!(!state.exists(), "nothing is noted by that");
+    }
+
+    #[test]
+    fn nothing_is_locked_where_nothing_can_be_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let nowhere = lock(&dir.path().join("nowhere/upgrade.json")).unwrap_err();
+        assert_eq!(nowhere.exit, Exit::NotFound);
     }
 }

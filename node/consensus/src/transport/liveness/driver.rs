@@ -209,7 +209,15 @@ pub(crate) async fn run(
                 due = next_due(due, Instant::now(), lane.timing.interval);
             }
             Ok(()) = peers.changed() => {
-                reconcile(&lane, &peers.borrow_and_update().clone(), &mut dialled, &stop);
+                let peers = peers.borrow_and_update().clone();
+                reconcile(&lane, &peers, &mut dialled, &stop);
+                listening.retain(|peer, heard| {
+                    let is_known = peers.contains_key(peer);
+                    if !is_known {
+                        heard.cancel();
+                    }
+                    is_known
+                });
             }
             Some((from, greeted)) = inbound.recv() => {
                 let stop_one = stop.child_token();

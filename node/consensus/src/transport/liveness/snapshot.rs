@@ -32,6 +32,8 @@ impl Default for LivenessSnapshot {
 pub struct PeerLiveness {
     /// Since when we call it silent; `None` while we hear it.
     pub silent_since: Option<Instant>,
+    /// It was not heard for the silence limit, be that its fault or our own.
+    pub unheard: bool,
     /// Its process is gone: connection closed by its side, then every address refused.
     pub evidence: Option<Evidence>,
     /// Whom it calls silent; empty while it is silent itself.

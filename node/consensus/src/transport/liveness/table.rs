@@ -110,10 +110,10 @@ impl LivenessTable {
         record.unfit = watch.unfit;
         changed |= replace(&mut record.leading, &watch.leading);
         changed |= replace(&mut record.unfit_shards, &watch.unfit_shards);
-        // It suspects nobody any more: what it told before is as old as that.
-        if watch.progress.is_empty() && !record.progress.is_empty() {
+        // It suspects nobody any more: what it told before is as old as that. How long a log is changes no verdict: it
+        // is there when one does.
+        if watch.progress.is_empty() {
             record.progress.clear();
-            changed = true;
         }
         for group in watch.progress.iter().take(PROGRESS_PER_WATCH_MAX) {
             if record.progress.len() >= LEADING_MAX {
@@ -121,7 +121,7 @@ impl LivenessTable {
                 record.progress.clear();
             }
             let progress = (group.last_log_term, group.last_log_index);
-            changed |= record.progress.insert(ShardId(group.shard), progress) != Some(progress);
+            record.progress.insert(ShardId(group.shard), progress);
         }
         changed
     }
@@ -235,6 +235,7 @@ impl LivenessTable {
             };
             let seen = PeerLiveness {
                 silent_since,
+                unheard: now >= record.heard + self.timing.silence_limit,
                 evidence: record.evidence,
                 says_silent,
                 unfit: record.unfit,

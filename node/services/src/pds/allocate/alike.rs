@@ -4,7 +4,7 @@
 //! family name sounds the same or is a slip away, and whose given name is the same or a slip away; or the two stand in
 //! each other's place. Twins have different given names and are not alike.
 
-use spine_proto::ids::RoutingKey;
+use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_proto::pds::v1::{AlikeRequest, AlikeResponse};
 use spine_proto::storage::v1::{Allocated, PatientRow};
 use spine_statemachine::store::OrderedRead;
@@ -61,6 +61,11 @@ impl Operation for Alike {
         let wanted = Traits::of(&resource);
         let token = tokens::of_birth(&context.subject_key, &wanted.birth_date);
         let born = index::patients(view, &context.subject_key, &token, BORN_ON_A_DAY_MAX)?;
+        // Whatever became of them since: another birth date, another number, or nobody who is shown.
+        let token = tokens::of_request(&context.subject_key, &request.holder);
+        let created = index::patients(view, &context.subject_key, &token, NUMBERS_MAX)?;
+        let created = created.into_iter().filter(|number| !born.contains(number));
+        let created: Vec<NhsNumber> = created.collect();
         let this = Allocated {
             holder: request.holder.clone(),
             body: request.body.clone(),
@@ -69,12 +74,16 @@ impl Operation for Alike {
             position: Some(completed.position()),
             ..AlikeResponse::default()
         };
-        for nhs_number in born {
+        for (nhs_number, is_born) in born
+            .iter()
+            .map(|number| (*number, true))
+            .chain(created.iter().map(|number| (*number, false)))
+        {
             let row = row::current(view, context, nhs_number)?;
             match whose(&row, &this) {
                 Some(true) => answer.own = nhs_number.expose(),
                 Some(false) => answer.reused = true,
-                None if answer.nhs_numbers.len() < NUMBERS_MAX && is_alike(&row, &wanted)? => {
+                None if is_born && answer.nhs_numbers.len() < NUMBERS_MAX && is_alike(&row, &wanted)? => {
                     answer.nhs_numbers.push(nhs_number.expose());
                 }
                 None => {}

@@ -55,6 +55,9 @@ impl Operation for Create {
         };
         if let Some(current) = Current::read(view, context, nhs_number)? {
             if current.row().allocated.as_ref() == Some(&allocated) {
+                if current.row().superseded_by.is_empty() {
+                    row::check_shown(current.row())?;
+                }
                 return Ok(Plan {
                     outcome: row::outcome(FIRST_VERSION),
                     ..Plan::default()
@@ -66,13 +69,14 @@ impl Operation for Create {
             return Err(taken());
         }
         let resource = NewPatient::read(&request.fhir_json, request.national, context.now_ms)?
-            .under(nhs_number, context)?;
+            .under(view, nhs_number, context)?;
         let patient = Patient::parse(&resource.to_bytes(), context.now_ms)?;
         let mut plan = Plan {
             outcome: row::outcome(FIRST_VERSION),
             ..Plan::default()
         };
         index::write(&mut plan, view, context, nhs_number, None, patient.members())?;
+        index::write_request(&mut plan, view, context, nhs_number, &request.holder)?;
         let row = PatientRow {
             version_id: FIRST_VERSION,
             fhir_json: patient.into_json(FIRST_VERSION)?.into(),

@@ -58,6 +58,7 @@ pub async fn allocate<S: Steps>(
     access::check_create(principal)?;
     ids::call_id(&request.request_id, None)?;
     let patient = NewPatient::read(&request.fhir_json, request.national, now_ms)?;
+    patient.check(principal, now_ms)?;
     let criteria = Criteria::read(&request.if_none, &patient)?;
     let allocation = Allocation {
         steps,
@@ -111,7 +112,14 @@ impl<S: Steps> Allocation<'_, S> {
                 self.give_up(&self.holder, &drawn).await?;
                 return Ok(answer);
             }
-            let created = self.create(&drawn).await?;
+            let created = match self.create(&drawn).await {
+                // Refused for what it says: whoever is next need not wait until the claim is too old.
+                Err(error) if !error.kind.is_transient() => {
+                    let _ = self.give_up(&self.holder, &drawn).await;
+                    return Err(error);
+                }
+                created => created?,
+            };
             let released = self.release(&self.holder, &drawn).await;
             match (created, released) {
                 // A claim that stays is given up by who comes next.

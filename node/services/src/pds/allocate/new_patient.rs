@@ -2,6 +2,7 @@
 
 use spine_proto::ids::NhsNumber;
 
+use crate::authorise::Principal;
 use crate::context::Context;
 use crate::date::Span;
 use crate::failure::Failure;
@@ -11,6 +12,7 @@ use crate::pds::patient::{self, JSON_DEPTH_MAX, NHS_NUMBER_SYSTEM, Patient};
 use crate::pds::person::confidentiality;
 use crate::pds::rules::{PDS_48, PDS_49, PDS_50, PDS_51};
 use crate::reason;
+use crate::view::View;
 
 /// Members of a new patient in the national format.
 const MEMBERS: [&str; 7] = [
@@ -69,6 +71,19 @@ impl NewPatient {
         Ok(new)
     }
 
+    /// Checks what needs no number and no other record, before anything is claimed for the patient.
+    ///
+    /// # Errors
+    /// The first rule of the national service broken.
+    pub(super) fn check(&self, principal: &Principal, now_ms: i64) -> Result<(), Failure> {
+        if !self.national {
+            return Ok(());
+        }
+        let mut resource = self.with_id(NO_NUMBER);
+        // The ids are not kept.
+        patch::complete_new(&mut resource, principal, now_ms, [0; 32]).map_err(as_create)
+    }
+
     fn with_id(&self, number: &str) -> Json {
         let mut members = self.members.clone();
         let at = usize::from(members.first().is_some_and(|(name, _)| name == "resourceType"));
@@ -76,14 +91,23 @@ impl NewPatient {
         Json::Object(members)
     }
 
-    /// The resource as it stands under its number.
+    /// The resource as it stands under its number, whose shard the view is of.
     ///
     /// # Errors
     /// The first rule of the national service broken.
-    pub(super) fn under(&self, nhs_number: NhsNumber, context: &Context) -> Result<Json, Failure> {
+    pub(super) fn under(
+        &self,
+        view: &mut View<'_>,
+        nhs_number: NhsNumber,
+        context: &Context,
+    ) -> Result<Json, Failure> {
         let mut resource = self.with_id(&nhs_number.expose());
         if self.national {
-            patch::complete_new(&mut resource, context).map_err(as_create)?;
+            let (now_ms, entropy) = (context.now_ms, context.entropy);
+            patch::complete_new(&mut resource, &context.principal, now_ms, entropy).map_err(as_create)?;
+            patch::check_organisations(view, &resource).map_err(as_create)?;
+        } else {
+            patch::check_organisations(view, &resource)?;
         }
         if let Json::Object(members) = &mut resource {
             identify(members, &nhs_number.expose());

@@ -1,7 +1,7 @@
 //! Carries out a patch list on a patient (RFC 6902): all of it, or a refusal.
 
 use super::list::{Op, Patch, shown};
-use super::structure::is_name_that_holds;
+use super::names::Names;
 use crate::failure::Failure;
 use crate::json::{Astray, Json, Pointer, index, same};
 use crate::pds::rules::{PDS_23, PDS_24};
@@ -18,9 +18,9 @@ pub(super) fn carry_out(patient: &mut Json, patches: Vec<Patch>) -> Result<(), F
 ///
 /// # Errors
 /// The same.
-pub(super) fn named(patient: &mut Json, patches: Vec<Patch>) -> Result<(), Failure> {
-    for patch in patches {
-        if !is_name_that_holds(patient, &patch)? {
+pub(super) fn named(patient: &mut Json, names: &Names, patches: Vec<Patch>) -> Result<(), Failure> {
+    for mut patch in patches {
+        if !names.hold(patient, &mut patch)? {
             one(patient, patch)?;
         }
     }
@@ -119,7 +119,7 @@ fn missing(step: &str, verb: &str) -> Failure {
     )
 }
 
-fn out_of_bounds(step: &str) -> Failure {
+pub(super) fn out_of_bounds(step: &str) -> Failure {
     let step = shown(step);
     PDS_23.update(
         "patch",

@@ -1,10 +1,14 @@
-//! What a patch has changed: rules look at nothing else, so that what a record has held for long never stands in the
-//! way of a change of something else.
+//! What a patient's next version changes: rules look at nothing else, so that what a record has held for long never
+//! stands in the way of a change of something else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::structure::key_of;
 use crate::json::{Json, same};
+
+/// Items of one key, or of none, that an item is compared with. Only a list that was made for it has more, and what is
+/// not compared counts as changed, so that more is asked of it and not less.
+pub(super) const CANDIDATES_MAX: usize = 64;
 
 /// The patient before and after.
 pub(super) struct Changes<'a> {
@@ -16,7 +20,7 @@ pub(super) struct Changes<'a> {
 pub(super) struct Changed<'a> {
     /// Its place in the list now.
     pub(super) at: usize,
-    /// The item that had its id or url; `None` for a new one.
+    /// The item that had its id or url; `None` for a new one, and for a copy of one that is still there.
     pub(super) before: Option<&'a Json>,
     pub(super) after: &'a Json,
 }
@@ -47,35 +51,70 @@ impl<'a> Changes<'a> {
 
     /// Items that are new or changed, in their order.
     pub(super) fn items(&self, list: &str) -> Vec<Changed<'a>> {
-        if !self.of(list) {
-            return Vec::new();
-        }
-        let known = by_key(self.before, list);
-        let after = items(self.after, list).iter().enumerate();
-        let changed = after.filter_map(|(at, after)| {
-            let before = text(after, key_of(list)).and_then(|key| known.get(key).copied());
-            let changed = before.is_none_or(|before| !same(before, after));
-            changed.then_some(Changed { at, before, after })
-        });
-        changed.collect()
+        self.matched(list).0
     }
 
-    /// Items whose id or url is not there any more.
+    /// Items that are not there any more.
     pub(super) fn removed(&self, list: &str) -> Vec<&'a Json> {
-        let kept = by_key(self.after, list);
-        let before = items(self.before, list).iter();
-        let gone = before.filter(|item| text(item, key_of(list)).is_none_or(|key| !kept.contains_key(key)));
-        gone.collect()
+        self.matched(list).1
+    }
+
+    /// What is new or changed, and what is gone. Each item of before is what became of one item of now at most: else a
+    /// copy of an item would be no change.
+    fn matched(&self, list: &str) -> (Vec<Changed<'a>>, Vec<&'a Json>) {
+        if !self.of(list) {
+            return (Vec::new(), Vec::new());
+        }
+        let mut left = Left::of(self.before, list);
+        let after = items(self.after, list);
+        // First all that stayed, so that no copy takes the place of what it is a copy of.
+        let stayed: Vec<bool> = after.iter().map(|item| left.take_same(item)).collect();
+        let others = after.iter().enumerate().zip(stayed).filter(|(_, stayed)| !stayed);
+        let changed = others.map(|((at, after), _)| Changed {
+            at,
+            before: left.take(after),
+            after,
+        });
+        let changed: Vec<Changed<'a>> = changed.collect();
+        (changed, left.rest())
     }
 }
 
-/// The items of a list by id or url; of several with one key, the first.
-pub(super) fn by_key<'a>(patient: &'a Json, list: &str) -> BTreeMap<&'a str, &'a Json> {
-    let mut known = BTreeMap::new();
-    for item in items(patient, list) {
-        if let Some(key) = text(item, key_of(list)) {
-            known.entry(key).or_insert(item);
+/// The items of before that nothing of now was found to be yet, by id or url.
+struct Left<'a> {
+    key: &'static str,
+    items: BTreeMap<Option<&'a str>, VecDeque<&'a Json>>,
+}
+
+impl<'a> Left<'a> {
+    fn of(patient: &'a Json, list: &str) -> Self {
+        let key = key_of(list);
+        let mut left: BTreeMap<Option<&'a str>, VecDeque<&'a Json>> = BTreeMap::new();
+        for item in items(patient, list) {
+            left.entry(text(item, key)).or_default().push_back(item);
         }
+        Self { key, items: left }
     }
-    known
+
+    /// Takes an item that is the same; false where there is none.
+    fn take_same(&mut self, item: &'a Json) -> bool {
+        let Some(candidates) = self.items.get_mut(&text(item, self.key)) else {
+            return false;
+        };
+        let at = candidates
+            .iter()
+            .take(CANDIDATES_MAX)
+            .position(|candidate| same(candidate, item));
+        at.is_some_and(|at| candidates.remove(at).is_some())
+    }
+
+    /// Takes an item of the same id or url.
+    fn take(&mut self, item: &'a Json) -> Option<&'a Json> {
+        let key = text(item, self.key)?;
+        self.items.get_mut(&Some(key))?.pop_front()
+    }
+
+    fn rest(self) -> Vec<&'a Json> {
+        self.items.into_values().flatten().collect()
+    }
 }

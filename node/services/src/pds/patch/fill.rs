@@ -1,27 +1,27 @@
 //! What the service itself adds to a change: ids of new items, the start of a period that none is named for, and the
 //! few corrections that the national service makes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use super::changes::{Changes, items};
-use crate::context::Context;
+use super::changes::{Changes, items, text};
 use crate::date;
 use crate::json::Json;
 
 /// Lists whose items have a period.
 const WITH_PERIOD: [&str; 4] = ["name", "address", "telecom", "contact"];
 /// Lists whose items have an id.
-const WITH_ID: [&str; 5] = ["name", "address", "telecom", "contact", "generalPractitioner"];
+pub(super) const WITH_ID: [&str; 5] = ["name", "address", "telecom", "contact", "generalPractitioner"];
 
-/// Completes what differs from `before`.
-pub(super) fn complete(before: &Json, after: &mut Json, context: &Context) {
-    let today = date::day_of(context.now_ms);
-    let mut ids = Ids::new(context.entropy);
+/// Completes what differs from `before`; new ids are made of `entropy`.
+pub(super) fn complete(before: &Json, after: &mut Json, now_ms: i64, entropy: [u8; 32]) {
+    let today = date::day_of(now_ms);
+    let mut ids = Ids::new(entropy);
     for list in WITH_ID {
-        let changed: Vec<usize> = Changes::between(before, after)
+        let changed: Vec<(usize, bool)> = Changes::between(before, after)
             .items(list)
             .into_iter()
-            .map(|changed| changed.at)
+            .map(|changed| (changed.at, changed.before.is_none()))
             .collect();
         if changed.is_empty() {
             continue;
@@ -30,20 +30,31 @@ pub(super) fn complete(before: &Json, after: &mut Json, context: &Context) {
         let Some(Json::Array(items)) = after.member_mut(list) else {
             continue;
         };
-        for at in changed {
+        for (at, is_new) in changed {
             if let Some(Json::Object(item)) = items.get_mut(at) {
-                complete_item(list, item, &today, &mut ids);
+                identify(item, is_new, &mut ids);
+                complete_item(list, item, &today);
             }
         }
     }
 }
 
-fn complete_item(list: &str, item: &mut Vec<(String, Json)>, today: &str, ids: &mut Ids) {
-    let has = |item: &[(String, Json)], name: &str| item.iter().any(|(known, _)| known == name);
-    if !has(item, "id") {
-        item.insert(0, ("id".to_owned(), Json::String(ids.next())));
+/// Gives an item an id where it has none, and where a new one has that of another.
+fn identify(item: &mut Vec<(String, Json)>, is_new: bool, ids: &mut Ids) {
+    match item.iter_mut().find(|(name, _)| name == "id") {
+        None => item.insert(0, ("id".to_owned(), Json::String(ids.next()))),
+        Some((_, Json::String(id))) => {
+            if is_new && ids.give_up(id) {
+                *id = ids.next();
+            }
+        }
+        // What is no text is refused by the rules of fields.
+        Some(_) => {}
     }
-    if WITH_PERIOD.contains(&list) && !has(item, "period") {
+}
+
+fn complete_item(list: &str, item: &mut Vec<(String, Json)>, today: &str) {
+    if WITH_PERIOD.contains(&list) && !item.iter().any(|(name, _)| name == "period") {
         let start = ("start".to_owned(), Json::String(today.to_owned()));
         item.push(("period".to_owned(), Json::Object(vec![start])));
     }
@@ -66,10 +77,11 @@ fn without_full_stop(prefix: &mut Json) {
     }
 }
 
-/// Ids that no item of a list has: eight digits of hexadecimal.
+/// The ids of a list, and new ones: eight digits of hexadecimal.
 struct Ids {
     next: u32,
-    known: BTreeSet<String>,
+    /// How many items have each.
+    known: BTreeMap<String, usize>,
 }
 
 impl Ids {
@@ -77,23 +89,37 @@ impl Ids {
         let [a, b, c, d, ..] = entropy;
         Self {
             next: u32::from_be_bytes([a, b, c, d]),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
         }
     }
 
     /// The ids of this list are taken.
     fn know(&mut self, patient: &Json, list: &str) {
-        let taken = items(patient, list).iter();
-        let taken = taken.filter_map(|item| item.member("id")?.as_str());
-        self.known = taken.map(str::to_owned).collect();
+        self.known.clear();
+        for id in items(patient, list).iter().filter_map(|item| text(item, "id")) {
+            *self.known.entry(id.to_owned()).or_default() += 1;
+        }
     }
 
+    /// Whether another item has this id as well; then it is that one's alone.
+    fn give_up(&mut self, id: &str) -> bool {
+        match self.known.get_mut(id) {
+            Some(count) if *count > 1 => {
+                *count -= 1;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// An id that no item has.
     fn next(&mut self) -> String {
         loop {
             let id = format!("{:08X}", self.next);
             // An odd step reaches every number before it comes back.
             self.next = self.next.wrapping_add(0x9E37_79B1);
-            if self.known.insert(id.clone()) {
+            if let Entry::Vacant(free) = self.known.entry(id.clone()) {
+                free.insert(1);
                 return id;
             }
         }

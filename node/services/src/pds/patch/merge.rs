@@ -1,5 +1,7 @@
 //! Merge patch (RFC 7396).
 
+use std::collections::BTreeMap;
+
 use crate::failure::Failure;
 use crate::json::Json;
 use crate::pds::rules::PDS_18;
@@ -29,18 +31,29 @@ fn into(target: &mut Json, patch: Json) {
     if target.as_object().is_none() {
         *target = Json::Object(Vec::new());
     }
-    for (name, change) in changes {
-        let Json::Object(members) = target else { return };
-        match (members.iter().position(|(known, _)| *known == name), change) {
-            (Some(at), Json::Null) => drop(members.remove(at)),
-            (None, Json::Null) => {}
-            (Some(at), change) => into(&mut members[at].1, change),
-            (None, change) => {
-                let mut value = Json::Null;
-                into(&mut value, change);
-                members.push((name, value));
-            }
+    let Json::Object(members) = target else { return };
+    // By name: each of very many looked for among all of them would take minutes.
+    let changes = changes.into_iter().enumerate();
+    let mut changes: BTreeMap<String, (usize, Json)> =
+        changes.map(|(at, (name, change))| (name, (at, change))).collect();
+    members.retain_mut(|(name, value)| match changes.remove(name.as_str()) {
+        None => true,
+        Some((_, Json::Null)) => false,
+        Some((_, change)) => {
+            into(value, change);
+            true
         }
+    });
+    let mut added: Vec<(usize, String, Json)> = changes
+        .into_iter()
+        .filter(|(_, (_, change))| *change != Json::Null)
+        .map(|(name, (at, change))| (at, name, change))
+        .collect();
+    added.sort_unstable_by_key(|(at, ..)| *at);
+    for (_, name, change) in added {
+        let mut value = Json::Null;
+        into(&mut value, change);
+        members.push((name, value));
     }
 }
 

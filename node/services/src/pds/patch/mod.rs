@@ -1,15 +1,20 @@
 //! `pds.patch`: a patient's next version, by who says what differs.
 //!
-//! The list is carried out on the current version; what comes out must be a patient like any other. In the national
-//! format the list must be written as the national service wants it (`structure.rs`), and what it changes must be what
-//! the service lets be changed (`fields/`).
+//! What is said is carried out on the current version; what comes out must be a patient like any other, and what it
+//! changes must be what the national service lets be changed (`fields/`, `organisations.rs`), whichever format it is said
+//! in, and where a whole resource is sent (`pds.update`) as well. In the national format the list must be written as the
+//! national service wants it, too (`structure.rs`, `names.rs`).
 
 mod carry_out;
 mod changes;
+mod empty;
 mod fields;
 mod fill;
+mod hidden;
+mod keep;
 mod list;
 mod merge;
+mod names;
 mod organisations;
 mod structure;
 
@@ -20,7 +25,8 @@ use spine_statemachine::store::OrderedRead;
 use self::changes::Changes;
 use super::patient::{JSON_DEPTH_MAX, Patient};
 use super::rules::PDS_13;
-use super::{PERMISSION_WRITE, access, row, successor};
+use super::{PERMISSION_WRITE, access, restricted, row, successor};
+use crate::authorise::Principal;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids::CallId;
@@ -60,12 +66,20 @@ impl Operation for Patch {
         }
         let before = json::parse(current.fhir_json(), JSON_DEPTH_MAX)
             .map_err(|_| row::damaged("a patient is no JSON"))?;
-        let after = patched(&before, format, request, context)?;
-        if format == PatchFormat::Pds {
-            organisations::check(view, &Changes::between(&before, &after))?;
+        if restricted::is_restricted_record(&before) {
+            hidden::check(format, &request.patch)?;
+        }
+        let mut after = carried_out(&before, format, &request.patch)?;
+        let is_national = format == PatchFormat::Pds;
+        // The national service tells what may not be changed before what is no patient, and in words of its own.
+        if is_national {
+            settle(view, &before, &mut after, context)?;
         }
         // Checked like what any caller sends, by the same code.
-        let patient = Patient::parse(&after.to_bytes(), context.now_ms)?;
+        let mut patient = Patient::parse(&after.to_bytes(), context.now_ms)?;
+        if !is_national {
+            patient = changed(view, &before, patient, context)?;
+        }
         if patient.nhs_number() != nhs_number {
             return Err(PDS_13.refuse("patch", "a patch keeps the id of the patient"));
         }
@@ -93,14 +107,56 @@ impl Operation for Patch {
     }
 }
 
-/// Completes a new patient of the national service, and checks it like what a patch brings.
+/// Completes a new patient of the national service, and checks it like what a patch brings. Ids are made of `entropy`.
 ///
 /// # Errors
 /// The first rule broken.
-pub(super) fn complete_new(patient: &mut Json, context: &Context) -> Result<(), Failure> {
+pub(super) fn complete_new(
+    patient: &mut Json,
+    principal: &Principal,
+    now_ms: i64,
+    entropy: [u8; 32],
+) -> Result<(), Failure> {
     let nobody = Json::Object(Vec::new());
-    fill::complete(&nobody, patient, context);
-    fields::check(&Changes::between(&nobody, patient), context)
+    fill::complete(&nobody, patient, now_ms, entropy);
+    fields::check(&Changes::between(&nobody, patient), principal, now_ms)
+}
+
+/// Whether the organisations are there that a new patient names.
+///
+/// # Errors
+/// `PDS-42`, `PDS-43`
+pub(super) fn check_organisations(view: &mut View<'_>, patient: &Json) -> Result<(), Failure> {
+    let nobody = Json::Object(Vec::new());
+    organisations::check(view, &Changes::between(&nobody, patient))
+}
+
+/// The patient that somebody made of `before`, completed, and within the rules of what may be changed.
+///
+/// # Errors
+/// The first rule broken.
+pub(super) fn changed(
+    view: &mut View<'_>,
+    before: &Json,
+    mut patient: Patient,
+    context: &Context,
+) -> Result<Patient, Failure> {
+    let mut after = Json::Object(std::mem::take(patient.members_mut()));
+    keep::left_out(before, &mut after);
+    settle(view, before, &mut after, context)?;
+    if let Json::Object(members) = after {
+        *patient.members_mut() = members;
+    }
+    Ok(patient)
+}
+
+/// Completes what differs from `before`, and checks it.
+fn settle(view: &mut View<'_>, before: &Json, after: &mut Json, context: &Context) -> Result<(), Failure> {
+    fill::complete(before, after, context.now_ms, context.entropy);
+    let changes = Changes::between(before, after);
+    fields::check(&changes, &context.principal, context.now_ms)?;
+    fields::check_own(&changes, &context.principal)?;
+    organisations::check(view, &changes)
 }
 
 fn format_of(request: &PatchRequest) -> Result<PatchFormat, Failure> {
@@ -114,23 +170,17 @@ fn format_of(request: &PatchRequest) -> Result<PatchFormat, Failure> {
     }
 }
 
-fn patched(
-    before: &Json,
-    format: PatchFormat,
-    request: &PatchRequest,
-    context: &Context,
-) -> Result<Json, Failure> {
+fn carried_out(before: &Json, format: PatchFormat, patch: &[u8]) -> Result<Json, Failure> {
     let mut after = before.clone();
     match format {
-        PatchFormat::Merge => merge::merge(&mut after, list::parse(&request.patch)?)?,
-        PatchFormat::Json => carry_out::carry_out(&mut after, list::bare(&request.patch)?)?,
+        PatchFormat::Merge => merge::merge(&mut after, list::parse(patch)?)?,
+        PatchFormat::Json => carry_out::carry_out(&mut after, list::bare(patch)?)?,
         PatchFormat::Pds | PatchFormat::Unspecified => {
-            let patches = structure::prepared(&mut after, list::wrapped(&request.patch)?)?;
-            carry_out::named(&mut after, patches)?;
-            fill::complete(before, &mut after, context);
-            fields::check(&Changes::between(before, &after), context)?;
+            let patches = list::wrapped(patch)?;
+            let names = structure::prepared(&mut after, &patches)?;
+            carry_out::named(&mut after, &names, patches)?;
         }
     }
-    fields::check_own(&Changes::between(before, &after), context)?;
+    empty::drop_arrays(before, &mut after);
     Ok(after)
 }

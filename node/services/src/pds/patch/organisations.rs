@@ -1,4 +1,4 @@
-//! Whether organisations that a patch names are there: a practice is a practice, a pharmacy a pharmacy.
+//! Whether organisations that a change names are there: a practice is a practice, a pharmacy a pharmacy.
 
 use spine_proto::pds::v1::OrganisationRole as Role;
 

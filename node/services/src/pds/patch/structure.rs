@@ -1,10 +1,12 @@
 //! How the national service wants changes of lists to be written, so that they hit the item that their sender means.
 
+use super::changes::text;
 use super::list::{Op, Patch, shown};
+use super::names::Names;
 use crate::failure::Failure;
-use crate::json::{Json, Pointer, index};
+use crate::json::{Json, Pointer};
 use crate::pds::patient::LISTS;
-use crate::pds::rules::{PDS_20, PDS_21, PDS_22, PDS_23};
+use crate::pds::rules::{PDS_18, PDS_20, PDS_21, PDS_22};
 
 /// What an item of a list is known by: `url` for extensions, else `id`.
 pub(super) const fn key_of(list: &str) -> &'static str {
@@ -14,35 +16,42 @@ pub(super) const fn key_of(list: &str) -> &'static str {
     }
 }
 
-/// Checks the form of a list of patches, and makes what is to be carried out of it: a patch that only names an item
-/// becomes a check of its name, and a list that does not exist yet is there to be added to.
+/// Checks the form of a list of patches, and gives what it calls the items that it changes. A list that does not exist
+/// yet is there to be added to.
 ///
 /// # Errors
-/// `PDS-20` to `PDS-23`
-pub(super) fn prepared(patient: &mut Json, patches: Vec<Patch>) -> Result<Vec<Patch>, Failure> {
+/// `PDS-18`, `PDS-20` to `PDS-22`
+pub(super) fn prepared(patient: &mut Json, patches: &[Patch]) -> Result<Names, Failure> {
+    let names = Names::of(patches);
     for (at, patch) in patches.iter().enumerate() {
-        check(&patches, at, patch)?;
+        check_root(at, patch)?;
+        check(patches, &names, at, patch)?;
     }
-    make_lists(patient, &patches);
-    Ok(patches)
+    make_lists(patient, patches);
+    Ok(names)
 }
 
 /// The list and the item that a path goes into; `None` for members that are no lists.
-fn item_of(path: &Pointer) -> Option<(&str, &str, &[String])> {
+pub(super) fn item_of(path: &Pointer) -> Option<(&str, &str, &[String])> {
     match path.steps() {
         [list, item, rest @ ..] if LISTS.contains(&list.as_str()) => Some((list, item, rest)),
         _ => None,
     }
 }
 
-fn check(patches: &[Patch], at: usize, patch: &Patch) -> Result<(), Failure> {
-    if let [whole] = patch.path.steps()
-        && LISTS.contains(&whole.as_str())
-        && patch.op != Op::Test
-    {
-        let message = format!("no id or url found for path with root /{whole}");
-        return Err(PDS_21.update("patch", message));
+/// Neither the resource nor a list of it is changed as a whole: nobody would have named what goes with it.
+fn check_root(at: usize, patch: &Patch) -> Result<(), Failure> {
+    match patch.path.steps() {
+        [] => {
+            let message = format!("the path of patch {at} leads to the whole resource");
+            Err(PDS_18.update(format!("{at}/path"), message))
+        }
+        [list] if LISTS.contains(&list.as_str()) && patch.op != Op::Test => Err(unnamed(list)),
+        _ => Ok(()),
     }
+}
+
+fn check(patches: &[Patch], names: &Names, at: usize, patch: &Patch) -> Result<(), Failure> {
     let Some((list, item, rest)) = item_of(&patch.path) else {
         return Ok(());
     };
@@ -54,32 +63,19 @@ fn check(patches: &[Patch], at: usize, patch: &Patch) -> Result<(), Failure> {
             Err(PDS_20.update("patch", message))
         }
         (Op::Remove, []) => check_removal(patches, at, list, item),
-        (Op::Replace, []) if names_itself(list, &patch.value) => Ok(()),
-        _ if is_named(patches, list, item) => Ok(()),
-        _ => {
-            let item = shown(item);
-            let message = format!("no id or url found for path with root /{list}/{item}");
+        // Without its name it would be another item, of which less is asked.
+        (Op::Remove, [key]) if key == key_of(list) => {
+            let message = format!("the {key} of an item of '/{list}' cannot be removed");
             Err(PDS_21.update("patch", message))
         }
+        (Op::Replace, []) if text(&patch.value, key_of(list)).is_some() => Ok(()),
+        _ if names.has(list, item) => Ok(()),
+        _ => Err(unnamed(&format!("{list}/{}", shown(item)))),
     }
 }
 
-fn names_itself(list: &str, value: &Json) -> bool {
-    value.member(key_of(list)).and_then(Json::as_str).is_some()
-}
-
-/// Whether some patch of the list names the item, or tests it as a whole.
-fn is_named(patches: &[Patch], list: &str, item: &str) -> bool {
-    patches.iter().any(|patch| {
-        item_of(&patch.path).is_some_and(|(other_list, other_item, rest)| {
-            let names = match rest {
-                [key] => key == key_of(list) && patch.op != Op::Remove,
-                [] => patch.op == Op::Test && names_itself(list, &patch.value),
-                _ => false,
-            };
-            other_list == list && other_item == item && names
-        })
-    })
+fn unnamed(root: &str) -> Failure {
+    PDS_21.update("patch", format!("no id or url found for path with root /{root}"))
 }
 
 fn check_removal(patches: &[Patch], at: usize, list: &str, item: &str) -> Result<(), Failure> {
@@ -119,30 +115,4 @@ fn make_lists(patient: &mut Json, patches: &[Patch]) {
             members.push((list.to_owned(), Json::Array(Vec::new())));
         }
     }
-}
-
-/// Checks a patch that names an item against what stands there, at its turn; true where that was all it does.
-///
-/// # Errors
-/// `PDS-23` where another item stands there, or none.
-pub(super) fn is_name_that_holds(patient: &Json, patch: &Patch) -> Result<bool, Failure> {
-    let Some((list, item, [key])) = item_of(&patch.path) else {
-        return Ok(false);
-    };
-    if key != key_of(list) || patch.op == Op::Remove {
-        return Ok(false);
-    }
-    let items = patient.member(list).and_then(Json::as_array).unwrap_or_default();
-    let Some(found) = index(item).and_then(|at| items.get(at)) else {
-        let item = shown(item);
-        let message = format!("Invalid patch - index '{item}' is out of bounds");
-        return Err(PDS_23.update("patch", message));
-    };
-    let named = patch.value.as_str();
-    if named.is_some() && found.member(key).and_then(Json::as_str) == named {
-        return Ok(true);
-    }
-    let named = shown(named.unwrap_or_default());
-    let message = format!("no '{list}' resources with object {key} '{named}'");
-    Err(PDS_23.update("patch", message))
 }

@@ -8,7 +8,7 @@ use spine_proto::pds::v1::{ListRelatedRequest, ListRelatedResponse};
 use spine_statemachine::key::{successor, suffix_of};
 use spine_statemachine::store::OrderedRead;
 
-use super::{RELATED_MAX, answer, row_of};
+use super::{RELATED_BYTES_MAX, RELATED_MAX, answer, row_of};
 use crate::context::Context;
 use crate::error::ErrorKind;
 use crate::failure::Failure;
@@ -20,6 +20,10 @@ use crate::pds::{PERMISSION_READ, access, keys, restricted, row};
 use crate::plan::{Completed, Plan};
 use crate::reason;
 use crate::view::View;
+
+/// Bytes of all related persons in one answer: as many as a patient may have, each of the largest. Those that were
+/// written before there was such a limit may be larger.
+const LIST_BYTES_MAX: usize = RELATED_MAX as usize * RELATED_BYTES_MAX;
 
 /// See the module.
 pub struct ListRelated;
@@ -65,8 +69,13 @@ impl Operation for ListRelated {
             // It is marked as invalid by the merge; somebody of the survivor's with this number is another person.
             (false, _) => {}
         }
-        let resource = json::parse(&patient.fhir_json, JSON_DEPTH_MAX)
-            .map_err(|_| row::damaged("a patient is no JSON"))?;
+        // A merge marks the superseded record as invalid: what it was stands in the version before.
+        let told = match (patient.superseded_by.is_empty(), patient.version_id) {
+            (false, version_id @ 2..) => row::version(view, context, nhs_number, version_id - 1)?,
+            _ => patient,
+        };
+        let resource =
+            json::parse(&told.fhir_json, JSON_DEPTH_MAX).map_err(|_| row::damaged("a patient is no JSON"))?;
         response.restricted = matches!(restricted::confidentiality(&resource), Some("R" | "V"));
         if request.number > 0 {
             let row = one(view, context, request)?;
@@ -75,8 +84,13 @@ impl Operation for ListRelated {
         }
         let prefix = keys::all_related(&context.subject_key, nhs_number);
         let limit = usize::try_from(RELATED_MAX).unwrap_or(usize::MAX);
+        let mut bytes = 0;
         for (key, record) in view.range(&prefix, &successor(&prefix), limit)? {
             let row = row_of(&record)?;
+            bytes += row.fhir_json.len();
+            if bytes > LIST_BYTES_MAX {
+                return Err(too_large());
+            }
             if !row.fhir_json.is_empty() {
                 let number = suffix_of(&key).and_then(|suffix| <[u8; 4]>::try_from(&suffix[..]).ok());
                 let number = number.ok_or_else(|| row::damaged("a related person has no number"))?;
@@ -115,6 +129,12 @@ fn one(
             "the related person has no such version",
         )
     })
+}
+
+fn too_large() -> Failure {
+    let message =
+        "the related persons of the patient are more than one answer holds; read each by its number";
+    Failure::invalid(reason::ANSWER_TOO_LARGE, "nhs_number", message)
 }
 
 pub(super) fn not_found() -> Failure {

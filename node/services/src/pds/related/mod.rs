@@ -18,12 +18,15 @@ use spine_statemachine::store::Record;
 
 pub use self::list::ListRelated;
 pub use self::national::national;
+pub use self::person::patient_of;
 pub use self::put::PutRelated;
 use super::row;
 use crate::failure::Failure;
 
 /// Related persons of a patient, those who were removed included.
 pub const RELATED_MAX: u32 = 64;
+/// Largest resource, in bytes: those of a patient, as many as there may be, are one answer.
+pub const RELATED_BYTES_MAX: usize = 64 * 1_024;
 /// Number of `RelatedRow` as an encoding of a record.
 const SCHEMA: u32 = 1;
 

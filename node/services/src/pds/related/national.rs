@@ -8,7 +8,7 @@ use crate::json::{self, Json};
 use crate::pds::patient::{JSON_DEPTH_MAX, NHS_NUMBER_SYSTEM};
 use crate::reason;
 
-/// `patient` is who they are themselves, where they have a number.
+/// `patient` says who they are themselves, where they have a number, and no more than that it is a patient where not.
 ///
 /// # Errors
 /// `STORE_DAMAGED` where it is no JSON.
@@ -25,17 +25,14 @@ pub fn national(fhir_json: &Bytes) -> Result<Vec<u8>, SpineError> {
         return Ok(fhir_json.to_vec());
     };
     members.retain(|(name, _)| name != "patient" && name != "identifier" && name != "meta");
+    let text = |name: &str, value: String| (name.to_owned(), Json::String(value));
+    // FHIR asks for it in every case.
+    let mut patient = vec![text("type", "Patient".to_owned())];
     if let Some(own) = own {
-        let text = |name: &str, value: String| (name.to_owned(), Json::String(value));
-        let identifier = Json::Object(vec![
-            text("system", NHS_NUMBER_SYSTEM.to_owned()),
-            text("value", own),
-        ]);
-        let patient = Json::Object(vec![
-            text("type", "Patient".to_owned()),
-            ("identifier".to_owned(), identifier),
-        ]);
-        members.push(("patient".to_owned(), patient));
+        let system = text("system", NHS_NUMBER_SYSTEM.to_owned());
+        let identifier = Json::Object(vec![system, text("value", own)]);
+        patient.push(("identifier".to_owned(), identifier));
     }
+    members.push(("patient".to_owned(), Json::Object(patient)));
     Ok(Json::Object(members).to_bytes())
 }

@@ -2,10 +2,13 @@
 
 use spine_proto::ids::NhsNumber;
 
+use super::RELATED_BYTES_MAX;
+use crate::error::SpineError;
 use crate::failure::Failure;
 use crate::json::Json;
 use crate::pds::patient::{self, JSON_DEPTH_MAX, NHS_NUMBER_SYSTEM};
 use crate::pds::rules::{PDS_61, PDS_62};
+use crate::reason;
 
 /// Members that are arrays of objects.
 const LISTS: [&str; 6] = [
@@ -32,18 +35,46 @@ const ONE: usize = 1;
 /// Contact points.
 const TELECOMS_MAX: usize = 5;
 
+/// The NHS Number that a resource says it belongs to, as it is written there: enough to route by.
+///
+/// # Errors
+/// `MISSING_VALUE` where it refers to no patient; what is wrong with a body that cannot be read.
+pub fn patient_of(body: &[u8]) -> Result<String, SpineError> {
+    let resource = read(body)?;
+    let reference = resource
+        .member("patient")
+        .and_then(|patient| patient.member("reference"));
+    let reference = reference.and_then(Json::as_str).ok_or_else(|| {
+        let message = "a related person refers to a patient";
+        Failure::invalid(reason::MISSING_VALUE, "patient.reference", message)
+    })?;
+    Ok(reference.rsplit('/').next().unwrap_or_default().to_owned())
+}
+
+fn read(body: &[u8]) -> Result<Json, Failure> {
+    check_size(body.len())?;
+    patient::read_nested(body, JSON_DEPTH_MAX, "fhir_json")
+}
+
+fn check_size(bytes: usize) -> Result<(), Failure> {
+    if bytes <= RELATED_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a related person has {bytes} bytes, more than {RELATED_BYTES_MAX}");
+    Err(Failure::invalid(reason::RECORD_TOO_LARGE, "fhir_json", message))
+}
+
 /// The resource of `number` as it is stored.
 ///
 /// # Errors
-/// `PDS-61`, `PDS-62`
+/// `RECORD_TOO_LARGE`, `PDS-61`, `PDS-62`
 pub(super) fn stored(
     body: &[u8],
     nhs_number: NhsNumber,
     number: u32,
     version_id: u32,
 ) -> Result<Vec<u8>, Failure> {
-    patient::check_size(body.len())?;
-    let resource = patient::read_nested(body, JSON_DEPTH_MAX, "fhir_json")?;
+    let resource = read(body)?;
     check(&resource)?;
     let Json::Object(mut members) = resource else {
         return Err(refused("", "the resource is not an object"));
@@ -67,7 +98,9 @@ pub(super) fn stored(
         ),
     ];
     members.splice(0..0, own);
-    Ok(Json::Object(members).to_bytes())
+    let json = Json::Object(members).to_bytes();
+    check_size(json.len())?;
+    Ok(json)
 }
 
 fn refused(member: &str, message: &'static str) -> Failure {

@@ -14,7 +14,8 @@ const FUZZY_MIN: u32 = 7_000;
 const HISTORIC: u32 = 9_000;
 /// Of a word or date that is a slip away.
 const SLIP: u32 = 9_000;
-/// Of a word that sounds the same, of names in each other's place, of day and month in each other's place.
+/// Of a word that sounds the same, of names in each other's place, of day and month in each other's place, of a birth
+/// date whose day is not known.
 const ALIKE: u32 = 8_000;
 
 /// What each part of a fuzzy search counts.
@@ -233,7 +234,7 @@ fn near_date(query: &Query, date: &str) -> Option<u32> {
         Some(EXACT)
     } else if is_slip(&wanted.from, date) {
         Some(SLIP)
-    } else if swapped(&wanted.from).is_some_and(|swapped| swapped == date) {
+    } else if swapped(&wanted.from).is_some_and(|swapped| swapped == date) || wanted.touches(date) {
         Some(ALIKE)
     } else {
         None

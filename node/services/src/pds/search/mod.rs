@@ -39,6 +39,8 @@ use crate::view::View;
 
 /// Patients of a shard that one search opens; one that would open more says that it is too wide.
 const CANDIDATES_MAX: usize = 500;
+/// Bytes of all matches of an answer, of one shard or of all; more are told as too many. Two of the largest fit.
+const MATCHES_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// Years of birth that a search may span.
 const YEARS_MAX: usize = 20;
 /// Names of members that an entry of the answer keeps only in part, and the uses that it keeps.
@@ -90,10 +92,16 @@ impl Operation for Search {
         if response.too_many {
             return Ok(response);
         }
+        let mut bytes = 0;
         for nhs_number in candidates {
-            response
-                .matches
-                .extend(look_at(view, context, &query, nhs_number)?);
+            if let Some(found) = look_at(view, context, &query, nhs_number)? {
+                bytes += bytes_of(&found);
+                response.matches.push(found);
+            }
+            // What is too much for an answer is not held either.
+            if bytes > MATCHES_BYTES_MAX {
+                break;
+            }
         }
         shorten(&mut response, query.max_results);
         Ok(response)
@@ -115,13 +123,18 @@ fn look_at(
     }))
 }
 
-/// Best first; more than the caller wants are none at all.
+fn bytes_of(one: &SearchMatch) -> usize {
+    one.patient.as_ref().map_or(0, |patient| patient.fhir_json.len())
+}
+
+/// Best first; more than the caller wants, or than one answer holds, are none at all.
 fn shorten(response: &mut SearchResponse, max_results: Option<usize>) {
     let number = |one: &SearchMatch| one.patient.as_ref().map(|patient| patient.nhs_number.clone());
     response
         .matches
         .sort_by_cached_key(|one| (std::cmp::Reverse(one.score), number(one)));
-    if response.matches.len() > max_results.unwrap_or(RESULTS_MAX) {
+    let bytes: usize = response.matches.iter().map(bytes_of).sum();
+    if response.matches.len() > max_results.unwrap_or(RESULTS_MAX) || bytes > MATCHES_BYTES_MAX {
         response.matches.clear();
         response.too_many = true;
     }
@@ -193,6 +206,10 @@ pub fn entry(fhir_json: &bytes::Bytes) -> Result<Vec<u8>, SpineError> {
                     .is_some_and(|usage| uses.contains(&usage))
             });
         }
+    }
+    if let Json::Object(members) = &mut patient {
+        // FHIR has no empty arrays.
+        members.retain(|(_, value)| value.as_array().is_none_or(|items| !items.is_empty()));
     }
     Ok(patient.to_bytes())
 }

@@ -16,6 +16,10 @@ const GIVEN_MAX: usize = 8;
 const VALUE_CHARS_MAX: usize = 100;
 /// Characters before a wildcard.
 const BEFORE_WILDCARD_MIN: usize = 2;
+/// Bytes of `yyyy-mm-dd`.
+const DAY_BYTES: usize = 10;
+/// Where a range without a beginning begins, and one without an end ends.
+const EVER: (&str, &str) = ("0000-01-01", "9999-12-31");
 
 /// A search whose parts are well formed and enough.
 #[derive(Default)]
@@ -77,10 +81,21 @@ impl Pattern {
 }
 
 impl Range {
-    /// Whether a date, or the day of a time, is within.
+    /// Whether a date, or the day of a time, is within. A date without its day is where one of its days is, but it is
+    /// not just the one day that is searched for.
     pub(super) fn holds(&self, date: &str) -> bool {
-        let day = date.get(..10).unwrap_or(date);
-        (self.from.as_str()..=self.to.as_str()).contains(&day)
+        match date.get(..DAY_BYTES) {
+            Some(day) => (self.from.as_str()..=self.to.as_str()).contains(&day),
+            None => self.from != self.to && self.touches(date),
+        }
+    }
+
+    /// Whether a day of a date that lacks its day, such as `1980-05`, is within.
+    pub(super) fn touches(&self, date: &str) -> bool {
+        // A day begins with the month and the year that it is of.
+        let ends = self.from.get(..date.len()).zip(self.to.get(..date.len()));
+        let is_part = !date.is_empty() && date.len() < DAY_BYTES;
+        is_part && ends.is_some_and(|(from, to)| (from..=to).contains(&date))
     }
 }
 
@@ -102,6 +117,7 @@ impl Query {
         let mut query = Self::default();
         let (mut births, mut deaths) = (Vec::new(), Vec::new());
         for SearchParameter { name, value } in parameters {
+            let value = value.trim();
             if value.is_empty() || value.chars().count() > VALUE_CHARS_MAX {
                 return Err(invalid("a parameter is empty or too long"));
             }
@@ -112,7 +128,7 @@ impl Query {
             }
         }
         query.birth = range(&births)?;
-        query.death = range(&deaths)?;
+        query.death = open_range(&deaths)?;
         query.check()?;
         Ok(query)
     }
@@ -132,7 +148,10 @@ impl Query {
             "address-postalcode" | "address-postcode" => once(&mut self.postcode, pattern(postcode(value))?),
             "general-practitioner" => once(&mut self.practice, value.to_ascii_uppercase()),
             "email" => once(&mut self.email, value.to_lowercase()),
-            "phone" => once(&mut self.phone, digits(value)),
+            "phone" => match digits(value) {
+                none if none.is_empty() => Err(invalid("a telephone number has digits")),
+                number => once(&mut self.phone, number),
+            },
             "_fuzzy-match" => flag(&mut self.fuzzy, value),
             "_exact-match" => flag(&mut self.exact, value),
             "_history" => flag(&mut self.history, value),
@@ -220,24 +239,35 @@ fn bound(value: &str) -> Result<(&str, &str), Failure> {
         Some(prefix @ ("eq" | "ge" | "le")) => (prefix, &value[2..]),
         _ => ("eq", value),
     };
-    if day.len() == 10 && Span::parse_date(day).is_some() {
+    if day.len() == DAY_BYTES && Span::parse_date(day).is_some() {
         Ok((prefix, day))
     } else {
         Err(invalid("a date is a day, with eq, ge or le"))
     }
 }
 
+/// Days that say which patients to look at: the range has two ends.
 fn range(bounds: &[(&str, &str)]) -> Result<Option<Range>, Failure> {
-    let of = |from: &str, to: &str| {
-        Ok(Some(Range {
-            from: from.to_owned(),
-            to: to.to_owned(),
-        }))
-    };
     match *bounds {
         [] => Ok(None),
-        [("eq", day)] => of(day, day),
-        [("ge", from), ("le", to)] | [("le", to), ("ge", from)] if from <= to => of(from, to),
+        [("eq", day)] => Ok(Some(days(day, day))),
+        [("ge", from), ("le", to)] | [("le", to), ("ge", from)] if from <= to => Ok(Some(days(from, to))),
         _ => Err(invalid("a range of dates has a ge and a le")),
+    }
+}
+
+/// Days that those who were found otherwise are held against: one end is enough.
+fn open_range(bounds: &[(&str, &str)]) -> Result<Option<Range>, Failure> {
+    match *bounds {
+        [("ge", from)] => Ok(Some(days(from, EVER.1))),
+        [("le", to)] => Ok(Some(days(EVER.0, to))),
+        _ => range(bounds),
+    }
+}
+
+fn days(from: &str, to: &str) -> Range {
+    Range {
+        from: from.to_owned(),
+        to: to.to_owned(),
     }
 }

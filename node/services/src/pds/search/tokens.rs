@@ -10,9 +10,9 @@ use crate::json::Json;
 
 /// Most tokens of a patient.
 pub(super) const TOKENS_MAX: usize = 8;
-/// Most different sounds of family names of a patient; the first ones in the record.
+/// Most different sounds of family names of a patient; that of the usual name first, then as they stand in the record.
 const FAMILIES_MAX: usize = 5;
-/// Most districts of a patient.
+/// Most districts of a patient; that of the home first, then as they stand in the record.
 const DISTRICTS_MAX: usize = 2;
 
 /// What all tokens of one meaning are.
@@ -31,6 +31,13 @@ pub(super) fn of_family(subject_key: &SubjectKey, sound: &str, year: &str) -> To
 /// The first part of a postcode and a year of birth.
 pub(super) fn of_district(subject_key: &SubjectKey, district: &str, year: &str) -> Token {
     hashed(subject_key, "district", district, year)
+}
+
+/// The request that a patient was created for. It is not one by which somebody is searched for, and no change of the
+/// patient takes it away: the same request is answered with the same number whatever became of them.
+pub(in crate::pds) fn of_request(subject_key: &SubjectKey, holder: &[u8]) -> Token {
+    let holder: String = holder.iter().map(|byte| format!("{byte:02x}")).collect();
+    hashed(subject_key, "request", &holder, "")
 }
 
 fn hashed(subject_key: &SubjectKey, kind: &str, one: &str, other: &str) -> Token {
@@ -67,24 +74,49 @@ pub(super) fn of_patient(subject_key: &SubjectKey, patient: &Members) -> BTreeSe
     let birth = birth_of(patient).unwrap_or_default();
     let Some(year) = birth.get(..4) else { return tokens };
     tokens.insert(of_birth(subject_key, birth));
-    let names = member(patient, "name")
-        .and_then(Json::as_array)
-        .unwrap_or_default()
-        .iter();
-    let families = names.filter_map(|name| soundex(name.member("family")?.as_str()?));
-    for sound in families.collect::<BTreeSet<_>>().into_iter().take(FAMILIES_MAX) {
+    let names = first_of_use(patient, "name", "usual");
+    let sounds = names.filter_map(|name| soundex(name.member("family")?.as_str()?));
+    for sound in distinct(sounds, FAMILIES_MAX) {
         tokens.insert(of_family(subject_key, &sound, year));
     }
-    let addresses = member(patient, "address")
-        .and_then(Json::as_array)
-        .unwrap_or_default()
-        .iter();
+    let addresses = first_of_use(patient, "address", "home");
     let districts = addresses.filter_map(|address| district(address.member("postalCode")?.as_str()?));
-    for district in districts.collect::<BTreeSet<_>>().into_iter().take(DISTRICTS_MAX) {
+    for district in distinct(districts, DISTRICTS_MAX) {
         tokens.insert(of_district(subject_key, &district, year));
     }
     debug_assert!(tokens.len() <= TOKENS_MAX, "one, five and two");
     tokens
+}
+
+/// Whether a patient may have more names or addresses than tokens for them.
+pub(super) fn has_many(patient: &Members) -> bool {
+    let count = |list| {
+        member(patient, list)
+            .and_then(Json::as_array)
+            .map_or(0, |items| items.len())
+    };
+    count("name") > FAMILIES_MAX || count("address") > DISTRICTS_MAX
+}
+
+/// The items of a list: those of this use, then all.
+fn first_of_use<'a>(patient: &'a Members, list: &str, wanted: &'a str) -> impl Iterator<Item = &'a Json> {
+    let items = member(patient, list).and_then(Json::as_array).unwrap_or_default();
+    let of_use = |item: &&Json| item.member("use").and_then(Json::as_str) == Some(wanted);
+    items.iter().filter(of_use).chain(items)
+}
+
+/// The first few different ones.
+fn distinct(words: impl Iterator<Item = String>, most: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    for word in words {
+        if found.len() == most {
+            break;
+        }
+        if !found.contains(&word) {
+            found.push(word);
+        }
+    }
+    found
 }
 
 /// A postcode as postcodes are compared: capitals without spaces.

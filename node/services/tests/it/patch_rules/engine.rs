@@ -17,14 +17,14 @@ fn a_plain_list_needs_no_names_and_a_merge_patch_no_list() {
         .call("pds.patch", &request(PatchFormat::Json, list.to_string()))
         .unwrap();
     assert!(body_of(answer).contains("2 High Street"));
-    let merge = json!({ "gender": "other", "telecom": null });
+    let merge = json!({ "gender": "unknown", "telecom": null });
     let answer: PatchResponse = shard()
         .call("pds.patch", &request(PatchFormat::Merge, merge.to_string()))
         .unwrap();
     let merged: Value = serde_json::from_str(&body_of(answer)).unwrap();
     assert_eq!(
         (&merged["gender"], merged.get("telecom")),
-        (&json!("other"), None)
+        (&json!("unknown"), None)
     );
     // What comes out is a patient like any other.
     let broken = request(PatchFormat::Merge, json!({ "birthDate": null }).to_string());
@@ -58,6 +58,43 @@ fn what_is_not_touched_stays_as_it_was_written() {
             "\"url\":\"urn:x\"},{\"url\":\"urn:y\",\"n\":1E+2}]",
         );
     assert_eq!(body_of(answer), expected);
+}
+
+/// The patient with an empty list of identifiers, after a patch.
+fn emptied(format: PatchFormat, patch: &Value) -> Value {
+    let mut stored = patient();
+    stored["identifier"] = json!([]);
+    let answer: PatchResponse = with(&stored)
+        .call("pds.patch", &request(format, patch.to_string()))
+        .unwrap();
+    serde_json::from_str(&body_of(answer)).unwrap()
+}
+
+#[test]
+fn a_list_whose_last_item_goes_is_gone_and_one_that_nobody_touched_stays() {
+    let address = json!({ "op": "remove", "path": "/address/0" });
+    let prefix = json!({ "op": "remove", "path": "/name/0/prefix/0" });
+    let listed = emptied(PatchFormat::Json, &json!([address, prefix]));
+    let test = json!({ "op": "test", "path": "/address/0/id", "value": "a1" });
+    let named = json!({ "op": "test", "path": "/name/0/id", "value": "n1" });
+    let patches = json!({ "patches": [test, address, named, prefix] });
+    let national = emptied(PatchFormat::Pds, &patches);
+    for patient in [listed, national] {
+        assert_eq!(patient.get("address"), None);
+        assert_eq!(patient["name"][0].get("prefix"), None);
+        assert_eq!(patient["identifier"], json!([]), "it came so");
+    }
+    let merged = emptied(PatchFormat::Merge, &json!({ "telecom": [], "gender": "male" }));
+    assert_eq!((merged.get("telecom"), &merged["gender"]), (None, &json!("male")));
+    // What is added again behind the last one is there.
+    let again = json!([
+        address,
+        { "op": "add", "path": "/address/-", "value": patient()["address"][0] },
+    ]);
+    assert_eq!(
+        emptied(PatchFormat::Json, &again)["address"],
+        patient()["address"]
+    );
 }
 
 struct Shard(super::Shard);

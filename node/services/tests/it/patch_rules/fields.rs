@@ -29,6 +29,18 @@ fn pds_25_a_period_starts_and_does_not_end_before() {
             refused(&patches, "PDS-25", &format!("{INVALID}{words}"));
         }
     }
+    for (period, words) in [
+        (json!({}), "a period needs a start"),
+        (
+            json!({ "start": "2026-01-03" }),
+            "a period cannot start in the future",
+        ),
+    ] {
+        let patches = whole("generalPractitioner", 0, |practice| {
+            practice["identifier"]["period"] = period.clone();
+        });
+        refused(&patches, "PDS-25", &format!("{INVALID}{words}"));
+    }
     let ended = json!({ "start": "2020-01-02", "end": "2020-01-02" });
     let changed = accepted(&whole("name", 1, |name| name["period"] = ended.clone()));
     assert_eq!(changed["name"][1]["period"], ended);
@@ -234,5 +246,13 @@ fn pds_45_a_birth_place_says_something() {
         json!(null),
     ] {
         refused(&add("extension", &born(bad)), "PDS-45", &words);
+    }
+    for good in ["GBR", "1", "10"] {
+        accepted(&add("extension", &born(json!({ "country": good }))));
+    }
+    let words = format!("{INVALID}the country of a birth place is a code of three letters, or one of the UK");
+    for bad in [json!("Britain"), json!("gbr"), json!("5"), json!(7)] {
+        let place = born(json!({ "city": "Manchester", "country": bad }));
+        refused(&add("extension", &place), "PDS-45", &words);
     }
 }

@@ -2,11 +2,13 @@
 
 mod access;
 mod contacts;
+mod copies;
 mod engine;
 mod examples;
 mod fields;
 mod hostile;
 mod people;
+mod plain;
 mod structure;
 
 use serde_json::{Value, json};

@@ -174,6 +174,13 @@ fn pds_38_what_is_known_formally_stays() {
         json!([{ "op": "replace", "path": "/deceasedDateTime", "value": "2020-10-23T00:00:00+00:00" }]);
     let error = patched_in(&mut with(&dead), &change).unwrap_err();
     assert_eq!((&*error.rule, &*error.reason), ("PDS-38", "FORBIDDEN_UPDATE"));
+    // So does since when it is known.
+    let mut later = notification("2");
+    let since = json!({ "url": "systemEffectiveDate", "valueDateTime": "2020-10-24T00:00:00+00:00" });
+    later["extension"].as_array_mut().unwrap().push(since);
+    let change = json!([{ "op": "replace", "path": "/extension/2", "value": later }]);
+    let error = patched_in(&mut with(&dead), &change).unwrap_err();
+    assert_eq!((&*error.rule, &*error.reason), ("PDS-38", "FORBIDDEN_UPDATE"));
     // All else can be put right after a death.
     let gender = json!([{ "op": "replace", "path": "/gender", "value": "male" }]);
     assert_eq!(patched_in(&mut with(&dead), &gender).unwrap()["gender"], "male");

@@ -1,8 +1,8 @@
 //! How lists are written.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{accepted, patched, refused};
+use super::{accepted, patched, patient, pharmacy, refused};
 
 const INVALID: &str = "Invalid update with error - ";
 
@@ -134,7 +134,7 @@ fn pds_22_a_removal_comes_right_after_a_test() {
             .len(),
         1
     );
-    let whole = json!({ "op": "test", "path": "/name/1", "value": super::patient()["name"][1] });
+    let whole = json!({ "op": "test", "path": "/name/1", "value": patient()["name"][1] });
     assert_eq!(
         accepted(&json!([whole, removal]))["name"]
             .as_array()
@@ -212,7 +212,7 @@ fn patches_see_what_the_ones_before_left_and_all_count_or_none() {
         { "op": "test", "path": "/telecom/0/id", "value": "t2" },
         { "op": "remove", "path": "/telecom/0" },
     ]);
-    assert_eq!(accepted(&twice)["telecom"], json!([]));
+    assert_eq!(accepted(&twice).get("telecom"), None, "FHIR knows no empty lists");
     let half = json!([
         { "op": "replace", "path": "/gender", "value": "male" },
         { "op": "remove", "path": "/birthDate" },
@@ -225,4 +225,91 @@ fn a_list_that_does_not_exist_yet_is_added_to() {
     let contact = json!({ "relationship": [{ "coding": [{ "code": "C" }] }], "telecom": [{ "system": "phone", "value": "01632960000" }] });
     let added = accepted(&super::add("contact", &contact));
     assert_eq!(added["contact"][0]["relationship"], contact["relationship"]);
+}
+
+#[test]
+fn a_whole_item_is_replaced_by_none_but_itself() {
+    let replace = |path: &str, value: &Value| json!([{ "op": "replace", "path": path, "value": value }]);
+    let unknown = json!({ "id": "n9", "use": "nickname", "given": ["Jen"] });
+    refused(
+        &replace("/name/1", &unknown),
+        "PDS-23",
+        &format!("{INVALID}no 'name' resources with object id 'n9'"),
+    );
+    refused(
+        &replace("/telecom/0", &patient()["telecom"][1]),
+        "PDS-23",
+        &format!("{INVALID}no 'telecom' resources with object id 't2'"),
+    );
+    refused(
+        &replace("/extension/1", &pharmacy("Y34567")),
+        "PDS-23",
+        &format!("{INVALID}no 'extension' resources with object url '?'"),
+    );
+    // Named beside it, it keeps its name, and with it its use.
+    let named = |value: Value| {
+        json!([
+            { "op": "test", "path": "/name/1/id", "value": "n2" },
+            { "op": "replace", "path": "/name/1", "value": value },
+        ])
+    };
+    let changed = accepted(&named(json!({ "use": "nickname", "given": ["Jen"] })));
+    assert_eq!(
+        (&changed["name"][1]["id"], &changed["name"][1]["given"]),
+        (&json!("n2"), &json!(["Jen"]))
+    );
+    refused(
+        &named(json!({ "use": "old", "given": ["Jen"] })),
+        "PDS-28",
+        &format!("{INVALID}the use of a name cannot be changed"),
+    );
+}
+
+#[test]
+fn an_item_does_not_lose_its_name() {
+    refused(
+        &json!([
+            { "op": "test", "path": "/name/1/id", "value": "n2" },
+            { "op": "remove", "path": "/name/1/id" },
+            { "op": "replace", "path": "/name/1/use", "value": "old" },
+        ]),
+        "PDS-21",
+        &format!("{INVALID}the id of an item of '/name' cannot be removed"),
+    );
+    refused(
+        &json!([
+            { "op": "test", "path": "/extension/1/url", "value": "urn:other" },
+            { "op": "remove", "path": "/extension/1/url" },
+        ]),
+        "PDS-21",
+        &format!("{INVALID}the url of an item of '/extension' cannot be removed"),
+    );
+}
+
+#[test]
+fn no_path_leads_to_the_whole_resource() {
+    let mut other = patient();
+    other["name"].as_array_mut().unwrap().pop();
+    for op in ["add", "replace", "test", "remove"] {
+        refused(
+            &json!([{ "op": op, "path": "", "value": other }]),
+            "PDS-18",
+            &format!("{INVALID}the path of patch 0 leads to the whole resource"),
+        );
+    }
+}
+
+#[test]
+fn a_name_is_looked_at_when_its_turn_comes() {
+    let test = json!({ "op": "test", "path": "/telecom/0/id", "value": "t1" });
+    let removal = json!({ "op": "remove", "path": "/telecom/0" });
+    let change = json!({ "op": "replace", "path": "/telecom/0/value", "value": "jane.smith@example.com" });
+    refused(
+        &json!([test, removal, change]),
+        "PDS-23",
+        &format!("{INVALID}no 'telecom' resources with object id 't1'"),
+    );
+    let named = json!({ "op": "test", "path": "/telecom/0/id", "value": "t2" });
+    let changed = accepted(&json!([test, removal, named, change]));
+    assert_eq!(changed["telecom"][0]["value"], "jane.smith@example.com");
 }

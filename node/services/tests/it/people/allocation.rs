@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::task::Poll;
 
 use serde_json::{Value, json};
-use spine_proto::pds::v1::{AllocateRequest, AllocateResponse};
+use spine_proto::pds::v1::{
+    AllocateRequest, AllocateResponse, InvalidateRequest, InvalidateResponse, UpdateRequest, UpdateResponse,
+};
 use spine_services::SpineError;
 use spine_statemachine::key::Family;
 
@@ -78,6 +80,39 @@ fn the_same_request_is_answered_with_the_same_number_for_ever() {
         json!([{ "system": "phone", "use": "home", "value": "0" , "period": { "start": "2020-01-01" } }]);
     let reused = cluster.allocate(&request(&changed, "a"));
     assert_eq!(reused.err().unwrap().reason, "REQUEST_ID_REUSED");
+    assert_eq!(cluster.patients(), 1);
+}
+
+#[test]
+fn a_request_is_answered_with_its_number_whatever_became_of_the_patient() {
+    let cluster = Cluster::new();
+    let asked = request(&newcomer(), "a");
+    let given = number(cluster.allocate(&asked));
+    let mut corrected = newcomer();
+    corrected["id"] = json!(given);
+    corrected["birthDate"] = json!("1931-07-08");
+    let update = UpdateRequest {
+        nhs_number: given.clone(),
+        fhir_json: corrected.to_string().into(),
+        version_id: 1,
+        request_id: "correct".to_owned(),
+        ..UpdateRequest::default()
+    };
+    let _: UpdateResponse = cluster.shard(|shard| shard.call("pds.update", &update)).unwrap();
+    // Longer than request ids are remembered.
+    cluster.shard(|shard| shard.now_ms += 3_600_000);
+    assert_eq!(number(cluster.allocate(&asked)), given);
+    let invalidate = InvalidateRequest {
+        nhs_number: given,
+        request_id: "invalid".to_owned(),
+        ..InvalidateRequest::default()
+    };
+    let _: InvalidateResponse = cluster
+        .shard(|shard| shard.call("pds.invalidate", &invalidate))
+        .unwrap();
+    cluster.shard(|shard| shard.now_ms += 3_600_000);
+    let gone = cluster.allocate(&asked).err().unwrap();
+    assert_eq!(gone.reason, "INVALIDATED_RESOURCE");
     assert_eq!(cluster.patients(), 1);
 }
 

@@ -5,10 +5,10 @@ use spine_proto::pds::v1::{
     ListRelatedRequest, ListRelatedResponse, MergeRequest, PutRelatedRequest, PutRelatedResponse,
     RelatedPerson,
 };
-use spine_services::SpineError;
 use spine_services::pds::person::merge::merge;
-use spine_services::pds::related::{RELATED_MAX, national};
+use spine_services::pds::related::{RELATED_BYTES_MAX, RELATED_MAX, national, patient_of};
 use spine_services::pds::rules::{PDS_12, PDS_56, PDS_61, PDS_62, PDS_63, Rule};
+use spine_services::{ErrorKind, SpineError};
 
 use super::{Cluster, finish};
 
@@ -150,6 +150,40 @@ fn a_merge_takes_nobody_over_and_loses_nobody() {
         assert!(still[0].fhir_json == mother.fhir_json && still[0].nhs_number == A);
     }
     refuses(PDS_56, put(&cluster, 1, 0, None));
+}
+
+/// All of a patient are one answer.
+#[test]
+fn a_related_person_has_at_most_64_kib() {
+    let cluster = cluster();
+    let of = |bytes| with(|person| person["extension"] = json!([{ "url": "x".repeat(bytes) }]));
+    assert!(put(&cluster, 0, 0, Some(&of(RELATED_BYTES_MAX - 1_024))).is_ok());
+    let error = put(&cluster, 0, 0, Some(&of(RELATED_BYTES_MAX))).err().unwrap();
+    assert_eq!(
+        (error.kind, &*error.reason, &*error.field),
+        (ErrorKind::Invalid, "RECORD_TOO_LARGE", "fhir_json")
+    );
+    // What is stored has more than what was sent.
+    let short = mother().to_string().len();
+    let fits = of(RELATED_BYTES_MAX - short - 30);
+    assert!(fits.to_string().len() <= RELATED_BYTES_MAX);
+    let error = put(&cluster, 0, 0, Some(&fits)).err().unwrap();
+    assert_eq!(error.reason, "RECORD_TOO_LARGE");
+}
+
+#[test]
+fn whose_a_related_person_is_is_read_from_the_resource() {
+    assert_eq!(patient_of(mother().to_string().as_bytes()).unwrap(), A);
+    for (body, reason) in [
+        ("", "MALFORMED_JSON"),
+        ("{", "MALFORMED_JSON"),
+        ("{}", "MISSING_VALUE"),
+        (r#"{"patient":{"reference":7}}"#, "MISSING_VALUE"),
+        (r#"{"patient":{},"patient":{}}"#, "DUPLICATE_MEMBER"),
+    ] {
+        let error = patient_of(body.as_bytes()).err().unwrap();
+        assert_eq!(error.reason, reason, "{body}");
+    }
 }
 
 #[test]

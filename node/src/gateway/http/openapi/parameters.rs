@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::super::capability::SEARCH_PARAMETERS;
 use super::operations::{Fails, Operation, PDS};
 
+/// The national service takes its own form of a version alone; others have `*` for the current one.
+const IF_MATCH_PDS: &str = "^W/\"[0-9]+\"$";
+const IF_MATCH_PLAIN: &str = "^((W/)?\"[0-9]+\"|\\*)$";
+
 /// Of an operation, those of its path first.
 pub(super) fn of(operation: &Operation) -> Vec<Value> {
     let segments = ["id", "version"].into_iter();
@@ -56,6 +60,7 @@ fn parameter(name: &str, operation: &Operation) -> Value {
 fn header(name: &str, operation: &Operation) -> Option<Described> {
     let pds = operation.place == PDS;
     let writes_pds = pds && operation.fails == Fails::AsWrite;
+    let if_match = if pds { IF_MATCH_PDS } else { IF_MATCH_PLAIN };
     Some(match name {
         "X-Request-ID" => (
             pds,
@@ -74,7 +79,7 @@ fn header(name: &str, operation: &Operation) -> Option<Described> {
         ),
         "If-Match" => (
             writes_pds,
-            json!({ "type": "string", "pattern": "^(W/)?\"[0-9]+\"$" }),
+            json!({ "type": "string", "pattern": if_match }),
             "The version to be changed",
         ),
         "Last-Event-ID" => (

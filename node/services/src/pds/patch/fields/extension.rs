@@ -1,6 +1,6 @@
 //! Extensions of the patient: pharmacies, language, birth place.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::super::changes::{Changed, Changes, items, text};
 use super::practice::has_ods_code;
@@ -18,6 +18,11 @@ const DISPENSERS: [&str; 3] = [
 const ENGLISH: &str = "en";
 /// Parts of which a birth place has at least one.
 const PLACES: [&str; 3] = ["city", "district", "country"];
+/// Codes of countries that ISO 3166-1 does not have: England, Scotland, Wales, Northern Ireland, Sark, Alderney, Channel
+/// Islands.
+const COUNTRIES_OF_UK: [&str; 7] = ["1", "2", "3", "4", "7", "9", "10"];
+/// Letters of a code of ISO 3166-1.
+const COUNTRY_LETTERS: usize = 3;
 
 /// # Errors
 /// `PDS-43` to `PDS-45`
@@ -26,20 +31,24 @@ pub(super) fn check(changes: &Changes<'_>) -> Result<(), Failure> {
     if changed.is_empty() {
         return Ok(());
     }
-    let mut seen = BTreeSet::new();
-    for extension in items(changes.after, "extension") {
-        let url = text(extension, "url");
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let urls = items(changes.after, "extension").iter();
+    for url in urls.filter_map(|extension| text(extension, "url")) {
+        *counts.entry(url).or_default() += 1;
+    }
+    for changed in changed {
+        let url = text(changed.after, "url");
         let url = url.ok_or_else(|| PDS_43.update("extension", "an extension has a url"))?;
-        if !seen.insert(url) {
+        if counts.get(url).is_some_and(|count| *count > 1) {
             return Err(PDS_43.update("extension", "multiple extensions of one url cannot be added"));
         }
+        one(&changed, url)?;
     }
-    changed.into_iter().try_for_each(|changed| one(&changed))
+    Ok(())
 }
 
-fn one(changed: &Changed<'_>) -> Result<(), Failure> {
+fn one(changed: &Changed<'_>, url: &str) -> Result<(), Failure> {
     let field = format!("extension[{}]", changed.at);
-    let url = text(changed.after, "url").unwrap_or_default();
     if DISPENSERS.iter().any(|end| url.ends_with(end)) {
         let reference = changed.after.member("valueReference");
         let identifier = reference.and_then(|reference| reference.member("identifier"));
@@ -49,13 +58,7 @@ fn one(changed: &Changed<'_>) -> Result<(), Failure> {
     } else if url.ends_with("UKCore-NHSCommunication") {
         check_language(changed.after, field)?;
     } else if url.ends_with("patient-birthPlace") {
-        let place = changed.after.member("valueAddress");
-        let says = |part: &&str| {
-            place.is_some_and(|place| text(place, part).is_some_and(|text| !text.trim().is_empty()))
-        };
-        if !PLACES.iter().any(says) {
-            return Err(PDS_45.update(field, "a birth place has a city, a district or a country"));
-        }
+        check_birth_place(changed.after.member("valueAddress"), field)?;
     }
     Ok(())
 }
@@ -86,4 +89,24 @@ fn check_language(extension: &Json, field: String) -> Result<(), Failure> {
         }
         Some(_) | None => Err(PDS_44.update(field, "a language is a code of ISO 639-1")),
     }
+}
+
+fn check_birth_place(place: Option<&Json>, field: String) -> Result<(), Failure> {
+    let says = |part: &&str| {
+        place.is_some_and(|place| text(place, part).is_some_and(|text| !text.trim().is_empty()))
+    };
+    if !PLACES.iter().any(says) {
+        return Err(PDS_45.update(field, "a birth place has a city, a district or a country"));
+    }
+    let country = place.and_then(|place| place.member("country"));
+    if country.is_none_or(|country| country.as_str().is_some_and(is_country)) {
+        return Ok(());
+    }
+    let message = "the country of a birth place is a code of three letters, or one of the UK";
+    Err(PDS_45.update(field, message))
+}
+
+fn is_country(code: &str) -> bool {
+    let of_iso = code.len() == COUNTRY_LETTERS && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    of_iso || COUNTRIES_OF_UK.contains(&code)
 }

@@ -20,16 +20,22 @@ pub(super) fn check(changes: &Changes<'_>) -> Result<(), Failure> {
             .filter(|name| text(name, "use") == Some(usage))
             .count()
     };
-    if count(changes.after, "usual") > 1 {
+    let changed = changes.items("name");
+    // What has long been there twice stands in nobody's way but that of who changes it.
+    let is_second = |usage| {
+        let is_changed = || changed.iter().any(|name| text(name.after, "use") == Some(usage));
+        count(changes.after, usage) > 1 && is_changed()
+    };
+    if is_second("usual") {
         return Err(PDS_26.update("name", "multiple usual names cannot be added"));
     }
     if count(changes.before, "usual") > 0 && count(changes.after, "usual") == 0 {
         return Err(PDS_26.update("name", "not permitted to remove usual name"));
     }
-    if count(changes.after, "nickname") > 1 {
+    if is_second("nickname") {
         return Err(PDS_27.update("name", "multiple nicknames cannot be added"));
     }
-    for changed in changes.items("name") {
+    for changed in changed {
         let at = changed.at;
         if let Some(before) = changed.before
             && text(before, "use") != text(changed.after, "use")

@@ -18,20 +18,25 @@ pub(super) fn check(changes: &Changes<'_>, now_ms: i64) -> Result<(), Failure> {
     for list in LISTS {
         for changed in changes.items(list) {
             let field = format!("{list}[{}].period", changed.at);
-            let (start, end) = bounds(changed.after, &field)?;
-            if start.first_ms > now_ms.saturating_add(SUMMER_TIME_MS) {
-                return Err(PDS_25.update(field, "a period cannot start in the future"));
-            }
+            let (start, end) = bounds(changed.after.member("period"), &field, now_ms)?;
             if list == "address" {
                 check_temporary(changed.after, start, end, field)?;
             }
         }
     }
+    for changed in changes.items("generalPractitioner") {
+        let identifier = changed.after.member("identifier");
+        let period = identifier.and_then(|identifier| identifier.member("period"));
+        // Nobody has to say since when.
+        if period.is_some() {
+            let field = format!("generalPractitioner[{}].identifier.period", changed.at);
+            bounds(period, &field, now_ms)?;
+        }
+    }
     Ok(())
 }
 
-fn bounds(item: &Json, field: &str) -> Result<(Span, Option<Span>), Failure> {
-    let period = item.member("period");
+fn bounds(period: Option<&Json>, field: &str, now_ms: i64) -> Result<(Span, Option<Span>), Failure> {
     let start = period.and_then(|period| text(period, "start"));
     let start = start.and_then(Span::parse_date_time);
     let start = start.ok_or_else(|| PDS_25.update(field.to_owned(), "a period needs a start"))?;
@@ -44,6 +49,9 @@ fn bounds(item: &Json, field: &str) -> Result<(Span, Option<Span>), Failure> {
     };
     if end.is_some_and(|end| end.last_ms < start.first_ms) {
         return Err(PDS_25.update(field.to_owned(), "a period cannot end before it starts"));
+    }
+    if start.first_ms > now_ms.saturating_add(SUMMER_TIME_MS) {
+        return Err(PDS_25.update(field.to_owned(), "a period cannot start in the future"));
     }
     Ok((start, end))
 }

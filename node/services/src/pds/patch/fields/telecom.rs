@@ -1,6 +1,6 @@
 //! Contact points, and people to be called in an emergency.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::super::changes::{Changes, items, text};
 use crate::failure::Failure;
@@ -48,18 +48,19 @@ fn pair(point: &Json) -> (Option<&str>, Option<&str>) {
 
 /// One point of each system and use; of the system `other`, as many as there are kinds of it.
 fn check_pairs(changes: &Changes<'_>) -> Result<(), Failure> {
-    if changes.items("telecom").is_empty() {
+    let changed = changes.items("telecom");
+    if changed.is_empty() {
         return Ok(());
     }
-    let mut seen = BTreeSet::new();
-    let points = items(changes.after, "telecom")
-        .iter()
-        .filter(|point| text(point, "system") != Some("other"));
-    for point in points {
-        if !seen.insert(pair(point)) {
-            let message = "multiple contact points of one system and use cannot be added";
-            return Err(PDS_39.update("telecom", message));
-        }
+    let mut counts: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
+    let points = items(changes.after, "telecom").iter();
+    for point in points.filter(|point| text(point, "system") != Some("other")) {
+        *counts.entry(pair(point)).or_default() += 1;
+    }
+    let is_second = |point: &Json| counts.get(&pair(point)).is_some_and(|count| *count > 1);
+    if changed.iter().any(|changed| is_second(changed.after)) {
+        let message = "multiple contact points of one system and use cannot be added";
+        return Err(PDS_39.update("telecom", message));
     }
     Ok(())
 }
