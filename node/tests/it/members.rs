@@ -718,9 +718,9 @@ async fn a_hold_that_nobody_waits_for_any_more_is_carried_through() {
     let mut machines = three_of(3).await;
     let looked = look_at(&machines[..1], false).await.remove(0);
     assert_eq!(looked.replicas.len(), 2);
-    // The tool is killed as soon as it has asked.
+    // The tool is killed as soon as it has asked. Nearly always that is long before the answer.
     let asked = step(&machines[0], Step::Look(RecoverLook { hold: true }));
-    assert!(asked.now_or_never().is_none(), "it takes a while");
+    let _ = asked.now_or_never();
     // While they are being closed, and afterwards, it says what it has.
     for hold in [false, true, false] {
         let again = look_at(&machines[..1], hold).await.remove(0);
