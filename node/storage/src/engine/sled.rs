@@ -17,6 +17,8 @@ const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// "Never", ten years: with `None` every dropped iterator and handle flushes on its reader's thread, and two
 /// flushing threads are how `flush` was seen to hang. With `Some` only the idle flusher thread may, at the very end.
 const FLUSH_NEVER_MS: usize = 10 * 365 * 24 * 3600 * 1000;
+/// A range counts the leaf of each so manieth pair as used: at most leaves that are less than half full are passed over.
+const TOUCH_PAIRS: usize = LEAF_FANOUT / 2;
 /// Handles for readers. A handle may not be shared between threads, and making one is too dear for each read.
 const READERS: usize = 3;
 
@@ -132,16 +134,24 @@ impl Engine for SledEngine {
             return Ok(Vec::new());
         }
         self.read(|db| {
-            let pairs = if end.is_empty() {
-                db.range(start..)
-            } else {
-                db.range(start..end)
-            };
-            let copy = |pair: std::io::Result<(sled::InlineArray, sled::InlineArray)>| {
+            touch(db, start)?;
+            let mut found = Vec::new();
+            // Without an end: sled's iterator looks for a pair before its end in each leaf up to the last one of the tree.
+            for pair in db.range(start..) {
                 let (key, value) = pair.map_err(classify)?;
-                Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
-            };
-            pairs.take(limit).map(copy).collect()
+                let is_behind = !end.is_empty() && &key[..] >= end;
+                if is_behind || found.len() % TOUCH_PAIRS == TOUCH_PAIRS - 1 {
+                    touch(db, &key)?;
+                }
+                if is_behind {
+                    break;
+                }
+                found.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
+                if found.len() == limit {
+                    break;
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -203,6 +213,76 @@ fn leaf_bytes(bytes: u64, pairs: usize) -> u64 {
     (bytes / pairs).saturating_mul(LEAF_FANOUT as u64 * 3 / 4)
 }
 
+/// Counts a leaf as used. An iterator counts those that it reads with a counter of its own, which is thrown away with it
+/// unless it has read 32 of them: a leaf that only short ranges read would never leave the memory.
+fn touch(db: &Db, key: &[u8]) -> Result<(), EngineError> {
+    db.get(key).map(drop).map_err(classify)
+}
+
 fn closed() -> EngineError {
     EngineError::Io(std::io::Error::other("the engine did not reopen"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cache keeps 256 leaves, however large they are, and each reader has up to 32 that it has not yet counted.
+    const LEAVES: u32 = 800;
+    const RECORDS: u32 = LEAVES * 128;
+    const RECORD_BYTES: usize = 400;
+
+    fn key(number: u32) -> Bytes {
+        Bytes::copy_from_slice(&number.to_be_bytes())
+    }
+
+    /// Whose records are several times what the cache holds, none of them read so far.
+    fn filled(dir: &Path) -> SledEngine {
+        let engine = SledEngine {
+            dir: dir.to_owned(),
+            open: RwLock::new(Some(Open::new(dir).unwrap())),
+            written_leaf_bytes: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            next_reader: AtomicU64::new(0),
+        };
+        let value = Bytes::from(vec![7; RECORD_BYTES]);
+        let batch: Vec<Change> = (0..RECORDS)
+            .map(|number| (key(number), Some(value.clone())))
+            .collect();
+        engine.write_sorted(&batch).unwrap();
+        engine.sync().unwrap();
+        engine.reopen().unwrap();
+        engine
+    }
+
+    /// Leaves that were read from the disk since the last time.
+    fn read_leaves(engine: &SledEngine, before: &mut u64) -> u64 {
+        let all = engine.read(|db| Ok(db.stats().cache.cache_misses)).unwrap();
+        all - std::mem::replace(before, all)
+    }
+
+    #[test]
+    fn a_range_reads_its_own_leaves_and_leaves_the_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = filled(dir.path());
+        let mut before = 0;
+        read_leaves(&engine, &mut before);
+        let found = engine.range(&key(100), &key(103), 256).unwrap();
+        assert_eq!(found.len(), 3);
+        assert!(read_leaves(&engine, &mut before) <= 2);
+        let nothing = engine.range(&[0, 0, 0, 100, 1], &[0, 0, 0, 100, 2], 256).unwrap();
+        assert!(nothing.is_empty());
+        assert!(read_leaves(&engine, &mut before) <= 1);
+
+        for _ in 0..2 {
+            for number in (0..RECORDS).step_by(100) {
+                engine.range(&key(number), &key(number + 3), 256).unwrap();
+            }
+            let read = read_leaves(&engine, &mut before);
+            assert!(
+                read > u64::from(LEAVES / 4),
+                "{read}: the others were kept in memory"
+            );
+        }
+    }
 }
