@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Two really different programs: builds an earlier commit, starts a local cluster on it, and rolls it to this tree's
-# program and back under load; then forward once more, finalizes, and tries to go back.
+# program and back under load; lets each install snapshots that the other wrote; then rolls forward once more,
+# finalizes, and tries to go back. At each end the clients of both commits, old and new, write and read.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,25 +14,28 @@ fail() {
 }
 help() {
   cat <<'HELP'
-Usage: roll-real.sh [--work DIR] [--port PORT] [--new DIR] [--old PATH | REV]
+Usage: roll-real.sh [--work DIR] [--port PORT] [--new DIR] [--old PATH [--old-client PATH] | REV]
 
-  REV          the commit whose spine-node is the old program; built in a worktree and target directory of its own
-  --old PATH   an old spine-node that is there already
-  --new DIR    where spine-node and spinectl of this tree are; without it they are built
-  --work DIR   worktree, build and cluster go there (default: a temporary directory, removed at the end)
-  --port PORT  base port of the cluster (default 17400)
+  REV                the commit whose spine-node and spinectl are the old ones; built in a worktree and target
+                     directory of its own
+  --old PATH         an old spine-node that is there already
+  --old-client PATH  its spinectl (default: the one beside it)
+  --new DIR          where spine-node and spinectl of this tree are; without it they are built
+  --work DIR         worktree, build and cluster go there (default: a temporary directory, removed at the end)
+  --port PORT        base port of the cluster (default 17400)
 
 Exit code: 0 every step was as it should be and no call failed; 1 not; 2 wrong use.
 HELP
 }
 
-rev='' old='' new='' work='' port=17400
+rev='' old='' old_client='' new='' work='' port=17400
 while (($# > 0)); do
   case $1 in
     --work) work=${2:?--work needs a directory}; shift 2 ;;
     --port) port=${2:?--port needs a number}; shift 2 ;;
     --new) new=${2:?--new needs a directory}; shift 2 ;;
     --old) old=${2:?--old needs a program}; shift 2 ;;
+    --old-client) old_client=${2:?--old-client needs a program}; shift 2 ;;
     -h | --help) help; exit 0 ;;
     -*) help >&2; exit 2 ;;
     *) rev=$1; shift ;;
@@ -65,12 +69,16 @@ if [[ -z $new ]]; then
   build "$root" "$root/target"
   new=$root/target/release
 fi
-# Names of their own, and one spinectl beside both: this tree's.
-mkdir -p "$work/old" "$work/new"
+old_client=${old_client:-$(dirname "$old")/spinectl}
+[[ -x $old_client ]] || fail "there is no old client $old_client; --old-client says where it is"
+# Names of their own, and one spinectl beside both nodes: this tree's, as the scripts are.
+mkdir -p "$work/old" "$work/new" "$work/clients"
 cp "$old" "$work/old/spine-node"
 cp "$new/spine-node" "$work/new/spine-node"
 for dir in old new; do cp "$new/spinectl" "$work/$dir/spinectl"; done
 spinectl=$work/new/spinectl
+cp "$old_client" "$work/clients/old"
+cp "$spinectl" "$work/clients/new"
 
 "$root/cluster-config/start.sh" --data "$data" --base-port "$port" --patients 300 --bin-dir "$work/old" >/dev/null
 # shellcheck source=/dev/null
@@ -93,6 +101,67 @@ expect() {
   say "$what: as it should be"
 }
 
+# One that start.sh has loaded.
+readonly PATIENT=9000000009
+# writes CLIENT VALUE: a record of this client's own, old or new.
+writes() { "$work/clients/$1" records commit "client-$1" --put "value=$2"; }
+# reads CLIENT VALUE: the records of both clients, and a patient.
+reads() {
+  local client=$work/clients/$1 who found
+  for who in old new; do
+    found=$("$client" records get "client-$who" value) || return 1
+    [[ $found == "$2" ]] || { say "the record of the $who client holds '$found', not '$2'"; return 1; }
+  done
+  found=$("$client" patient get "$PATIENT") || return 1
+  [[ $found == *"\"$PATIENT\""* ]] || { say "no patient: $found"; return 1; }
+}
+# clients_work WHERE: both clients on the cluster as it is now; each reads what the other one wrote, too.
+clients_work() {
+  local client
+  for client in old new; do expect 0 "$1: the $client client writes" writes "$client" "$1"; done
+  for client in old new; do expect 0 "$1: the $client client reads" reads "$client" "$1"; done
+}
+
+# More writes than a node can have had in flight.
+readonly IN_FLIGHT_MAX=32
+# of_node NODE FIELD: a number that the cluster tells of each replica of a node, in the order of its shards.
+of_node() {
+  "$spinectl" --output json shard list | awk -v node="$1" -v field="\"$2\":" '
+    $1 == "\"shard\":" { shard = $2 + 0 }
+    $1 == "\"node_id\":" { at = $2 + 0 }
+    # 0 is the meta group: hardly anything is written to it.
+    $1 == field && at == node && shard > 0 { print $2 + 0 }'
+}
+# purged_beyond INDEXES: whether nodes 1 and 2 have purged each shard beyond these and what was in flight.
+purged_beyond() {
+  local one two
+  one=$(of_node 1 purged_index) || return 1
+  two=$(of_node 2 purged_index) || return 1
+  paste <(printf '%s\n' "$1") <(printf '%s\n' "$one") <(printf '%s\n' "$two") |
+    awk -v more="$IN_FLIGHT_MAX" '
+      NF != 3 || $2 <= $1 + more || $3 <= $1 + more { print "not beyond what node 3 has: " $0; kept = 1 }
+      END { exit NR == 0 || kept }'
+}
+# runs NODE PROGRAM: starts the node as old or new, and waits until the cluster is well.
+runs() {
+  "$root/cluster-config/restart-node.sh" --data "$data" --binary "$work/$2/spine-node" "$1" || return 1
+  "$spinectl" cluster status --wait 60s
+}
+# crosses WRITER INSTALLER: node 3 runs INSTALLER and gets a snapshot from the others, which run WRITER.
+crosses() {
+  local node held
+  for node in 1 2; do runs "$node" "$1" || return 1; done
+  runs 3 "$2" || return 1
+  kill -KILL "$(head -n 1 "$data/node-3/node.pid")" || return 1
+  held=$(of_node 1 last_log_index) || return 1
+  # The callers write meanwhile.
+  sleep 5
+  "$spinectl" --endpoints "${SPINE_ENDPOINTS%,*}" --timeout 60s shard compact || return 1
+  purged_beyond "$held" || return 1
+  runs 3 "$2" || return 1
+  [[ $("$spinectl" shard list) != *DIVERGED* ]]
+}
+
 # Exits with an error where a call fails; once more until the rolls are done.
 callers() {
   until [[ -e $work/enough ]]; do
@@ -102,11 +171,17 @@ callers() {
 callers &
 load=$!
 
+clients_work 'old program'
 expect 5 'finalize on the old program' finalize
 expect 0 'roll forward' forward
+clients_work 'new program'
 expect 0 'roll back' back
+clients_work 'old program again'
+expect 0 'the new program installs snapshots of the old one' crosses old new
+expect 0 'the old program installs snapshots of the new one' crosses new old
 expect 0 'roll forward again' forward
 expect 0 'finalize' finalize
+clients_work 'finalized'
 expect 0 'finalize again' finalize
 expect 4 'roll back after finalize' back
 expect 5 'install the old program after finalize' \

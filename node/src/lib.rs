@@ -27,6 +27,7 @@ pub mod disk_health;
 pub mod dispatch;
 pub mod drain;
 pub mod driver;
+pub mod engine_guard;
 pub mod entropy;
 pub mod events;
 pub mod fitness;

@@ -41,6 +41,7 @@ use crate::dispatch::call::Dispatcher;
 use crate::dispatch::execute::Executor;
 use crate::dispatch::forward::Forwarder;
 use crate::driver::Driver;
+use crate::engine_guard;
 use crate::entropy::Entropy;
 use crate::events::{Event, EventKind, Events};
 use crate::fitness::Fitness;
@@ -633,6 +634,7 @@ impl Inner {
         self.watch_log();
         if let Some(running) = self.running() {
             self.spawn(DiskGuard::new(Arc::clone(self), running.wal.clone()).run());
+            self.spawn(engine_guard::run(Arc::clone(self)));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Clients of FHIR over HTTP/1.1 that do what `docs/api/pds.md` tells them: a call that was cut is sent again with the same
 //! request id, to the next node.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +25,17 @@ const KEYS: u64 = 100;
 const SLOTS: u64 = 16_384;
 /// Where a value stands in a patient.
 const EXTENSION: &str = "https://example.org/value";
+/// The same, for a patch.
+const VALUE_PATH: &str = "/extension/0/valueString";
+
+/// How a client changes a patient that it has created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changes {
+    /// The whole patient is sent (PUT).
+    Whole,
+    /// What differs is sent (PATCH).
+    Part,
+}
 
 /// What befell the clients besides answers.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -40,6 +52,9 @@ struct Fhir {
     calls: u64,
     shards: u64,
     deadline: Duration,
+    changes: Changes,
+    /// Patients that are there.
+    created: BTreeSet<String>,
     befell: Arc<Mutex<Befell>>,
 }
 
@@ -84,25 +99,21 @@ impl Client for Fhir {
         let (nhs_number, shard) = self.patient(key);
         self.calls += 1;
         let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-        let body = json!({
-            "resourceType": "Patient",
-            "id": nhs_number,
-            "name": [{ "id": "1", "use": "usual", "family": "Example" }],
-            "gender": "female",
-            "birthDate": "1980-05-17",
-            "extension": [{ "url": EXTENSION, "valueString": hex }],
-        });
-        let call = Call::get(format!("/fhir/R4/Patient/{nhs_number}"))
-            .header("content-type", "application/fhir+json")
-            .header(
-                "x-request-id",
-                format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.calls),
-            )
-            .with("PUT", body.to_string());
+        let call = match self.changes {
+            Changes::Part if self.created.contains(&nhs_number) => part(&nhs_number, &hex),
+            Changes::Whole | Changes::Part => whole(&nhs_number, &hex),
+        };
+        let call = call.header(
+            "x-request-id",
+            format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.calls),
+        );
         let answer = self.ask(&call, shard).await?;
         match answer.status {
-            200 | 201 => Ok(shard),
-            status => Err(format!("PUT answered {status}")),
+            200 | 201 => {
+                self.created.insert(nhs_number);
+                Ok(shard)
+            }
+            status => Err(format!("{} answered {status}", call.method)),
         }
     }
 
@@ -124,6 +135,29 @@ impl Client for Fhir {
     }
 }
 
+/// Creates the patient, or replaces it.
+fn whole(nhs_number: &str, hex: &str) -> Call {
+    let body = json!({
+        "resourceType": "Patient",
+        "id": nhs_number,
+        "name": [{ "id": "1", "use": "usual", "family": "Example" }],
+        "gender": "female",
+        "birthDate": "1980-05-17",
+        "extension": [{ "url": EXTENSION, "valueString": hex }],
+    });
+    Call::get(format!("/fhir/R4/Patient/{nhs_number}"))
+        .header("content-type", "application/fhir+json")
+        .with("PUT", body.to_string())
+}
+
+/// Changes the value of one that is there.
+fn part(nhs_number: &str, hex: &str) -> Call {
+    let patches = json!([{ "op": "replace", "path": VALUE_PATH, "value": hex }]);
+    Call::get(format!("/fhir/R4/Patient/{nhs_number}"))
+        .header("content-type", "application/json-patch+json")
+        .with("PATCH", patches.to_string())
+}
+
 fn bytes_of(hex: &str) -> Bytes {
     let pairs = hex.as_bytes().chunks(2);
     pairs
@@ -137,6 +171,24 @@ pub(super) fn clients(
     count: usize,
     deadline: Duration,
 ) -> (Vec<Box<dyn Client>>, Arc<Mutex<Befell>>) {
+    clients_that(Changes::Whole, cluster, count, deadline)
+}
+
+/// The same, but they patch what they have created.
+pub(super) fn patching_clients(
+    cluster: &Cluster,
+    count: usize,
+    deadline: Duration,
+) -> (Vec<Box<dyn Client>>, Arc<Mutex<Befell>>) {
+    clients_that(Changes::Part, cluster, count, deadline)
+}
+
+fn clients_that(
+    changes: Changes,
+    cluster: &Cluster,
+    count: usize,
+    deadline: Duration,
+) -> (Vec<Box<dyn Client>>, Arc<Mutex<Befell>>) {
     let befell = Arc::<Mutex<Befell>>::default();
     let clients = (0..count).map(|number| {
         Box::new(Fhir {
@@ -145,8 +197,26 @@ pub(super) fn clients(
             calls: 0,
             shards: u64::from(cluster.shards()),
             deadline,
+            changes,
+            created: BTreeSet::new(),
             befell: Arc::clone(&befell),
         }) as Box<dyn Client>
     });
     (clients.collect(), befell)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_hits_where_the_value_of_a_patient_stands() {
+        let json = |call: &Call| serde_json::from_slice::<Value>(&call.body).unwrap();
+        let whole = json(&whole("9990000018", "0a"));
+        let part = json(&part("9990000018", "0b"));
+        assert_eq!(whole.pointer(VALUE_PATH), Some(&Value::from("0a")));
+        assert_eq!(part[0]["value"], "0b");
+    }
 }

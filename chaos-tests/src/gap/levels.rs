@@ -51,8 +51,8 @@ pub struct Finalized {
 /// A cluster that plays the release before this one, and the programs of both.
 pub struct TwoReleases {
     pub cluster: Shared,
-    previous: PathBuf,
-    current: PathBuf,
+    pub(super) previous: PathBuf,
+    pub(super) current: PathBuf,
     spinectl: PathBuf,
 }
 

@@ -1,6 +1,7 @@
 //! What clients notice of a fault: 64 closed-loop clients, one fault after another, and for each the longest call
 //! that it fell into or came before.
 
+mod crossing;
 mod disk;
 mod etcd;
 mod http;
@@ -12,11 +13,14 @@ mod rolls;
 mod rounds;
 mod spine;
 mod summary;
+mod thrown;
 
+pub use crossing::Crossed;
 pub use http::Befell;
 pub use levels::{Finalized, TwoReleases};
 pub use load::{Client, Load, Tally};
-pub use roll_faults::{ROLL_FAULTS, RollFault, RolledThrough, rolls_with_faults};
-pub use rolls::{RollError, Rolled, Shared, spine_rolls};
+pub use roll_faults::{RolledThrough, rolls_with_faults};
+pub use rolls::{RollError, Rolled, Shared, http_rolls, spine_rolls};
 pub use rounds::{Fault, Gap, Rounds, etcd_rounds, http_rounds, spine_rounds};
-pub use summary::Summary;
+pub use summary::{Summary, elsewhere_limit_ms};
+pub use thrown::{Lasts, RollFault, Target, Thrown};

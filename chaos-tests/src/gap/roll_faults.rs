@@ -1,49 +1,40 @@
-//! Rolls with something else going wrong meanwhile. The tool may wait, go back or stop; callers must not notice, and
-//! begun again it must end.
+//! Rolls with something else going wrong meanwhile. The tool may wait, go back or stop; callers must not
+//! notice, and begun again it must end.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
-use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use spine_client::upgrade::{Failure, Progress};
-use tokio::time::sleep;
 
 use super::load::Load;
-use super::rolls::{RollError, Shared, cluster_id, roll, two_programs};
+use super::rolls::{RollError, cluster_id, roll, roll_within, two_programs};
 use super::spine;
-use crate::processes::{Cluster, ClusterError, signals};
+use super::thrown::{Lasts, Target, Thrown};
 use crate::workload::seeded;
 
 /// Two nodes of three may be away at the same time, one for as long as its fault lasts.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
-/// A fault comes at a moment of the first node's restart or of a later one.
-const AFTER_MS: std::ops::Range<u64> = 0..12_000;
-/// How long it lasts.
-const LASTS: Duration = Duration::from_millis(1_500);
 /// The cluster is whole again within this.
 const SETTLE: Duration = Duration::from_secs(60);
 /// The tool is begun again at most so often.
 const TRIES: u32 = 5;
 
-/// What goes wrong during a roll.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RollFault {
-    /// SIGKILL, then a restart.
-    Kill,
-    /// SIGSTOP, then SIGCONT.
-    Pause,
-    /// A node and its peers do not hear each other. Needs a cluster with proxies.
-    Silence,
-}
-
-/// Each of them.
-pub const ROLL_FAULTS: [RollFault; 3] = [RollFault::Kill, RollFault::Pause, RollFault::Silence];
-
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RolledThrough {
     pub rolls: u32,
+    /// Rolls by what befell a node.
+    pub faults: BTreeMap<&'static str, u32>,
+    /// Rolls with a fault that lasted longer than the tool waits.
+    pub outlasting: u32,
+    /// Of these, how often the tool ended by itself and said why.
+    pub gave_up: u32,
+    /// What it said first.
+    pub first_reason: Option<String>,
     /// Runs of the tool that ended with all nodes where they had been.
     pub rolled_back: u32,
     /// Runs that began with a cluster that was not sound and did nothing.
@@ -56,13 +47,27 @@ pub struct RolledThrough {
     pub lost: u64,
 }
 
-impl std::fmt::Display for RolledThrough {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for RolledThrough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = |(fault, rolls): (&&str, &u32)| format!("{fault} {rolls}");
+        let faults: Vec<String> = self.faults.iter().map(told).collect();
+        let faults = faults.join(", ");
         write!(
             f,
-            "{} rolls, the tool went back {}, refused {} and stopped {} times, {} calls, {} failed",
-            self.rolls, self.rolled_back, self.refused, self.stopped, self.calls, self.failed
+            "{} rolls ({faults}), the tool went back {}, refused {} and stopped {} times",
+            self.rolls, self.rolled_back, self.refused, self.stopped
         )?;
+        if self.outlasting > 0 {
+            write!(
+                f,
+                ", gave up in {} of {} faults that outlasted its patience",
+                self.gave_up, self.outlasting
+            )?;
+        }
+        if let Some(first) = &self.first_reason {
+            write!(f, " (first: {first})")?;
+        }
+        write!(f, ", {} calls, {} failed", self.calls, self.failed)?;
         if let Some(first) = &self.first_failure {
             write!(f, " (first: {first})")?;
         }
@@ -70,56 +75,28 @@ impl std::fmt::Display for RolledThrough {
     }
 }
 
-/// One roll for each fault of each round, there and back in turns.
+/// One roll for each fault of the plan, there and back in turns.
 ///
 /// # Errors
 /// A roll that does not end within some tries, or a cluster that does not become healthy.
 pub async fn rolls_with_faults(
-    shared: &Shared,
+    target: &Target,
     clients: usize,
-    rounds: u32,
-    faults: &[RollFault],
+    plan: &[Thrown],
     seed: u64,
 ) -> Result<RolledThrough, RollError> {
+    let shared = target.cluster();
     let mut random = seeded(seed, "roll-faults");
     let [mut now, mut next] = two_programs(shared).await?;
     let clients = spine::clients(&*shared.lock().await, clients, CALL_DEADLINE)?;
     let load = Load::start(clients);
     let mut seen = RolledThrough::default();
-    for _ in 0..rounds {
-        for fault in faults.iter().copied() {
-            seen.rolls += 1;
-            // What it cost no one is asked for here: 0 failed is.
-            load.forget();
-            let id = cluster_id(shared).await?;
-            let mut progress = Progress::new(id.clone(), Some(now.clone()), next.clone());
-            // The fault is always undone, also where the tool has ended before.
-            let mut silent = |_| {};
-            let (ended, hurt) = tokio::join!(
-                roll(shared, &mut progress, &mut silent),
-                hurt(shared, fault, &mut random)
-            );
-            hurt?;
-            let mut ended = ended?;
-            let mut tries = 1;
-            while let Err(failure) = ended {
-                match failure {
-                    Failure::RolledBack(_) => seen.rolled_back += 1,
-                    Failure::Refused(_) => seen.refused += 1,
-                    Failure::Stopped(_) | Failure::Note(_) => seen.stopped += 1,
-                }
-                if tries == TRIES {
-                    return Err(RollError::Roll(seen.rolls, format!("{fault:?}: {failure}")));
-                }
-                tries += 1;
-                shared.lock().await.wait_healthy(SETTLE).await?;
-                if progress.has_ended() {
-                    progress = Progress::new(id.clone(), Some(now.clone()), next.clone());
-                }
-                ended = roll(shared, &mut progress, &mut |_| {}).await?;
-            }
-            std::mem::swap(&mut now, &mut next);
-        }
+    for thrown in plan {
+        // What it cost no one is asked for here: 0 failed is.
+        load.forget();
+        seen.roll_through(target, *thrown, [&now, &next], &mut random)
+            .await?;
+        std::mem::swap(&mut now, &mut next);
     }
     let tally = load.stop().await;
     Ok(RolledThrough {
@@ -131,43 +108,112 @@ pub async fn rolls_with_faults(
     })
 }
 
-/// Waits a while, hurts a node for a while, and undoes it.
-async fn hurt(shared: &Shared, fault: RollFault, random: &mut ChaCha8Rng) -> Result<(), ClusterError> {
-    sleep(Duration::from_millis(random.random_range(AFTER_MS))).await;
-    let node = random.random_range(0..shared.lock().await.nodes());
-    match fault {
-        RollFault::Kill => {
-            // One that is being restarted may be down already.
-            shared.lock().await.kill(node)?;
-            sleep(LASTS).await;
-            shared.lock().await.restart(node)
+impl RolledThrough {
+    /// What came of further rolls, on another cluster.
+    pub fn include(&mut self, other: Self) {
+        self.rolls += other.rolls;
+        for (fault, rolls) in other.faults {
+            *self.faults.entry(fault).or_default() += rolls;
         }
-        RollFault::Pause => {
-            let pid = shared.lock().await.pid(node);
-            let Some(pid) = pid.filter(|pid| signals::is_running(*pid)) else {
-                return Ok(());
-            };
-            signals::pause(pid)?;
-            sleep(LASTS).await;
-            // The tool may have restarted it: another process then, which was not paused.
-            let _ = signals::resume(pid);
-            Ok(())
-        }
-        RollFault::Silence => {
-            silence(&*shared.lock().await, node);
-            sleep(LASTS).await;
-            if let Some(mesh) = shared.lock().await.mesh() {
-                mesh.heal();
+        self.outlasting += other.outlasting;
+        self.gave_up += other.gave_up;
+        self.first_reason = self.first_reason.take().or(other.first_reason);
+        self.rolled_back += other.rolled_back;
+        self.refused += other.refused;
+        self.stopped += other.stopped;
+        self.calls += other.calls;
+        self.failed += other.failed;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+        self.lost += other.lost;
+    }
+
+    /// One roll with its fault, begun again until all nodes run the next program.
+    async fn roll_through(
+        &mut self,
+        target: &Target,
+        thrown: Thrown,
+        [now, next]: [&Path; 2],
+        random: &mut ChaCha8Rng,
+    ) -> Result<(), RollError> {
+        self.rolls += 1;
+        *self.faults.entry(thrown.fault.name()).or_default() += 1;
+        let shared = target.cluster();
+        let id = cluster_id(shared).await?;
+        let begun = || Progress::new(id.clone(), Some(now.to_path_buf()), next.to_path_buf());
+        let mut progress = begun();
+        let mut silent = |_| {};
+        // The fault is always undone, also where the tool has ended before.
+        let (ended, hurt) = tokio::join!(
+            roll_within(thrown.lasts.patience(), shared, &mut progress, &mut silent),
+            target.hurt(thrown, random)
+        );
+        hurt?;
+        let mut ended = ended?;
+        self.note(thrown.lasts, &ended);
+        let mut tries = 1;
+        loop {
+            shared.lock().await.wait_healthy(SETTLE).await?;
+            let Err(failure) = ended else { return Ok(()) };
+            self.count(&failure);
+            if tries == TRIES {
+                let fault = thrown.fault.name();
+                return Err(RollError::Roll(self.rolls, format!("{fault}: {failure}")));
             }
-            Ok(())
+            tries += 1;
+            if progress.has_ended() {
+                progress = begun();
+            }
+            ended = roll(shared, &mut progress, &mut |_| {}).await?;
+        }
+    }
+
+    /// How the tool met a fault that lasted longer than it waits.
+    fn note(&mut self, lasts: Lasts, ended: &Result<(), Failure>) {
+        if lasts == Lasts::Moment {
+            return;
+        }
+        self.outlasting += 1;
+        if let Err(failure) = ended {
+            self.gave_up += 1;
+            self.first_reason.get_or_insert_with(|| failure.to_string());
+        }
+    }
+
+    fn count(&mut self, failure: &Failure) {
+        match failure {
+            Failure::RolledBack(_) => self.rolled_back += 1,
+            Failure::Refused(_) => self.refused += 1,
+            Failure::Stopped(_) | Failure::Note(_) => self.stopped += 1,
         }
     }
 }
 
-fn silence(cluster: &Cluster, node: usize) {
-    let Some(mesh) = cluster.mesh() else { return };
-    for peer in (0..cluster.nodes()).filter(|peer| *peer != node) {
-        mesh.change_way(node, peer, |way| way.swallows = true);
-        mesh.change_way(peer, node, |way| way.swallows = true);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rolls_of_two_clusters_are_told_as_one() {
+        let mut seen = RolledThrough {
+            rolls: 2,
+            faults: BTreeMap::from([("frozen", 2)]),
+            calls: 10,
+            ..RolledThrough::default()
+        };
+        seen.include(RolledThrough {
+            rolls: 1,
+            faults: BTreeMap::from([("disk stalled", 1)]),
+            outlasting: 1,
+            gave_up: 1,
+            first_reason: Some("why".to_owned()),
+            rolled_back: 1,
+            calls: 5,
+            ..RolledThrough::default()
+        });
+        assert_eq!(
+            seen.to_string(),
+            "3 rolls (disk stalled 1, frozen 2), the tool went back 1, refused 0 and stopped 0 times, \
+             gave up in 1 of 1 faults that outlasted its patience (first: why), 15 calls, 0 failed, 0 lost"
+        );
     }
 }

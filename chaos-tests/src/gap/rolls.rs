@@ -13,7 +13,8 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::disk::DiskProbe;
-use super::load::Load;
+use super::http::{self, Befell};
+use super::load::{Client, Load};
 use super::noticed::{self, Noticed};
 use super::spine;
 use super::summary::Summary;
@@ -66,6 +67,12 @@ pub struct Rolled {
 }
 
 impl Rolled {
+    /// Nothing failed or was lost, and enough restarts met a sound disk.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.failed == 0 && self.lost == 0 && self.complete
+    }
+
     /// Throughput of the slowest second, as a part of that without a roll.
     #[must_use]
     pub fn slowest_part(&self) -> f64 {
@@ -134,8 +141,33 @@ pub async fn spine_rolls(
     times: u32,
     disk_limit: Duration,
 ) -> Result<Rolled, RollError> {
-    let [old, new] = two_programs(shared).await?;
     let clients = spine::clients(&*shared.lock().await, clients, CALL_DEADLINE)?;
+    rolls(shared, clients, times, disk_limit).await
+}
+
+/// The same with clients of FHIR over HTTP that read patients and patch them.
+///
+/// # Errors
+/// A roll that does not end as it should.
+pub async fn http_rolls(
+    shared: &Shared,
+    clients: usize,
+    times: u32,
+    disk_limit: Duration,
+) -> Result<(Rolled, Befell), RollError> {
+    let (clients, befell) = http::patching_clients(&*shared.lock().await, clients, CALL_DEADLINE);
+    let rolled = rolls(shared, clients, times, disk_limit).await?;
+    let befell = *befell.lock();
+    Ok((rolled, befell))
+}
+
+async fn rolls(
+    shared: &Shared,
+    clients: Vec<Box<dyn Client>>,
+    times: u32,
+    disk_limit: Duration,
+) -> Result<Rolled, RollError> {
+    let [old, new] = two_programs(shared).await?;
     let disk = DiskProbe::start(shared.lock().await.directory())?;
     let load = Load::start(clients);
     let quiet = quiet(&load, &disk).await;
@@ -246,6 +278,16 @@ pub(super) async fn roll(
     progress: &mut Progress,
     tell: &mut dyn FnMut(Step),
 ) -> Result<Result<(), Failure>, RollError> {
+    roll_within(Timings::default(), shared, progress, tell).await
+}
+
+/// The same where the tool waits for as long as these say.
+pub(super) async fn roll_within(
+    timings: Timings,
+    shared: &Shared,
+    progress: &mut Progress,
+    tell: &mut dyn FnMut(Step),
+) -> Result<Result<(), Failure>, RollError> {
     let from = progress.from.as_deref().map(program).transpose()?;
     let to = program(&progress.to)?;
     let cluster = shared.lock().await;
@@ -267,7 +309,7 @@ pub(super) async fn roll(
         from,
         timings: Timings {
             poll: POLL,
-            ..Timings::default()
+            ..timings
         },
         note: &mut |_| Ok(()),
         tell: &mut |_, step| tell(step),

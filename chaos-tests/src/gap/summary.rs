@@ -5,6 +5,19 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// Calls for keys that other nodes lead share processors with whoever takes over and comes back: beside a
+/// fault they may take so many times as long as any call without one ...
+const ELSEWHERE_FACTOR: f64 = 3.0;
+/// ... and so long in any case.
+const ELSEWHERE_MS_MIN: f64 = 50.0;
+
+/// The most that the 99th percentile of calls for keys led elsewhere may be, where that of all calls without
+/// a fault is so much; milliseconds.
+#[must_use]
+pub fn elsewhere_limit_ms(quiet_p99_ms: f64) -> f64 {
+    (ELSEWHERE_FACTOR * quiet_p99_ms).max(ELSEWHERE_MS_MIN)
+}
+
 /// Milliseconds; the 99th percentile of 100 faults is the second largest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
@@ -65,5 +78,10 @@ mod tests {
         let few = Summary::of(&gaps[..8]);
         assert_eq!((few.p99_ms, few.max_ms, few.faults), (8.0, 8.0, 8));
         assert_eq!(Summary::of(&[]), Summary::default());
+    }
+
+    #[test]
+    fn calls_led_elsewhere_are_held_against_those_without_a_fault() {
+        assert_eq!([5.0, 42.0].map(elsewhere_limit_ms), [50.0, 126.0]);
     }
 }

@@ -1,14 +1,11 @@
 //! A cluster of real processes, each on a disk that can be troubled. Needs root and `/dev/fuse`.
 
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::time::Duration;
 
-use spine_faultdisk::{Command, Cut, FaultDisk};
-use tempfile::TempDir;
+use spine_faultdisk::{Command, Cut};
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, ClusterError, Options};
+use super::{Cluster, ClusterError, Disks, Options};
 use crate::report::Journal;
 
 const POLL: Duration = Duration::from_millis(10);
@@ -17,9 +14,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct FaultyCluster {
     cluster: Cluster,
     /// After the cluster: its processes are dead when they go.
-    disks: Vec<FaultDisk>,
-    /// After the disks: nothing is mounted in it when it goes.
-    _mounts: TempDir,
+    disks: Disks,
 }
 
 impl FaultyCluster {
@@ -28,22 +23,8 @@ impl FaultyCluster {
     /// # Errors
     /// A disk that cannot be mounted, and those of [`Cluster::start`].
     pub async fn start(options: &Options, settings: &[String]) -> Result<Self, ClusterError> {
-        let program = options.programs.join("faultdisk");
-        if !program.is_file() {
-            return Err(ClusterError::NotBuilt { program });
-        }
-        let mounts = tempfile::Builder::new().prefix("spine-disks-").tempdir()?;
-        let directory = tempfile::Builder::new().prefix("spine-chaos-").tempdir()?;
-        let mut disks = Vec::new();
-        for node in 1..=options.nodes {
-            disks.push(mount(&program, mounts.path(), directory.path(), node)?);
-        }
-        let cluster = Cluster::start_in(directory, options, settings).await?;
-        Ok(Self {
-            cluster,
-            disks,
-            _mounts: mounts,
-        })
+        let (cluster, disks) = Disks::with_cluster(options, settings).await?;
+        Ok(Self { cluster, disks })
     }
 
     /// What happens to it is noted there from now on.
@@ -72,8 +53,7 @@ impl FaultyCluster {
         self.cluster
             .journal()
             .note(format!("disk of node {}: {command}", node + 1));
-        self.disks[node].order(command)?;
-        Ok(())
+        self.disks.order(node, command)
     }
 
     /// Turns off the power of these nodes: disks first, so that nothing reaches them while the processes die. The
@@ -85,17 +65,18 @@ impl FaultyCluster {
         for node in nodes {
             let journal = self.cluster.journal();
             journal.note(format!("power cut of node {}: {cut}", node + 1));
-            if self.disks[*node].counters()?.on {
-                self.disks[*node].power_cut(own(cut, *node))?;
+            let disk = self.disks.of(*node);
+            if disk.counters()?.on {
+                disk.power_cut(own(cut, *node))?;
             }
         }
-        if nodes.len() == self.disks.len() {
+        if nodes.len() == self.disks.count() {
             self.cluster.kill_all()?;
         } else {
             nodes.iter().try_for_each(|node| self.cluster.kill(*node))?;
         }
         for node in nodes {
-            self.disks[*node].power_on()?;
+            self.disks.of(*node).power_on()?;
         }
         Ok(())
     }
@@ -114,7 +95,7 @@ impl FaultyCluster {
     ) -> Result<(), ClusterError> {
         self.order(node, &Command::PowerCutAfter(changes, cut))?;
         let end = Instant::now() + limit;
-        while self.disks[node].counters()?.on && Instant::now() < end {
+        while self.disks.of(node).counters()?.on && Instant::now() < end {
             sleep(POLL).await;
         }
         self.power_cut(&[node], cut)
@@ -132,19 +113,6 @@ fn own(cut: Cut, node: usize) -> Cut {
 impl Drop for FaultyCluster {
     fn drop(&mut self) {
         // A process whose sync waits cannot be killed before it has its answer.
-        for disk in &self.disks {
-            let _ = disk.power_cut(Cut::Clean);
-        }
+        self.disks.cut();
     }
-}
-
-/// A disk behind the path where the node will have its data.
-fn mount(program: &Path, mounts: &Path, directory: &Path, node: usize) -> Result<FaultDisk, ClusterError> {
-    let name = format!("node-{node}");
-    let (point, home) = (mounts.join(&name), directory.join(&name));
-    std::fs::create_dir(&point)?;
-    std::fs::create_dir(&home)?;
-    let disk = FaultDisk::mount(program, &point)?;
-    symlink(&point, home.join("data"))?;
-    Ok(disk)
 }

@@ -9,5 +9,6 @@ mod patients;
 mod regressions;
 mod repair;
 mod rolls;
+mod runbook_pages;
 mod runbooks;
 mod seeds;

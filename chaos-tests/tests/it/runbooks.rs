@@ -1,73 +1,31 @@
 //! The runbooks of `docs/runbooks`: every block of commands, in the order of the page, against a cluster of real processes.
 //! What makes a runbook necessary is made here, in front of the section that speaks of it. `docs/runbooks/README.md` says how
-//! blocks are marked.
+//! blocks are marked, `runbook_pages.rs` reads them.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use spine_faultdisk::{Availability, Command as DiskOrder, FaultDisk, availability};
 use tempfile::TempDir;
 
-const SECTIONS: [&str; 5] = ["Symptom", "Confirm", "Act", "Verify", "Undo"];
+use crate::runbook_pages::{Block, before_each, programs, read, root, said, sections};
+
 /// One block, once, seconds.
 const BLOCK_LIMIT: &str = "240";
 /// Until everybody has noticed a node that is gone, or a disk that is full.
 const NOTICED: Duration = Duration::from_secs(3);
 const NODES_MAX: u16 = 9;
-
-/// Commands, and what is to come of them.
-#[derive(Debug, PartialEq, Eq)]
-struct Block {
-    script: String,
-    exits_with: i32,
-    /// Given again for so long.
-    within: Option<Duration>,
-}
-
-fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("the workspace").to_path_buf()
-}
-
-/// The sections of a page in order, with their blocks.
-fn sections(page: &str) -> Vec<(String, Vec<Block>)> {
-    let mut sections: Vec<(String, Vec<Block>)> = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        if let Some(title) = line.strip_prefix("## ") {
-            sections.push((title.to_owned(), Vec::new()));
-        } else if let Some(kind) = line.strip_prefix("```") {
-            let inside: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-            if let (true, Some((_, blocks))) = (kind == "sh", sections.last_mut()) {
-                blocks.push(block(&inside));
-            }
-        }
-    }
-    sections
-}
-
-fn block(lines: &[&str]) -> Block {
-    let first = lines.first().copied().unwrap_or_default();
-    let exits_with = first.strip_prefix("# exits with ");
-    let within = first
-        .strip_prefix("# within ")
-        .and_then(|rest| rest.strip_suffix(" s"));
-    Block {
-        script: lines.join("\n"),
-        exits_with: exits_with.map_or(0, |code| code.parse().expect("an exit code")),
-        within: within.map(|seconds| Duration::from_secs(seconds.parse().expect("seconds"))),
-    }
-}
-
-fn read(page: &str) -> String {
-    let path = root().join("docs/runbooks").join(page);
-    fs::read_to_string(path).expect("a page of the runbooks")
-}
+/// Ends the node that joined without a script, if it is that one that holds the lock.
+const END_BY_HAND: &str = "
+if [[ -f by-hand/LOCK ]]; then
+  pid=$(cat by-hand/LOCK)
+  if grep -qaF \"$FILE\" \"/proc/$pid/cmdline\"; then kill -KILL \"$pid\"; fi
+fi";
 
 /// A cluster of `start.sh` in a directory of its own. Ends with the test.
 struct Local {
@@ -81,19 +39,10 @@ struct Local {
 impl Local {
     /// So many nodes, on ports from there on.
     fn start(nodes: u16, first_port: u16) -> Self {
-        let own = std::env::current_exe().expect("this program");
-        let programs = own.ancestors().nth(2).expect("target/debug").to_path_buf();
-        for program in ["spine-node", "spinectl", "faultdisk"] {
-            let there = programs.join(program).is_file();
-            assert!(
-                there,
-                "{program} is not built: run the tests of the whole workspace, or cargo build --workspace --bins"
-            );
-        }
         let dir = tempfile::Builder::new().prefix("spine-runbook-").tempdir();
         let local = Self {
             dir: dir.expect("a directory"),
-            programs,
+            programs: programs(),
             base_port: free_base(first_port),
             names: Vec::new(),
         };
@@ -131,7 +80,7 @@ impl Local {
 
     /// As the page says.
     fn carry_out(&self, block: &Block) {
-        let script = format!("source data/cluster.env\n{}", block.script);
+        let script = format!("{}\n{}", before_each(), block.script);
         let began = Instant::now();
         loop {
             let done = self.bash(&script);
@@ -168,17 +117,28 @@ impl Local {
     fn grpc(&self, node: u16) -> String {
         format!("127.0.0.1:{}", self.base_port + node)
     }
+
+    /// Settings of a node that no script knows of.
+    fn by_hand(&self, node: u16) -> String {
+        let [peer, admin] = [100, 200].map(|lane| self.base_port + lane + node);
+        let text = format!(
+            "[node]\ndata_dir = \"{}\"\n\n[listen]\ngrpc = \"{}\"\npeer = \"127.0.0.1:{peer}\"\n\
+             admin = \"127.0.0.1:{admin}\"\n\n[security]\nmode = \"development\"\n\
+             development_principal = \"developer\"\n\n[storage]\nmin_free_bytes = 67108864\n",
+            self.path("by-hand").display(),
+            self.grpc(node)
+        );
+        let path = self.path("by-hand.toml");
+        fs::write(&path, text).expect("settings");
+        path.display().to_string()
+    }
 }
 
 impl Drop for Local {
     fn drop(&mut self) {
+        let _ = self.bash(END_BY_HAND);
         let _ = self.bash("./cluster-config/stop.sh");
     }
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 /// Tests that run side by side look from different ports on; below those the kernel gives to outgoing connections.
@@ -192,45 +152,10 @@ fn free_base(first: u16) -> u16 {
 }
 
 #[test]
-fn pages_have_their_five_parts_and_commands() {
-    for page in [
-        "replace-node.md",
-        "lost-quorum.md",
-        "disk-full.md",
-        "rolling-upgrade.md",
-    ] {
-        let sections = sections(&read(page));
-        let titles: Vec<&str> = sections.iter().map(|(title, _)| title.as_str()).collect();
-        assert!(titles.starts_with(&SECTIONS), "{page}: {titles:?}");
-        for part in ["Confirm", "Act", "Verify"] {
-            let (_, blocks) = sections
-                .iter()
-                .find(|(title, _)| title == part)
-                .expect("it is there");
-            assert!(!blocks.is_empty(), "{page}: nothing to do under {part}");
-        }
-    }
-}
-
-#[test]
-fn blocks_are_read_as_they_are_marked() {
-    let page =
-        "# P\n## Act\n```sh\n# exits with 2\na\nb\n```\nx\n```\nnot run\n```\n```sh\n# within 7 s\nc\n```\n";
-    let [(title, blocks)] = &sections(page)[..] else {
-        panic!("one section");
-    };
-    assert_eq!(title, "Act");
-    let marks: Vec<_> = blocks
-        .iter()
-        .map(|block| (block.exits_with, block.within))
-        .collect();
-    assert_eq!(marks, [(2, None), (0, Some(Duration::from_secs(7)))]);
-    assert!(blocks[0].script.ends_with("a\nb"));
-}
-
-#[test]
 fn replace_node() {
     let mut local = Local::start(3, 20_000);
+    let (file, address) = (local.by_hand(NODES_MAX), local.grpc(NODES_MAX));
+    local.names.extend([("FILE", file), ("ADDRESS", address)]);
     local.play("replace-node.md", |local, section| {
         if section == "Symptom" {
             local.kill(2);

@@ -3,26 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use spine_proto::admin::v1::{GetClusterStatusResponse, GetNodeStatusResponse, NodeSummary};
 
+use super::canary;
 use super::roll::Fleet;
 use crate::admin::Admin;
 use crate::client::SpineClient;
-use crate::commit::Commit;
 use crate::error::{Error, Result};
-use crate::records::Key;
 
 /// One look at a node: one that is down must not hold up the rest.
 const LOOK_DEADLINE: Duration = Duration::from_secs(3);
 /// A drain takes as long as the slowest of the node's shards.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
-/// One call of a canary.
-const CANARY_DEADLINE: Duration = Duration::from_secs(10);
 /// A shard asks all nodes, then commits one entry.
 const RAISE_DEADLINE: Duration = Duration::from_secs(5);
-/// Keys of a canary: of some shards it takes several, and few are missed.
-const CANARY_KEYS: usize = 16;
 
 /// Stops and starts processes.
 pub trait Restart {
@@ -58,19 +52,27 @@ impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> LiveFleet<R, C> {
     }
 }
 
+/// Whether the node that told this reaches most of the nodes, itself among them.
+fn hears_a_majority(status: &GetClusterStatusResponse) -> bool {
+    let heard = status.nodes.iter().filter(|node| node.reachable).count();
+    2 * heard > status.nodes.len()
+}
+
 impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> Fleet for LiveFleet<R, C> {
     async fn cluster(&mut self) -> Result<GetClusterStatusResponse> {
-        let mut last = None;
+        let (mut last, mut cut_off) = (None, None);
         for address in self.client.endpoints().to_vec() {
             let admin = self.admin(address.as_str(), LOOK_DEADLINE)?;
             match admin.cluster_status().await {
                 // One that has just started does not know yet that it is part of a cluster.
                 Ok(status) if status.cluster_id.is_empty() => {}
-                Ok(status) => return Ok(status),
+                Ok(status) if hears_a_majority(&status) => return Ok(status),
+                // To one that is cut off no shard has anything to lose.
+                Ok(status) => cut_off = cut_off.or(Some(status)),
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| Error::malformed_answer("a cluster")))
+        cut_off.ok_or_else(|| last.unwrap_or_else(|| Error::malformed_answer("a cluster")))
     }
 
     async fn node(&mut self, address: &str) -> Result<GetNodeStatusResponse> {
@@ -91,19 +93,34 @@ impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> Fleet for LiveFleet<R, C> {
     }
 
     async fn canary(&mut self, address: &str) -> Result<()> {
+        let shards = self.cluster().await?.shards;
         let client = (self.client_of)(address)?;
-        let records = client.records().with_deadline(CANARY_DEADLINE);
-        for number in 0..CANARY_KEYS {
-            let key = Key::new(format!("canary-{number}"), "");
-            let value = Bytes::from(address.to_owned());
-            let written = records.put(&key, value.clone()).await?;
-            let found = records.get(&key).await?.record;
-            if found.is_none_or(|record| record.revision < written.revision) {
-                return Err(Error::malformed_answer("what was just written"));
-            }
-            let gone = Commit::new(&*key.routing_key).delete("");
-            records.commit(gone).await?;
+        canary::run(&client, &shards).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_nodes(reachable: &[bool]) -> GetClusterStatusResponse {
+        let node = |reachable: &bool| NodeSummary {
+            reachable: *reachable,
+            ..NodeSummary::default()
+        };
+        GetClusterStatusResponse {
+            nodes: reachable.iter().map(node).collect(),
+            ..GetClusterStatusResponse::default()
         }
-        Ok(())
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_is_believed_only_where_nobody_else_answers() {
+        assert!(hears_a_majority(&of_nodes(&[true, true, false])));
+        assert!(!hears_a_majority(&of_nodes(&[true, false, false])));
+        assert!(
+            !hears_a_majority(&of_nodes(&[true, true, false, false])),
+            "a half is none"
+        );
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! [`Roll`] decides and waits, a [`Fleet`] looks and acts, [`Progress`] is what must outlive the process that rolls.
 
+mod canary;
 mod check;
 mod finalize;
 #[cfg(test)]

@@ -81,6 +81,8 @@ pub(crate) struct Store {
     /// Request ids of changes that were given up.
     pub(crate) voided: BTreeSet<String>,
     pub(crate) values: BTreeMap<(String, Vec<u8>), (u64, bytes::Bytes)>,
+    /// What every record that is there reads as, instead of its value.
+    pub(crate) reads_as: Option<bytes::Bytes>,
     /// What `cluster status` says: a value of `Health`.
     pub(crate) health: i32,
     /// Level in force.

@@ -28,7 +28,7 @@ impl RecordsService for Seat {
             let record = found.map(|(revision, value)| Record {
                 key: Some(key),
                 revision,
-                value,
+                value: store.reads_as.clone().unwrap_or(value),
             });
             GetResponse {
                 record,

@@ -5,14 +5,15 @@
 mod shard;
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::Message;
 use spine_proto::pds::v1::{
-    PatchFormat, PatchRequest, PatchResponse, SearchParameter, SearchRequest, SearchResponse,
+    CreateRequest, CreateResponse, PatchFormat, PatchRequest, PatchResponse, Patient as Answer,
+    SearchParameter, SearchRequest, SearchResponse, UpdateRequest, UpdateResponse,
 };
 use spine_proto::storage::v1::{Entry, PatientRow};
-use spine_services::Failure;
-use spine_services::pds::patient::{PATIENT_BYTES_MAX, Patient};
+use spine_services::pds::patient::{JSON_DEPTH_MAX, PATIENT_BYTES_MAX, Patient};
 use spine_services::pds::{restricted, search as searching};
+use spine_services::{Failure, json};
 use spine_statemachine::frame::{self, Dictionary};
 use spine_statemachine::key;
 
@@ -21,19 +22,54 @@ use crate::shard::Shard;
 /// 2026-01-01T00:00:00Z
 const NOW_MS: i64 = 1_767_225_600_000;
 const NUMBER: &str = "9990000018";
+/// Of nobody.
+const NEW_NUMBER: &str = "9990000034";
 /// Something of everything that patches change.
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"9990000018","name":[{"id":"n1","use":"usual","period":{"start":"2001-01-01"},"prefix":["Mrs"],"given":["Jane","Anne"],"family":"Smith"},{"id":"n2","use":"nickname","given":["Jo"]}],"gender":"female","birthDate":"1980-02-03","address":[{"id":"a1","use":"home","period":{"start":"2015-05-05"},"line":["1 High Street","Leeds"],"postalCode":"LS1 6AE"}],"telecom":[{"id":"t1","system":"phone","use":"mobile","value":"07700900000","period":{"start":"2020-01-01"}}],"extension":[{"url":"urn:other","valueInteger":1.50}]}"#;
 const OTHER: &str = r#"{"resourceType":"Patient","id":"9990000026","name":[{"use":"usual","given":["James"],"family":"Smyth"}],"gender":"male","birthDate":"1980-03-02"}"#;
+/// What makes that patient a sensitive one.
+const SENSITIVE: &str = r#""meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]},"#;
 
-/// A patch: the first byte chooses the format, the rest is the body.
+/// The patient, and the same as a sensitive one.
+fn patients() -> [String; 2] {
+    let sensitive = PATIENT.replacen("\"name\"", &format!("{SENSITIVE}\"name\""), 1);
+    [PATIENT.to_owned(), sensitive]
+}
+
+/// Carries out a change; `None` where it is refused.
+fn change<R: Message + Default>(shard: &mut Shard, operation: &str, request: &impl Message) -> Option<R> {
+    let request = Bytes::from(request.encode_to_vec());
+    let (plan, guards) = shard.plan(operation, &request);
+    let plan = plan.ok()?;
+    let (again, _) = shard.plan(operation, &request);
+    assert!(
+        again.is_ok_and(|again| again == plan),
+        "a plan is a pure function"
+    );
+    let outcome = plan.outcome.clone();
+    assert!(shard.carry_out(plan, guards), "what is planned can be applied");
+    let response = shard.respond(operation, &request, outcome);
+    let response = response.ok().and_then(|bytes| R::decode(bytes).ok());
+    Some(response.expect("a change is answered"))
+}
+
+/// What a change leaves is within the rules of a whole resource, and nothing is shown that is hidden.
+fn answered(patient: Option<Answer>, when: &str) {
+    let shown = patient.expect("the patient").fhir_json;
+    accepted(&shown, when);
+    let again = restricted::version_shown(shown.clone(), false);
+    assert!(again.is_ok_and(|again| again == shown), "hidden {when}");
+}
+
+/// A patch: the first byte chooses the format and the patient, the rest is the body.
 ///
 /// # Panics
 /// A property does not hold.
 pub fn patch(data: &[u8]) {
-    let Some((format, body)) = data.split_first() else {
+    let Some((&choice, body)) = data.split_first() else {
         return;
     };
-    let format = match format % 3 {
+    let format = match choice % 3 {
         0 => PatchFormat::Pds,
         1 => PatchFormat::Json,
         _ => PatchFormat::Merge,
@@ -46,24 +82,13 @@ pub fn patch(data: &[u8]) {
         request_id: "p".to_owned(),
         ..PatchRequest::default()
     };
-    let request = Bytes::from(request.encode_to_vec());
-    let mut shard = Shard::with(&[PATIENT]);
-    let (plan, guards) = shard.plan("pds.patch", &request);
-    let Ok(plan) = plan else { return };
-    let (again, _) = shard.plan("pds.patch", &request);
-    assert!(
-        again.is_ok_and(|again| again == plan),
-        "a plan is a pure function"
-    );
-    let outcome = plan.outcome.clone();
-    assert!(shard.carry_out(plan, guards), "what is planned can be applied");
-    let response = shard.respond("pds.patch", &request, outcome);
-    let response = response.ok().and_then(|bytes| PatchResponse::decode(bytes).ok());
-    let patient = response
-        .and_then(|response| response.patient)
-        .expect("the patient");
-    // What any patch leaves is within the rules of a whole resource.
-    accepted(&patient.fhir_json, "after a patch");
+    let [patient, sensitive] = patients();
+    let is_sensitive = !(choice / 3).is_multiple_of(2);
+    let chosen = if is_sensitive { &sensitive } else { &patient };
+    let mut shard = Shard::with(&[chosen.as_str()]);
+    if let Some(done) = change::<PatchResponse>(&mut shard, "pds.patch", &request) {
+        answered(done.patient, "after a patch");
+    }
 }
 
 /// The query of a search.
@@ -99,15 +124,20 @@ pub fn search(data: &[u8]) {
     assert!(searching::merge(&request, vec![answer]).is_ok());
 }
 
-/// A resource.
+/// A resource: by itself, as a new patient, and as the next version of one.
 ///
 /// # Panics
 /// A property does not hold.
 pub fn fhir(data: &[u8]) {
     let _ = restricted::shown(Bytes::copy_from_slice(data));
+    let _ = restricted::version_shown(Bytes::copy_from_slice(data), true);
+    if json::parse(data, JSON_DEPTH_MAX).is_ok() {
+        created(data);
+    }
     let Ok(patient) = Patient::parse(data, NOW_MS) else {
         return;
     };
+    replaced(data);
     assert!(
         Patient::nhs_number_of(data).ok() == Some(patient.nhs_number()),
         "routed as it is stored"
@@ -119,6 +149,41 @@ pub fn fhir(data: &[u8]) {
         again.is_ok_and(|again| again == stored),
         "canonical text is its own canonical text"
     );
+}
+
+/// Somebody new, of each dialect.
+fn created(data: &[u8]) {
+    for national in [false, true] {
+        let request = CreateRequest {
+            nhs_number: NEW_NUMBER.to_owned(),
+            fhir_json: Bytes::copy_from_slice(data),
+            holder: Bytes::from_static(&[1; 16]),
+            body: Bytes::from_static(&[2; 16]),
+            request_id: "c".to_owned(),
+            national,
+        };
+        let mut shard = Shard::with(&[]);
+        if let Some(done) = change::<CreateResponse>(&mut shard, "pds.create", &request) {
+            answered(done.patient, "as somebody new");
+        }
+    }
+}
+
+/// The next version of somebody who is sensitive, and of somebody who is not.
+fn replaced(data: &[u8]) {
+    for patient in patients() {
+        let request = UpdateRequest {
+            nhs_number: NUMBER.to_owned(),
+            any_version: true,
+            fhir_json: Bytes::copy_from_slice(data),
+            request_id: "u".to_owned(),
+            ..UpdateRequest::default()
+        };
+        let mut shard = Shard::with(&[patient.as_str()]);
+        if let Some(done) = change::<UpdateResponse>(&mut shard, "pds.update", &request) {
+            answered(done.patient, "as the next version");
+        }
+    }
 }
 
 /// What is stored is accepted again.

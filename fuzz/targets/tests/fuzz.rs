@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -81,6 +82,29 @@ fn run(target: &'static str, property: fn(&[u8])) {
             Ok(())
         })
         .unwrap();
+}
+
+/// Names of what stands in a folder of the fuzz targets, without what a file's name ends with.
+fn names(folder: &str) -> BTreeSet<String> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let names = entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
+    names.collect()
+}
+
+#[test]
+fn fuzz_targets_are_those_that_run_here_and_are_told_of() {
+    let here = ["fhir", "frames", "patch", "search"].map(str::to_owned);
+    assert_eq!(names("fuzz_targets"), BTreeSet::from(here.clone()));
+    assert_eq!(names("seeds"), BTreeSet::from(here.clone()));
+    let (manifest, read_me) = (include_str!("../../Cargo.toml"), include_str!("../../README.md"));
+    assert_eq!(manifest.matches("[[bin]]").count(), here.len());
+    for name in here {
+        let path = format!("path = \"fuzz_targets/{name}.rs\"");
+        assert!(manifest.contains(&path), "{name}");
+        // What it is given, and how long it ran.
+        assert_eq!(read_me.matches(&format!("\n| `{name}` |")).count(), 2, "{name}");
+    }
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::node::Inner;
 /// A node is back once it was heard for so long without a gap.
 pub const STEADY: Duration = Duration::from_secs(2);
 
+/// A replica that nobody has begun comes to another node once its own was absent for so long.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What was known of a node at the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -70,6 +73,12 @@ impl Absences {
             (Some(record), Some(looked)) => record.presence(looked),
             _ => Presence::Unsure,
         }
+    }
+
+    /// Whether a node was absent for so long that what is to join on it had better join elsewhere.
+    #[must_use]
+    pub fn is_awaited_in_vain(&self, node: NodeId) -> bool {
+        matches!(self.of(node), Presence::Absent(time) if time >= JOIN_PATIENCE)
     }
 
     /// What is to become of nodes: who was absent for `limit` is lost, who is back serves, and who leaves and has nothing any
@@ -333,6 +342,18 @@ mod tests {
         }
         let verdicts = scene.absences.verdicts(&plan, Some(LIMIT));
         assert!(verdicts == [(2, NodeState::Removed)]);
+    }
+
+    #[test]
+    fn who_is_to_take_a_replica_is_waited_for_as_long_as_it_may_come() {
+        let mut scene = Scene::new();
+        scene.silent_for(29_750);
+        assert!(!scene.absences.is_awaited_in_vain(TWO));
+        scene.silent_for(250);
+        assert!(scene.absences.is_awaited_in_vain(TWO));
+        scene.heard_for(250);
+        assert!(!scene.absences.is_awaited_in_vain(TWO));
+        assert!(!scene.absences.is_awaited_in_vain(NodeId(1)), "here");
     }
 
     #[test]

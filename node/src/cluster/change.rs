@@ -362,6 +362,29 @@ pub fn abandon(plan: &ClusterPlan, shard: u32, joining: u64) -> Option<ClusterPl
     Some(next)
 }
 
+/// The joining replica comes to another node; `None` where somebody may have begun it, or where it is to replace one that
+/// was lost on its own node.
+#[must_use]
+pub fn pass_over(plan: &ClusterPlan, shard: u32, joining: u64) -> Option<ClusterPlan> {
+    let mut next = next(plan);
+    let planned = joined_mut(&mut next, shard, joining)?;
+    let change = planned.change?;
+    if change.created || hosts(planned, change.joining?.node_id) {
+        return None;
+    }
+    planned.change = None;
+    Some(next)
+}
+
+/// How many shards change now. One whose joining replica is on a node that is not heard waits, and holds up no other.
+#[must_use]
+pub fn under_way(plan: &ClusterPlan, silent: &[u64]) -> usize {
+    let changes = plan.shards.iter().filter_map(|shard| shard.change?.joining);
+    changes
+        .filter(|joining| !silent.contains(&joining.node_id))
+        .count()
+}
+
 /// The steps that may begin now, by what is known of the nodes: those in `silent` are not heard.
 #[must_use]
 pub fn steps(plan: &ClusterPlan, silent: &[u64], balance: bool) -> Vec<Step> {
@@ -576,6 +599,29 @@ mod tests {
             replace_lost(&plan, step.shard, lost).is_none(),
             "it belongs to nothing"
         );
+    }
+
+    #[test]
+    fn who_is_silent_holds_no_other_move_up_and_is_passed_over_before_anything_is_begun() {
+        let whole = plan();
+        let lost = whole.shards[3].members[1];
+        let mended = replace_lost(&whole, 3, lost).expect("it is a member");
+        let at_home = pass_over(&mended, 3, joining(&mended, 3));
+        assert!(at_home.is_none(), "here or nowhere");
+        let plan = join(&whole, &named(9)).expect("it may join");
+        let (one, other) = (steps(&plan, &[], true)[0], steps(&plan, &[], true)[1]);
+        let plan = begin(&plan, one).expect("it may begin");
+        let plan = begin(&plan, other).expect("it may begin");
+        assert_eq!((under_way(&plan, &[]), under_way(&plan, &[3])), (2, 2));
+        assert_eq!(under_way(&plan, &[4]), 0, "both wait for it");
+        let first = joining(&plan, one.shard);
+        let begun = created(&plan, one.shard, first).expect("not yet created");
+        assert!(pass_over(&begun, one.shard, first).is_none(), "it has a log");
+        let passed = pass_over(&plan, one.shard, first).expect("nobody has begun it");
+        assert_eq!(under_way(&passed, &[]), 1);
+        assert!(!steps(&passed, &[4], true).contains(&one), "it is silent");
+        assert!(steps(&passed, &[], true).contains(&one), "it is tried again");
+        assert!(pass_over(&passed, one.shard, first).is_none(), "once");
     }
 
     #[test]

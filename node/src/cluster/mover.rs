@@ -24,7 +24,7 @@ use crate::shard::map::META_SHARD;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Shards that change at a time: each may stream a whole state to a node.
+/// Shards that change at a time: each may stream a whole state to a node. Those that wait for a silent one do not count.
 const CHANGES_MAX: usize = 2;
 /// A node that is asked to take a step answers within this.
 const STEP_DEADLINE: Duration = Duration::from_secs(3);
@@ -134,16 +134,17 @@ impl Mover {
 
     async fn begin_steps(&self, running: &Running) -> Result<(), MetaError> {
         let plan = running.plan();
-        let changing = plan.shards.iter().filter(|shard| shard.change.is_some()).count();
-        if changing >= CHANGES_MAX {
+        let silent = self.node.unheard(&plan);
+        let under_way = change::under_way(&plan, &silent);
+        if under_way >= CHANGES_MAX {
             return Ok(());
         }
-        let silent = self.node.unheard(&plan);
         let steps = change::steps(&plan, &silent, plan.balancing);
-        if steps.is_empty() && changing == 0 && plan.balancing {
+        let is_still = plan.shards.iter().all(|shard| shard.change.is_none());
+        if steps.is_empty() && is_still && plan.balancing {
             return self.commit(|plan| Ok(change::set_balancing(plan, false))).await;
         }
-        for step in steps.into_iter().take(CHANGES_MAX - changing) {
+        for step in steps.into_iter().take(CHANGES_MAX - under_way) {
             tracing::info!(
                 shard = step.shard,
                 from = step.places.from,
@@ -167,6 +168,11 @@ impl Mover {
         };
         if is_given_up && !change.created {
             return Found::Abandoned;
+        }
+        if self.absences.is_awaited_in_vain(NodeId(joining.node_id))
+            && change::pass_over(plan, shard, joining.replica_id).is_some()
+        {
+            return Found::PassedOver;
         }
         if !change.created {
             request.is_created = true;
@@ -234,6 +240,7 @@ impl Mover {
             Found::Created => change::created,
             Found::Finished => change::finish,
             Found::Abandoned => change::abandon,
+            Found::PassedOver => change::pass_over,
         };
         self.told.remove(&shard);
         tracing::info!(shard, step = found.as_str(), "a replica moves");
@@ -247,6 +254,8 @@ enum Found {
     Created,
     Finished,
     Abandoned,
+    /// Its node stays silent: another one is to take it.
+    PassedOver,
 }
 
 impl Found {
@@ -256,6 +265,7 @@ impl Found {
             Self::Created => "created",
             Self::Finished => "finished",
             Self::Abandoned => "abandoned",
+            Self::PassedOver => "passed over",
         }
     }
 }

@@ -3,9 +3,9 @@
 //! goes back. A node that a majority refuses condemns its replicas, durably, and gets new ones under other ids.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{io, mem};
 
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -145,11 +145,13 @@ impl History {
     /// What the disk says.
     pub fn keep(&self, all: bool) -> io::Result<()> {
         let mut state = self.0.lock();
-        if mem::take(&mut state.is_news) || all {
-            state.save()
-        } else {
-            Ok(())
+        if !state.is_news && !all {
+            return Ok(());
         }
+        // What could not be written stays news.
+        state.save()?;
+        state.is_news = false;
+        Ok(())
     }
 }
 

@@ -260,6 +260,50 @@ async fn a_node_leaves_and_its_replicas_move_while_callers_go_on() {
     }
 }
 
+/// Whether every replica of a node moves, or has moved.
+fn is_on_its_way(machine: &Machine, node_id: u64) -> bool {
+    let plan = machine.inner().running().unwrap().plan();
+    let is_here = |member: &Member| member.node_id == node_id;
+    let mut shards = plan.shards.iter();
+    shards.all(|shard| shard.change.is_some() || !shard.members.iter().any(is_here))
+}
+
+/// What is under way stands in the plan, and the next who leads the meta group goes on with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_leaves_though_who_moves_its_replicas_dies_in_the_middle() {
+    let mut machines = three_of(4).await;
+    join(&mut machines, 3).await;
+    // Through the one that neither leaves nor dies.
+    let writer = Writer::through(&machines[3]);
+    writer.some().await;
+    // The first of the three is to lead the meta group, the third is its last choice.
+    set_state(&machines[0], 3, NodeState::Leaving).await;
+    let moves = |at: &usize| {
+        let meta = machines[*at].inner().host.shard(0);
+        meta.is_some_and(|meta| meta.group.status().leading)
+    };
+    until("its replicas move, and somebody else sees to it", || {
+        machines.iter().any(|machine| is_on_its_way(machine, 3)) && [0, 1, 3].iter().any(moves)
+    })
+    .await;
+    let dying = (0..2).max_by_key(moves).unwrap();
+    // Nobody is told: it is silent from now on.
+    machines[dying].cut.whole();
+    until("the node is let go", || {
+        let plan = machines[3].inner().running().unwrap().plan();
+        plan.nodes[2].state() == Planned::Removed
+    })
+    .await;
+    for shard in 0..2 {
+        assert_eq!(hosts(&machines[3], shard), [1, 2, 4]);
+    }
+    writer.some().await;
+    let count = writer.end().await;
+    for machine in [&machines[1 - dying], &machines[3]] {
+        has_all(machine, count).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_node_is_replaced_for_good() {
     let mut machines = three_of(4).await;

@@ -1,7 +1,7 @@
-//! Data directories that earlier releases wrote, opened by this one. `make` writes those of the present release, once:
+//! Data directories that each release wrote, opened by this one. `make` writes those of the present release, once:
 //! what is in `tests/golden` is never written again, and none of it goes as long as that release can be upgraded from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,9 +17,25 @@ const STOP: Duration = Duration::from_secs(30);
 const SETTINGS: [&str; 2] = ["storage.segment_bytes=8388608", "storage.min_free_bytes=67108864"];
 const SHARDS: u32 = 2;
 const PATIENTS: u64 = 12;
+const ENGINES: [&str; 2] = ["sled", "fjall"];
+/// Where directories come from.
+const MAKE: &str = "`cargo test --workspace --test processes -- --ignored golden::make` writes those of this \
+                    release, once; those of an earlier one stand in its commit";
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Every release, the present one last.
+fn releases() -> Vec<&'static str> {
+    let lines = include_str!("../../../proto/testdata/releases.txt").lines();
+    lines.filter(|line| !line.starts_with('#')).collect()
+}
+
+/// What they have left: names without their ends.
+fn names() -> Vec<String> {
+    let of_one = |release: &str| ENGINES.map(|engine| format!("{release}-{engine}"));
+    releases().into_iter().flat_map(of_one).collect()
 }
 
 /// One node on this directory. It is a cluster by itself, so that the directory is all there is.
@@ -90,16 +106,17 @@ async fn seen(client: &SpineClient) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_every_release_has_written_is_read() {
-    let mut opened = 0;
-    for entry in fs::read_dir(golden()).unwrap() {
-        let facts = entry.unwrap().path();
-        if facts.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        opened += 1;
-        let known: Value = serde_json::from_slice(&fs::read(&facts).unwrap()).unwrap();
+    for name in names() {
+        let facts = golden().join(format!("{name}.json"));
+        let text = fs::read(&facts).unwrap_or_else(|error| panic!("{name}: {error}: {MAKE}"));
+        let known: Value = serde_json::from_slice(&text).unwrap();
+        let of = ["release", "engine"].map(|part| known[part].as_str().unwrap());
+        assert_eq!(of.join("-"), name, "another one under its name");
         let dir = tempfile::tempdir().unwrap();
-        unpack(&fs::read(facts.with_extension("zst")).unwrap(), dir.path());
+        unpack(
+            &fs::read(golden().join(format!("{name}.zst"))).unwrap(),
+            dir.path(),
+        );
         let mut cluster = node(dir.path(), known["engine"].as_str().unwrap());
         cluster.wait_started(1, START).await.unwrap();
         cluster.wait_healthy(START).await.unwrap();
@@ -113,20 +130,49 @@ async fn what_every_release_has_written_is_read() {
         cluster.wait_healthy(START).await.unwrap();
         assert_eq!(seen(cluster.client()).await, changed);
     }
+}
+
+/// From the day on which a release is the present one it is opened by every later one.
+#[test]
+fn every_release_has_its_directories() {
+    let present = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        releases().last(),
+        Some(&present),
+        "proto/testdata/releases.txt ends with the release of the workspace"
+    );
+    let needed: BTreeSet<String> = names()
+        .iter()
+        .flat_map(|name| ["json", "zst"].map(|end| format!("{name}.{end}")))
+        .collect();
+    let there: BTreeSet<String> = fs::read_dir(golden())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let missing: Vec<&String> = needed.difference(&there).collect();
     assert!(
-        opened >= 2,
-        "the directories of the first release, one for each engine"
+        missing.is_empty(),
+        "not in node/tests/golden: {missing:?}: {MAKE}"
+    );
+    let unknown: Vec<&String> = there.difference(&needed).collect();
+    assert!(
+        unknown.is_empty(),
+        "of no release in proto/testdata/releases.txt: {unknown:?}"
     );
 }
 
-/// `cargo test --workspace --test processes -- --ignored golden::make`, for a release that writes something new.
+/// `cargo test --workspace --test processes -- --ignored golden::make`, once for each release.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "writes into the repository, once for each release that writes something new"]
+#[ignore = "writes into the repository, once for each release"]
 async fn make() {
-    for engine in ["sled", "fjall"] {
+    let mut made = 0;
+    for engine in ENGINES {
         let name = format!("{}-{engine}", env!("CARGO_PKG_VERSION"));
         let facts = golden().join(format!("{name}.json"));
-        assert!(!facts.exists(), "{} is there already, and stays", facts.display());
+        if facts.exists() {
+            continue;
+        }
+        made += 1;
         let dir = tempfile::tempdir().unwrap();
         let mut cluster = node(dir.path(), engine);
         cluster.wait_started(1, START).await.unwrap();
@@ -146,9 +192,10 @@ async fn make() {
         assert!(cluster.stop(1, STOP).await.unwrap());
         let known = json!({ "release": env!("CARGO_PKG_VERSION"), "engine": engine, "seen": seen });
         fs::create_dir_all(golden()).unwrap();
-        fs::write(facts.with_extension("zst"), pack(dir.path())).unwrap();
+        fs::write(golden().join(format!("{name}.zst")), pack(dir.path())).unwrap();
         fs::write(&facts, known.to_string() + "\n").unwrap();
     }
+    assert!(made > 0, "those of this release are there already, and stay");
 }
 
 /// All files below `node-1/data`, one after the other (length and bytes of its path and of itself), compressed.

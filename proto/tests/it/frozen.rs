@@ -32,7 +32,8 @@ fn frozen_bytes_still_mean_the_same() {
             std::fs::write(&path, &sample.bytes).unwrap();
         }
         let name = path.display();
-        let frozen = std::fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let frozen = std::fs::read(&path)
+            .unwrap_or_else(|error| panic!("{name}: {error}: with REWRITE_FROZEN=1 this test writes it"));
         let (same, again) = (sample.again)(&frozen);
         assert!(same, "{name}: decodes to another message");
         assert_eq!(again, frozen, "{name}: encodes to other bytes");

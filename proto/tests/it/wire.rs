@@ -25,6 +25,9 @@ const PACKAGES: [&str; 7] = [
 ];
 /// A number that no message uses.
 const UNKNOWN_FIELD: u64 = 9_999;
+/// Where samples come from.
+const MAKE: &str = "`REWRITE_FROZEN=1 cargo test -p spine-proto --test it` writes those of this release, \
+                    once; those of an earlier one stand in its commit";
 
 /// Decodes, and encodes again.
 type Again = fn(&[u8]) -> Result<Vec<u8>, prost::DecodeError>;
@@ -229,6 +232,12 @@ fn frozen() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/frozen")
 }
 
+/// Every release, the present one last.
+fn releases() -> Vec<&'static str> {
+    let lines = include_str!("../../testdata/releases.txt").lines();
+    lines.filter(|line| !line.starts_with('#')).collect()
+}
+
 fn by_name(name: &str) -> Again {
     let found = MESSAGES.iter().find(|(known, _)| *known == name);
     found
@@ -282,15 +291,18 @@ fn what_every_release_says_is_understood_and_said_in_the_same_way() {
         .map(|(file, ..)| file)
         .filter(|file| !own.join(file).exists())
         .collect();
-    assert!(missing.is_empty(), "this release has no samples of {missing:?}");
-    let mut releases = 0;
-    for release in fs::read_dir(frozen()).unwrap() {
-        let wire = release.unwrap().path().join("wire");
-        if !wire.exists() {
-            continue;
-        }
-        releases += 1;
-        for sample in fs::read_dir(&wire).unwrap() {
+    assert!(
+        missing.is_empty(),
+        "this release has no samples of {missing:?}: {MAKE}"
+    );
+    for release in releases() {
+        let wire = frozen().join(release).join("wire");
+        let samples = fs::read_dir(&wire);
+        let samples: Vec<_> = samples
+            .unwrap_or_else(|error| panic!("{}: {error}: {MAKE}", wire.display()))
+            .collect();
+        assert!(!samples.is_empty(), "{} is empty: {MAKE}", wire.display());
+        for sample in samples {
             let path = sample.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap();
             let message = name.split_once('-').map_or(name, |(message, _)| message);
@@ -299,7 +311,42 @@ fn what_every_release_says_is_understood_and_said_in_the_same_way() {
             assert_eq!(said, bytes, "{}", path.display());
         }
     }
-    assert!(releases >= 1);
+}
+
+/// One that is left out, or goes, would be checked by nobody.
+#[test]
+fn every_release_is_in_the_list() {
+    let listed = releases();
+    let present = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        listed.last(),
+        Some(&present),
+        "proto/testdata/releases.txt ends with the release of the workspace"
+    );
+    for dir in fs::read_dir(frozen()).unwrap() {
+        let dir = dir.unwrap().path();
+        let name = dir.file_name().unwrap().to_str().unwrap();
+        assert!(
+            !dir.join("wire").exists() || listed.contains(&name),
+            "{name} has samples and is not in proto/testdata/releases.txt"
+        );
+    }
+    let changelog = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../CHANGELOG.md");
+    let changelog = fs::read_to_string(changelog).unwrap();
+    let titles = changelog.lines().filter_map(|line| line.strip_prefix("## "));
+    let told: Vec<&str> = titles
+        .filter(|title| title.starts_with(|first: char| first.is_ascii_digit()))
+        .filter_map(|title| title.split_whitespace().next())
+        .collect();
+    for release in &told {
+        assert!(
+            listed.contains(release),
+            "CHANGELOG.md tells of {release}, which is not in proto/testdata/releases.txt"
+        );
+    }
+    for release in listed.iter().filter(|release| **release != present) {
+        assert!(told.contains(release), "CHANGELOG.md does not tell of {release}");
+    }
 }
 
 /// A newer peer or client sends fields that this build does not have: they are passed over.

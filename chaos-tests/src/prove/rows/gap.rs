@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::support::{SHARDS, block_on};
 use spine_client::etcd;
 
-use crate::gap::{Fault, Gap, Rounds, etcd_rounds, spine_rounds};
+use crate::gap::{Fault, Gap, Rounds, elsewhere_limit_ms, etcd_rounds, spine_rounds};
 use crate::processes::{Cluster, ClusterError, Options};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
@@ -28,6 +28,8 @@ const KEPT_ABOVE_MS: f64 = 1_000.0;
 
 /// The share of a goal that is the gate of a time.
 const GATE: f64 = 1.7;
+/// What `gap-none` measured (docs/reliability.md). Calls for keys that other nodes lead are held against it.
+const QUIET_P99_MS: f64 = 42.0;
 
 pub(super) const NONE: Row = Row {
     id: "gap-none",
@@ -41,7 +43,7 @@ pub(super) const KILL: Row = Row {
     id: "gap-kill",
     issue: 3,
     claim: "kill -9 of a node: the longest call of 64 clients",
-    target: "p99 <= 150 ms (gate 255), 0 failed calls, 0 lost",
+    target: "p99 <= 150 ms (gate 255), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Kill, Some(150.0)),
 };
 
@@ -49,7 +51,7 @@ pub(super) const PAUSE: Row = Row {
     id: "gap-pause",
     issue: 3,
     claim: "a node freezes (SIGSTOP) with all connections open: the longest call of 64 clients",
-    target: "p99 <= 500 ms (gate 850), 0 failed calls, 0 lost",
+    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Pause, Some(500.0)),
 };
 
@@ -57,7 +59,7 @@ pub(super) const ONE_WAY: Row = Row {
     id: "gap-one-way",
     issue: 3,
     claim: "a node loses what it sends to its peers, what they send to it, or both, in turns: the longest call of 64 clients",
-    target: "p99 <= 500 ms (gate 850), 0 failed calls, 0 lost",
+    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Silence, Some(500.0)),
 };
 
@@ -65,7 +67,7 @@ pub(super) const DRAIN: Row = Row {
     id: "gap-drain",
     issue: 3,
     claim: "a planned stop, in turns SIGTERM with a restart and spinectl node drain: the longest call of 64 clients",
-    target: "p99 <= 50 ms (gate 85), 0 failed calls, 0 lost",
+    target: "p99 <= 50 ms (gate 85), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Planned, Some(50.0)),
 };
 
@@ -82,13 +84,26 @@ struct Measured {
     goal_ms: Option<f64>,
     #[serde(skip)]
     gate: f64,
+    /// None where nothing goes wrong.
+    elsewhere_limit_ms: Option<f64>,
     #[serde(flatten)]
     gap: Gap,
+}
+
+impl Measured {
+    /// Only the keys that the hurt node led were touched.
+    fn spares_others(&self) -> bool {
+        self.elsewhere_limit_ms
+            .is_none_or(|limit| self.gap.others.p99_ms <= limit)
+    }
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.gap.fmt(f)?;
+        if !self.spares_others() {
+            f.write_str("; keys led elsewhere were slower than they may be")?;
+        }
         match self.goal_ms {
             Some(goal) if self.gap.summary.p99_ms > goal && self.met() => write!(f, " (gate met, goal not)"),
             _ => Ok(()),
@@ -101,7 +116,8 @@ impl Measurement for Measured {
         let in_time = self
             .goal_ms
             .is_none_or(|goal| self.gap.summary.p99_ms <= goal * self.gate);
-        in_time && self.gap.complete && self.gap.failed == 0 && self.gap.lost == 0
+        let complete = self.gap.complete && self.gap.failed == 0 && self.gap.lost == 0;
+        in_time && complete && self.spares_others()
     }
 }
 
@@ -142,8 +158,12 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
             let kept = format!("the nodes' files are kept in {}", cluster.directory().display());
             context.journal.note(kept);
         }
-        let gate = context.at_most(GATE);
-        Finding::of(&Measured { goal_ms, gate, gap })
+        Finding::of(&Measured {
+            goal_ms,
+            gate: context.at_most(GATE),
+            elsewhere_limit_ms: goal_ms.map(|_| context.at_most(elsewhere_limit_ms(QUIET_P99_MS))),
+            gap,
+        })
     })
 }
 

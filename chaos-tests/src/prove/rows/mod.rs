@@ -9,6 +9,7 @@ mod damage_200;
 mod demo;
 mod determinism;
 mod digest;
+mod disk_faults_fuse;
 mod disk_full;
 mod disk_stall;
 mod divergence;
@@ -45,8 +46,10 @@ mod restart_1m;
 mod retrieve_http;
 mod roll_20;
 mod roll_faults;
+mod roll_http;
 mod roll_resume;
 mod rollback_formats;
+mod rolling;
 mod scale_10k_1m;
 mod seeds;
 mod seeds_changing;
@@ -54,6 +57,7 @@ mod seeds_run;
 mod soak_10m;
 mod stale_leader;
 mod start_stop;
+mod status_tells;
 mod support;
 mod trace_1m;
 mod watch;
@@ -89,6 +93,8 @@ pub const ROWS: &[Row] = &[
     powercut_fuse::ROW,
     disk_stall::ROW,
     disk_full::ROW,
+    disk_faults_fuse::ROW,
+    status_tells::ROW,
     mutants::ROW,
     bench_etcd::ROW,
     idle_64::ROW,
@@ -119,6 +125,7 @@ pub const ROWS: &[Row] = &[
     trace_1m::ROW,
     feed_resume::ROW,
     gap_http::ROW,
+    roll_http::ROW,
     names_on_disk::ROW,
     pds_errors::ROW,
     pds_rules::ROW,

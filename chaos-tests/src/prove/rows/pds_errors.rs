@@ -194,6 +194,7 @@ fn cases() -> Vec<Case> {
     }
     all.extend(plain_cases());
     all.extend(pds_cases());
+    all.extend(pds_history_cases());
     all
 }
 
@@ -329,6 +330,39 @@ fn pds_cases() -> Vec<Case> {
         case(
             reason::SEARCH_NOT_SINGLE,
             search("family=Smith&birthdate=1980-01-01").header("spine-access-mode", "application-restricted"),
+        ),
+    ]
+}
+
+/// Older versions, looked at in the order of the national service.
+fn pds_history_cases() -> Vec<Case> {
+    let all = format!("{PDS}/Patient/9990000018/_history");
+    let nobody = format!("{PDS}/Patient/9990000034/_history");
+    let other = |path: &str| {
+        get(path)
+            .header("spine-access-mode", "patient")
+            .header("spine-principal", "9990000026")
+    };
+    vec![
+        case(reason::MISSING_VALUE, Call::get(&all)),
+        case(reason::MISSING_VALUE, Call::get(format!("{all}/1"))),
+        case(
+            reason::INVALID_NHS_NUMBER,
+            get(&format!("{PDS}/Patient/9990000019/_history?what=1")),
+        ),
+        case(reason::ACCESS_DENIED, other(&all)),
+        case(reason::ACCESS_DENIED, other(&format!("{all}?what=1"))),
+        case(reason::ACCESS_DENIED, other(&format!("{all}/1"))),
+        case(reason::PATIENT_NOT_FOUND, get(&nobody)),
+        case(reason::PATIENT_NOT_FOUND, get(&format!("{nobody}?what=1"))),
+        case(reason::PATIENT_NOT_FOUND, get(&format!("{nobody}/1"))),
+        case(reason::ADDITIONAL_PROPERTIES, get(&format!("{all}?what=1"))),
+        case(reason::INVALID_VALUE, get(&format!("{all}?_count=x"))),
+        case(reason::PAGE_SIZE_OUT_OF_RANGE, get(&format!("{all}?_count=101"))),
+        case(reason::VERSION_NOT_FOUND, get(&format!("{all}/9"))),
+        case(
+            reason::METHOD_NOT_ALLOWED,
+            get(&format!("{all}/1")).with("PUT", ""),
         ),
     ]
 }

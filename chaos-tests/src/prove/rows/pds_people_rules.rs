@@ -201,6 +201,7 @@ fn send(method: &'static str, path: String, content_type: &str, body: &Value) ->
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = newcomers();
+    all.extend(plain_newcomers());
     all.extend(conditions());
     all.extend(persons());
     all.extend(deaths());
@@ -227,6 +228,33 @@ fn newcomers() -> Vec<Case> {
         case("PDS-50", 50, with(newcomer(), "birthDate", json!("1982-07"))),
         case("PDS-51", 51, with(newcomer(), "pets", json!([]))),
         case("PDS-52", 52, newcomer()),
+    ]
+}
+
+/// What a plain client says of somebody new keeps the rules of changes: one of each part.
+fn plain_newcomers() -> Vec<Case> {
+    let case = |id, member: &str, value: Value| {
+        let resource = with(third(), member, value);
+        Case {
+            id,
+            http: Some(send("POST", format!("{PLAIN}/Patient"), RESOURCE, &resource)),
+            grpc: Grpc::Allocate(resource, Some(&[])),
+        }
+    };
+    let usual = json!({ "use": "usual", "given": ["Olga"], "family": "Gemini" });
+    let odd = json!({ "use": "usual", "given": ["Olga"], "family": "Gemini," });
+    let home = json!({ "use": "home", "line": ["1 High Street"] });
+    let email = json!({ "system": "email", "use": "home", "value": "olga" });
+    let practice = json!({ "type": "Organization", "identifier": { "value": "no code" } });
+    vec![
+        case("PDS-26", "name", json!([usual, usual])),
+        case("PDS-29", "name", json!([odd])),
+        case("PDS-31", "address", json!([home])),
+        case("PDS-36", "gender", json!("other")),
+        case("PDS-37", "deceasedDateTime", json!("2020-10-22")),
+        case("PDS-40", "telecom", json!([email])),
+        case("PDS-42", "generalPractitioner", json!([practice])),
+        case("PDS-43", "extension", json!([{}])),
     ]
 }
 

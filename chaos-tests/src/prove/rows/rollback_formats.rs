@@ -4,16 +4,17 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::support::{SHARDS, block_on};
-use crate::gap::{Finalized, TwoReleases};
-use crate::processes::Options;
+use super::rolling::{kept, options};
+use super::support::block_on;
+use crate::gap::{Crossed, Finalized, RollError, TwoReleases};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
 pub(super) const ROW: Row = Row {
     id: "rollback-formats",
     issue: 5,
-    claim: "nodes roll from the previous release to this one and back under load, until it is finalized; then never",
-    target: "0 failed calls, 0 lost, level 1 then 2, each wrong step refused",
+    claim: "nodes roll from the previous release to this one and back under load, and each installs \
+            snapshots of the other, until it is finalized; then never",
+    target: "0 failed calls, 0 lost, level 1 then 2, each wrong step refused, shards by snapshot both ways",
     run,
 };
 
@@ -26,6 +27,7 @@ const TIMES_QUICK: u32 = 0;
 struct Measured {
     #[serde(flatten)]
     found: Finalized,
+    crossed: Crossed,
 }
 
 impl fmt::Display for Measured {
@@ -45,10 +47,10 @@ impl fmt::Display for Measured {
             found.failed,
             found.lost
         )?;
-        match &found.first_failure {
-            Some(first) => write!(f, " (first: {first})"),
-            None => Ok(()),
+        if let Some(first) = &found.first_failure {
+            write!(f, " (first: {first})")?;
         }
+        write!(f, "; {}", self.crossed)
     }
 }
 
@@ -58,6 +60,7 @@ impl Measurement for Measured {
         let refused = found.mixed_refused && found.back_refused && found.old_program_refused;
         found.levels == [1, 2]
             && refused
+            && self.crossed.is_whole()
             && found.came_back
             && found.calls > 0
             && found.failed == 0
@@ -67,23 +70,19 @@ impl Measurement for Measured {
 
 fn run(context: &Context) -> Result<Finding, RowError> {
     block_on(async move {
-        let options = Options {
-            nodes: 3,
-            shards: SHARDS,
-            programs: context.programs.clone(),
-        };
-        let because = |error: crate::gap::RollError| RowError::because(error.to_string());
-        let releases = TwoReleases::start(&options).await.map_err(because)?;
-        match releases.play(CLIENTS, context.rounds(TIMES, TIMES_QUICK)).await {
-            Ok(found) => Finding::of(&Measured { found }),
-            Err(error) => {
-                let mut cluster = releases.cluster.lock().await;
-                cluster.keep_files();
-                let kept = cluster.directory().display();
-                Err(RowError::because(format!(
-                    "{error}; the nodes' files are kept in {kept}"
-                )))
-            }
+        let because = |error: RollError| RowError::because(error.to_string());
+        let releases = TwoReleases::start(&options(context)).await.map_err(because)?;
+        let there_and_back = context.rounds(TIMES, TIMES_QUICK);
+        match measure(&releases, there_and_back).await {
+            Ok(measured) => Finding::of(&measured),
+            Err(error) => Err(kept(&releases.cluster, &error).await),
         }
     })
+}
+
+async fn measure(releases: &TwoReleases, there_and_back: u32) -> Result<Measured, RollError> {
+    // First: once it is finalized there is no previous release any more.
+    let crossed = releases.cross_snapshots(CLIENTS).await?;
+    let found = releases.play(CLIENTS, there_and_back).await?;
+    Ok(Measured { found, crossed })
 }

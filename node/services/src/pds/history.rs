@@ -1,4 +1,4 @@
-//! `pds.history`: the versions of one patient, newest first, by pages.
+//! `pds.history`: the versions of one patient, newest first, by pages. Of who is sensitive now none says where they were.
 
 use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_proto::pds::v1::{HistoryRequest, HistoryResponse};
@@ -39,8 +39,8 @@ impl Operation for History {
     }
 
     fn plan(_: &mut View<'_>, request: &HistoryRequest, context: &Context) -> Result<Plan, Failure> {
-        let (nhs_number, _) = parse(request)?;
-        access::check_read(&context.principal, nhs_number)?;
+        access::check_read(&context.principal, ids::nhs_number(&request.nhs_number)?)?;
+        parse(request)?;
         Ok(Plan::read())
     }
 
@@ -56,6 +56,7 @@ impl Operation for History {
             before => before - 1,
         };
         let mut at = Versions::current(view, context, nhs_number)?;
+        let is_hidden = at.hide_places()?;
         let mut versions = Vec::new();
         let mut bytes = 0;
         // Nothing is below version 1, where pages end.
@@ -66,7 +67,7 @@ impl Operation for History {
         while more {
             let row = at.row()?;
             bytes += row.fhir_json.len();
-            versions.push(row::answer(nhs_number, row));
+            versions.push(row::answer(nhs_number, row, is_hidden)?);
             more = at.version_id() > FIRST_VERSION;
             if !more || versions.len() == size || bytes >= PAGE_BYTES_MAX {
                 break;

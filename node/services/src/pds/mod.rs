@@ -72,7 +72,8 @@
 //! | PDS-64 | what a sensitive record does not show is not patched, nor tested by a patch | `FORBIDDEN_UPDATE` |
 //!
 //! PDS-18 to PDS-24 are about patches, PDS-20 to PDS-22 only about those in the national format. PDS-25 to PDS-46 are
-//! about what is changed, in whichever format and by whole resources, too; a first version is not a change.
+//! about what is changed, in whichever format and by whole resources, too. Of a new patient (`allocate`) all is new; a
+//! first version that comes with its number (`register`, `update`, `load`) is a record of before, and not a change.
 //!
 //! PDS-48 to PDS-54 are about new patients (`allocate`), the others about what a person is (`person`) and who is there
 //! for them (`related`). PDS-52 and PDS-54 are answers and no failures, as they name whom they are about.

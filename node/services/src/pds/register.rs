@@ -56,7 +56,7 @@ impl Operation for Register {
         let patient = if request.return_minimal {
             row::answer_minimal(nhs_number, version_id)
         } else {
-            row::answer(nhs_number, row::version(view, context, nhs_number, version_id)?)
+            row::answer_version(view, context, nhs_number, version_id)?
         };
         Ok(RegisterResponse {
             patient: Some(patient),

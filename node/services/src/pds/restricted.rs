@@ -1,4 +1,4 @@
-//! What callers do not see of a sensitive record.
+//! What callers do not see of a sensitive record. Operations answer without it (`row.rs`), so that no transport shows it.
 
 use std::collections::BTreeSet;
 
@@ -48,18 +48,28 @@ pub fn shown(fhir_json: Bytes) -> Result<Bytes, SpineError> {
     }
 }
 
-/// Whether a stored patient hides anything.
+/// Whether, by the current version of a patient, all versions hide where somebody was: of who is sensitive now, and of who
+/// is shown to nobody, as it is not known here what they were.
 ///
 /// # Errors
 /// `STORE_DAMAGED` where it is no JSON.
-pub fn is_restricted(fhir_json: &Bytes) -> Result<bool, SpineError> {
-    let patient = json::parse(fhir_json, JSON_DEPTH_MAX).map_err(|_| damaged())?;
-    Ok(is_restricted_record(&patient))
+pub(super) fn hides_versions(current: &Bytes) -> Result<bool, SpineError> {
+    let stored = std::str::from_utf8(current).map_err(|_| damaged())?;
+    if !says_more(stored) {
+        return Ok(false);
+    }
+    let patient = json::parse(current, JSON_DEPTH_MAX).map_err(|_| damaged())?;
+    Ok(is_marked(&patient))
 }
 
-/// The same of what was read.
+/// Whether a record that was read hides where the patient is.
 pub(super) fn is_restricted_record(patient: &Json) -> bool {
     matches!(confidentiality(patient), Some("R" | "V"))
+}
+
+/// Sensitive, or invalid.
+fn is_marked(patient: &Json) -> bool {
+    matches!(confidentiality(patient), Some("R" | "V" | "REDACTED"))
 }
 
 /// Whether this member of a sensitive record is shown to nobody, in part or whole.
@@ -78,7 +88,7 @@ pub fn version_shown(fhir_json: Bytes, is_hidden: bool) -> Result<Bytes, SpineEr
         return Ok(fhir_json);
     }
     let mut patient = json::parse(&fhir_json, JSON_DEPTH_MAX).map_err(|_| damaged())?;
-    if !is_hidden && !matches!(confidentiality(&patient), Some("R" | "V" | "REDACTED")) {
+    if !is_hidden && !is_marked(&patient) {
         return Ok(fhir_json);
     }
     hide(&mut patient);
@@ -170,7 +180,9 @@ fn damaged() -> SpineError {
 
 #[cfg(test)]
 mod tests {
-    use super::{keep_hidden, shown, version_shown};
+    use bytes::Bytes;
+
+    use super::{hides_versions, keep_hidden, shown, version_shown};
     use crate::json::{self, Json, same};
 
     fn patient(code: &str) -> String {
@@ -195,6 +207,16 @@ mod tests {
         for code in ["R", "V", "REDACTED"] {
             assert!(!tells(code, false) && !tells(code, true), "{code}");
         }
+    }
+
+    #[test]
+    fn all_versions_hide_where_somebody_was_who_is_sensitive_or_invalid_now() {
+        for (code, hides) in [("U", false), ("R", true), ("V", true), ("REDACTED", true)] {
+            let current = Bytes::from(patient(code));
+            assert_eq!(hides_versions(&current).ok(), Some(hides), "{code}");
+        }
+        assert!(hides_versions(&Bytes::from_static(b"\"R\"")).is_ok_and(|hides| !hides));
+        assert!(hides_versions(&Bytes::from_static(b"\"R\" and no more")).is_err());
     }
 
     fn see(code: &str) -> Result<String, String> {

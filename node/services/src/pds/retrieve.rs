@@ -52,9 +52,8 @@ impl Operation for Retrieve {
                 ..RetrieveResponse::default()
             });
         }
-        row::check_shown(&row)?;
         Ok(RetrieveResponse {
-            patient: Some(row::answer(nhs_number, row)),
+            patient: Some(row::answer_current(nhs_number, row)?),
             position: Some(completed.position()),
             ..RetrieveResponse::default()
         })

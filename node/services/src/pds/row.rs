@@ -144,6 +144,11 @@ impl<'a> Versions<'a> {
         self.version_id
     }
 
+    /// Whether no version says where the patient was, as the one at hand says, which is the current one.
+    pub(super) fn hide_places(&self) -> Result<bool, Failure> {
+        restricted::hides_versions(&self.row()?.fhir_json).map_err(|_| damaged("a patient is no JSON"))
+    }
+
     /// The row at hand.
     pub(super) fn row(&self) -> Result<PatientRow, Failure> {
         let row = self.plain.row()?;
@@ -173,16 +178,24 @@ impl<'a> Versions<'a> {
 /// # Errors
 /// `PDS-57`
 pub(super) fn check_shown(row: &PatientRow) -> Result<(), Failure> {
-    match restricted::shown(row.fhir_json.clone()) {
-        Err(error) if error.reason == reason::INVALIDATED_RESOURCE => {
-            Err(PDS_57.refuse("nhs_number", "the record was marked as invalid"))
-        }
-        Err(_) => Err(damaged("a patient is no JSON")),
-        Ok(_) => Ok(()),
-    }
+    shown(row.fhir_json.clone()).map(drop)
 }
 
-/// The current version.
+/// A current version as callers see it.
+///
+/// # Errors
+/// `PDS-57`
+fn shown(fhir_json: Bytes) -> Result<Bytes, Failure> {
+    restricted::shown(fhir_json).map_err(|error| {
+        if error.reason == reason::INVALIDATED_RESOURCE {
+            PDS_57.refuse("nhs_number", "the record was marked as invalid")
+        } else {
+            damaged("a patient is no JSON")
+        }
+    })
+}
+
+/// The current version, as it is stored.
 pub(super) fn current(
     view: &dyn OrderedRead,
     context: &Context,
@@ -191,7 +204,7 @@ pub(super) fn current(
     Versions::current(view, context, nhs_number)?.row()
 }
 
-/// Version `version_id`, current or older.
+/// Version `version_id`, current or older, as it is stored.
 pub(super) fn version(
     view: &dyn OrderedRead,
     context: &Context,
@@ -215,15 +228,53 @@ pub(super) fn version_of(outcome: &[u8]) -> Result<u32, Failure> {
     Ok(u32::from_be_bytes(bytes))
 }
 
-/// The row as callers see it.
-pub(super) fn answer(nhs_number: NhsNumber, row: PatientRow) -> Patient {
-    Patient {
+/// A version as callers see it: of a sensitive patient it does not say where they are, and where `is_hidden` not where
+/// they were.
+///
+/// # Errors
+/// The store is damaged.
+pub(super) fn answer(nhs_number: NhsNumber, row: PatientRow, is_hidden: bool) -> Result<Patient, Failure> {
+    told(nhs_number, row, |stored| {
+        restricted::version_shown(stored, is_hidden).map_err(|_| damaged("a patient is no JSON"))
+    })
+}
+
+/// The current version as callers see it.
+///
+/// # Errors
+/// `PDS-57`
+pub(super) fn answer_current(nhs_number: NhsNumber, row: PatientRow) -> Result<Patient, Failure> {
+    told(nhs_number, row, shown)
+}
+
+/// Version `version_id`, which a change has made, as callers see it now: who sends the change again may see less than then.
+///
+/// # Errors
+/// The store is damaged.
+pub(super) fn answer_version(
+    view: &dyn OrderedRead,
+    context: &Context,
+    nhs_number: NhsNumber,
+    version_id: u32,
+) -> Result<Patient, Failure> {
+    let mut versions = Versions::current(view, context, nhs_number)?;
+    let is_hidden = versions.hide_places()?;
+    versions.go_to(version_id)?;
+    answer(nhs_number, versions.row()?, is_hidden)
+}
+
+fn told(
+    nhs_number: NhsNumber,
+    row: PatientRow,
+    show: impl FnOnce(Bytes) -> Result<Bytes, Failure>,
+) -> Result<Patient, Failure> {
+    Ok(Patient {
         nhs_number: nhs_number.expose(),
         version_id: row.version_id,
-        fhir_json: row.fhir_json,
+        fhir_json: show(row.fhir_json)?,
         superseded_by: row.superseded_by,
         replaces: row.replaces,
-    }
+    })
 }
 
 /// The answer to who asked for no more.

@@ -1,7 +1,7 @@
 //! `pds.update`: a patient's next version, by who has read the current one, or asks for this content whatever it is.
 //!
 //! What differs from the current version keeps the rules of changes (`patch`). A first version is taken as it comes: it
-//! is a record that another service has held.
+//! is a record that another service has held. Who is new gets a number (`allocate`), and keeps those rules from then on.
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{UpdateRequest, UpdateResponse};
@@ -86,7 +86,7 @@ impl Operation for Update {
         let patient = if request.return_minimal {
             row::answer_minimal(nhs_number, version_id)
         } else {
-            row::answer(nhs_number, row::version(view, context, nhs_number, version_id)?)
+            row::answer_version(view, context, nhs_number, version_id)?
         };
         Ok(UpdateResponse {
             patient: Some(patient),

@@ -82,7 +82,7 @@ pub fn versions<'a>(
         .map(|(key, record)| Ok(version(subject_key, key, record)?))
 }
 
-/// The patient whose version this record is.
+/// The patient whose version this record is, as callers see it.
 ///
 /// # Errors
 /// The store is damaged.
@@ -92,7 +92,7 @@ pub(super) fn version(subject_key: &SubjectKey, key: &Key, record: &Record) -> R
         .routing_key(&parts.subject)
         .ok_or_else(unreadable_key)?;
     let nhs_number = NhsNumber::parse(routing_key.expose()).map_err(|_| unreadable_key())?;
-    Ok(row::answer(nhs_number, row::Plain::of(record)?.row()?))
+    row::answer(nhs_number, row::Plain::of(record)?.row()?, false)
 }
 
 /// A key of this family that is not one of it.

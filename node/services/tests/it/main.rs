@@ -18,6 +18,7 @@ mod pds_load;
 mod pds_rules;
 mod people;
 mod search;
+mod tokens;
 mod transcript_pds;
 mod transcript_records;
 mod view_guards;

@@ -18,7 +18,7 @@ const SMITH: &str = "9990000018";
 const JONES: &str = "9990000026";
 const HIDDEN: &str = "9990000034";
 
-fn patient(number: &str, given: &str, family: &str, birth: &str) -> Value {
+pub(super) fn patient(number: &str, given: &str, family: &str, birth: &str) -> Value {
     json!({
         "resourceType": "Patient",
         "id": number,
@@ -32,7 +32,7 @@ fn patient(number: &str, given: &str, family: &str, birth: &str) -> Value {
     })
 }
 
-fn put(shard: &mut Shard, patient: &Value) {
+pub(super) fn put(shard: &mut Shard, patient: &Value) {
     let request = RegisterRequest {
         fhir_json: patient.to_string().into(),
         request_id: patient["id"].as_str().unwrap().to_owned(),
@@ -114,7 +114,7 @@ fn found(shard: &mut Shard, text: &str) -> Vec<(String, u32)> {
         .collect()
 }
 
-fn numbers(shard: &mut Shard, text: &str) -> Vec<String> {
+pub(super) fn numbers(shard: &mut Shard, text: &str) -> Vec<String> {
     found(shard, text).into_iter().map(|(number, _)| number).collect()
 }
 
@@ -391,7 +391,7 @@ fn a_birth_date_without_its_day_is_found_by_a_range_and_in_a_fuzzy_way() {
 }
 
 /// The keys of all tokens.
-fn tokens(shard: &Shard) -> Vec<bytes::Bytes> {
+pub(super) fn tokens(shard: &Shard) -> Vec<bytes::Bytes> {
     let records = shard.store.records().iter();
     let tokens = records.filter(|(key, _)| Family::of(key) == Some(Family::PdsToken));
     tokens

@@ -81,7 +81,14 @@ fn patient(dialect: Dialect) -> Value {
             "history-instance",
             "search-type",
         ],
-        Dialect::Pds => &["read", "create", "patch", "search-type"],
+        Dialect::Pds => &[
+            "read",
+            "vread",
+            "create",
+            "patch",
+            "history-instance",
+            "search-type",
+        ],
     };
     let more = match dialect {
         Dialect::Plain => PLAIN_SEARCH_PARAMETERS.as_slice(),
@@ -96,7 +103,7 @@ fn patient(dialect: Dialect) -> Value {
         "type": "Patient",
         "interaction": interactions.collect::<Vec<_>>(),
         "versioning": "versioned-update",
-        "readHistory": dialect == Dialect::Plain,
+        "readHistory": true,
         "updateCreate": dialect == Dialect::Plain,
         "conditionalCreate": dialect == Dialect::Plain,
         "searchParam": parameters.collect::<Vec<_>>(),

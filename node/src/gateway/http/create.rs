@@ -40,10 +40,10 @@ pub(super) async fn create(gate: Arc<Gate>, asked: Asked) -> Answer {
         .edge
         .allocate(&request, &ask.principal, ask.deadline)
         .await?;
-    answer_of(&gate, &ask, made).await
+    answer_of(&gate, made)
 }
 
-async fn answer_of(gate: &Gate, ask: &Ask, made: AllocateResponse) -> Answer {
+fn answer_of(gate: &Gate, made: AllocateResponse) -> Answer {
     if made.several {
         let message = "several patients meet If-None-Exist";
         return Err(
@@ -60,14 +60,14 @@ async fn answer_of(gate: &Gate, ask: &Ask, made: AllocateResponse) -> Answer {
     } else {
         StatusCode::CREATED
     };
-    let mut response = answer_change(gate, ask, status, patient, made.replayed).await?;
+    let mut response = answer_change(status, patient, made.replayed);
     answer::set(response.headers_mut(), header::LOCATION, location);
     Ok(response)
 }
 
 fn location(gate: &Gate, patient: &Patient) -> String {
     let mut location = format!("{}/Patient/{}", gate.base_url(), patient.nhs_number);
-    // The national dialect has no versions to read.
+    // The national service names the patient and no version.
     if gate.dialect == Dialect::Plain {
         location.push_str(&format!("/_history/{}", patient.version_id));
     }

@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use futures_util::stream::unfold;
 use spine_proto::pds::v1::WatchRequest;
-use spine_services::pds::restricted;
 use spine_services::{ErrorKind, SpineError, reason};
 
 use super::ask::Ask;
@@ -117,8 +116,7 @@ async fn events(feed: &mut PatientFeed) -> Result<String, SpineError> {
             text.push_str("event: patient\nid: ");
             text.push_str(&feed.cursor());
             text.push_str("\ndata: ");
-            let resource = restricted::version_shown(patient.fhir_json, false)?;
-            text.push_str(&String::from_utf8_lossy(&resource));
+            text.push_str(&String::from_utf8_lossy(&patient.fhir_json));
             text.push_str("\n\n");
             shown = feed.ready();
         }

@@ -1,17 +1,17 @@
-//! Older versions of a patient, in the plain dialect.
+//! Older versions of a patient.
 
 use std::sync::Arc;
 
 use axum::http::{StatusCode, header};
 use serde_json::{Map, Value, json};
-use spine_proto::pds::v1::{HistoryRequest, HistoryResponse, Patient, RetrieveRequest, RetrieveResponse};
-use spine_services::pds::restricted;
+use spine_proto::pds::v1::{HistoryRequest, HistoryResponse, Patient};
 use spine_services::{ErrorKind, SpineError, reason};
 
-use super::Gate;
 use super::answer::{self, etag};
 use super::ask::Ask;
+use super::patient::{check_id, of_read};
 use super::routes::{Answer, Asked};
+use super::{Dialect, Gate};
 
 /// Versions of a page.
 const COUNT: &str = "_count";
@@ -21,37 +21,55 @@ const BEFORE: &str = "_before";
 /// `GET Patient/{id}/_history`
 pub(super) async fn list(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
-    let (mut page_size, mut before_version_id) = (0, 0);
-    for (name, value) in form_urlencoded::parse(asked.query.as_bytes()) {
-        let number = value.parse::<u32>().ok().filter(|number| *number > 0);
-        match (&*name, number) {
-            (COUNT, Some(number)) => page_size = number,
-            (BEFORE, Some(number)) => before_version_id = number,
-            (COUNT, None) => return Err(invalid_parameter(COUNT)),
-            (BEFORE, None) => return Err(invalid_parameter(BEFORE)),
-            _ => return Err(unknown_parameter()),
-        }
+    check_id(asked.segment(0))?;
+    let wanted = page_asked_for(&asked);
+    // Who may see it, and whether there is such a patient, come before what is wrong with the page.
+    if wanted.is_err() && gate.dialect == Dialect::Pds {
+        let newest = one_below(&asked, 0);
+        ask_for(&gate, &newest, &ask).await?;
     }
-    let request = HistoryRequest {
-        nhs_number: asked.segment(0).to_owned(),
-        page_size,
-        before_version_id,
-    };
+    let request = wanted?;
     let page = ask_for(&gate, &request, &ask).await?;
     let body = bundle(&gate.base_url(), &request, &page)?;
     Ok(answer::resource(StatusCode::OK, body))
 }
 
+/// # Errors
+/// `INVALID_VALUE`, `ADDITIONAL_PROPERTIES`
+fn page_asked_for(asked: &Asked) -> Result<HistoryRequest, SpineError> {
+    let mut request = HistoryRequest {
+        nhs_number: asked.segment(0).to_owned(),
+        ..HistoryRequest::default()
+    };
+    for (name, value) in form_urlencoded::parse(asked.query.as_bytes()) {
+        let number = value.parse::<u32>().ok().filter(|number| *number > 0);
+        match (&*name, number) {
+            (COUNT, Some(number)) => request.page_size = number,
+            (BEFORE, Some(number)) => request.before_version_id = number,
+            (COUNT, None) => return Err(invalid_parameter(COUNT)),
+            (BEFORE, None) => return Err(invalid_parameter(BEFORE)),
+            _ => return Err(unknown_parameter()),
+        }
+    }
+    Ok(request)
+}
+
+/// The newest version below this one; 0 for the newest of all.
+fn one_below(asked: &Asked, before_version_id: u32) -> HistoryRequest {
+    HistoryRequest {
+        nhs_number: asked.segment(0).to_owned(),
+        page_size: 1,
+        before_version_id,
+    }
+}
+
 /// `GET Patient/{id}/_history/{version}`
 pub(super) async fn version(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
+    check_id(asked.segment(0))?;
     let wanted = asked.segment(1).parse::<u32>().ok();
     let wanted = wanted.filter(|version| (1..u32::MAX).contains(version));
-    let request = HistoryRequest {
-        nhs_number: asked.segment(0).to_owned(),
-        page_size: 1,
-        before_version_id: wanted.map_or(1, |version| version + 1),
-    };
+    let request = one_below(&asked, wanted.map_or(1, |version| version + 1));
     let page = ask_for(&gate, &request, &ask).await?;
     let found = page
         .versions
@@ -66,33 +84,9 @@ pub(super) async fn version(gate: Arc<Gate>, asked: Asked) -> Answer {
     Ok(response)
 }
 
-/// Versions as callers see them: of a patient who is sensitive now none says where they are or were. Of one whom nobody
-/// sees any more it is not known what they were.
 async fn ask_for(gate: &Gate, request: &HistoryRequest, ask: &Ask) -> Result<HistoryResponse, SpineError> {
-    let mut page: HistoryResponse = gate.call("pds.history", request, ask).await?;
-    let is_hidden = is_hidden(gate, &request.nhs_number, ask).await?;
-    for version in &mut page.versions {
-        let stored = std::mem::take(&mut version.fhir_json);
-        version.fhir_json = restricted::version_shown(stored, is_hidden)?;
-    }
-    Ok(page)
-}
-
-/// Whether older versions hide where somebody was: of who is sensitive now, and of a number that is shown to nobody or
-/// was merged, as it is not known here what it was.
-pub(super) async fn is_hidden(gate: &Gate, nhs_number: &str, ask: &Ask) -> Result<bool, SpineError> {
-    let request = RetrieveRequest {
-        nhs_number: nhs_number.to_owned(),
-    };
-    let current: Result<RetrieveResponse, SpineError> = gate.call("pds.retrieve", &request, ask).await;
-    match current {
-        Ok(RetrieveResponse { patient, .. }) => {
-            let patient = patient.unwrap_or_default();
-            Ok(patient.nhs_number != nhs_number || restricted::is_restricted(&patient.fhir_json)?)
-        }
-        Err(error) if error.kind.is_transient() => Err(error),
-        Err(_) => Ok(true),
-    }
+    let page: Result<HistoryResponse, SpineError> = gate.call("pds.history", request, ask).await;
+    page.map_err(of_read)
 }
 
 /// A bundle of type history.

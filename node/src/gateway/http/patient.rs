@@ -6,14 +6,13 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use spine_proto::ids::NhsNumber;
 use spine_proto::pds::v1 as pb;
-use spine_services::pds::restricted;
 use spine_services::{ErrorKind, SpineError, reason};
 
 use super::answer::{self, etag};
 use super::ask::{ANY_VERSION, Ask, version_of};
 use super::body::Read;
 use super::routes::{Answer, Asked};
-use super::{Dialect, Gate, history};
+use super::{Dialect, Gate};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -27,7 +26,7 @@ pub(super) async fn read(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     check_id(asked.segment(0))?;
     let patient = retrieve(&gate, &ask, asked.segment(0)).await?;
-    patient_answer(StatusCode::OK, patient)
+    Ok(patient_answer(StatusCode::OK, patient))
 }
 
 pub(super) async fn retrieve(gate: &Gate, ask: &Ask, id: &str) -> Result<pb::Patient, SpineError> {
@@ -78,7 +77,7 @@ pub(super) async fn put(gate: Arc<Gate>, asked: Asked) -> Answer {
     } else {
         StatusCode::OK
     };
-    let mut response = answer_change(&gate, &ask, status, patient, changed.replayed).await?;
+    let mut response = answer_change(status, patient, changed.replayed);
     if version == 1 {
         let location = format!("{}/Patient/{id}/_history/{version}", gate.base_url());
         answer::set(response.headers_mut(), header::LOCATION, location);
@@ -103,7 +102,7 @@ pub(super) async fn patch(gate: Arc<Gate>, asked: Asked) -> Answer {
     };
     let changed: pb::PatchResponse = gate.call("pds.patch", &request, &ask).await?;
     let patient = changed.patient.unwrap_or_default();
-    answer_change(&gate, &ask, StatusCode::OK, patient, changed.replayed).await
+    Ok(answer_change(StatusCode::OK, patient, changed.replayed))
 }
 
 async fn patch_request(gate: &Gate, ask: &Ask, asked: Asked) -> Result<(pb::PatchRequest, Read), SpineError> {
@@ -137,28 +136,17 @@ async fn patch_request(gate: &Gate, ask: &Ask, asked: Asked) -> Result<(pb::Patc
     Ok((request, body))
 }
 
-/// The answer to a change. One that is repeated shows the version of then as history would.
-pub(super) async fn answer_change(
-    gate: &Gate,
-    ask: &Ask,
-    status: StatusCode,
-    mut patient: pb::Patient,
-    replayed: bool,
-) -> Answer {
-    if replayed && history::is_hidden(gate, &patient.nhs_number, ask).await? {
-        let stored = std::mem::take(&mut patient.fhir_json);
-        patient.fhir_json = restricted::version_shown(stored, true)?;
-    }
-    let mut response = patient_answer(status, patient)?;
+/// The answer to a change.
+pub(super) fn answer_change(status: StatusCode, patient: pb::Patient, replayed: bool) -> Response<Body> {
+    let mut response = patient_answer(status, patient);
     mark_replayed(&mut response, replayed);
-    Ok(response)
+    response
 }
 
-fn patient_answer(status: StatusCode, patient: pb::Patient) -> Answer {
-    let body = restricted::shown(patient.fhir_json)?;
-    let mut response = answer::resource(status, body);
+fn patient_answer(status: StatusCode, patient: pb::Patient) -> Response<Body> {
+    let mut response = answer::resource(status, patient.fhir_json);
     answer::set(response.headers_mut(), header::ETAG, etag(patient.version_id));
-    Ok(response)
+    response
 }
 
 pub(super) fn mark_replayed(response: &mut Response<Body>, replayed: bool) {

@@ -74,8 +74,6 @@ fn plain(gate: Arc<Gate>) -> Router<Arc<Gate>> {
         .route("/RelatedPerson/{id}", related)
         .route("/RelatedPerson/{id}/_history/{version}", get(on(related::read)))
         .route("/_feed", get(on(feed::feed)))
-        .route("/Patient/{id}/_history", get(on(history::list)))
-        .route("/Patient/{id}/_history/{version}", get(on(history::version)))
         .with_state(gate)
 }
 
@@ -88,6 +86,8 @@ fn pds(gate: Arc<Gate>) -> Router<Arc<Gate>> {
 fn common(patient: MethodRouter<Arc<Gate>>) -> Router<Arc<Gate>> {
     Router::new()
         .route("/Patient/{id}", patient)
+        .route("/Patient/{id}/_history", get(on(history::list)))
+        .route("/Patient/{id}/_history/{version}", get(on(history::version)))
         .route("/Patient/{id}/RelatedPerson", get(on(related::of_patient)))
         .route("/metadata", get(on(capability::statement)))
         .route("/_ping", get(on(status::ping)))

@@ -10,7 +10,6 @@ use spine_proto::ids::NhsNumber;
 use spine_proto::pds::v1::{SearchMatch, SearchParameter, SearchRequest};
 use spine_services::error_table::TOO_MANY_MATCHES;
 use spine_services::pds::patient::NHS_NUMBER_SYSTEM;
-use spine_services::pds::restricted;
 use spine_services::pds::search;
 use spine_services::pds::search::page::{PAGE_MATCHES_MAX, Page, PageToken, page};
 use spine_services::{ErrorKind, SpineError, reason};
@@ -281,8 +280,7 @@ fn bundle(base: &str, wanted: &Wanted, page: &Page, now: &str) -> Result<String,
 
 fn entry(base: &str, one: &SearchMatch) -> Result<String, SpineError> {
     let patient = one.patient.clone().unwrap_or_default();
-    let shown = restricted::shown(patient.fhir_json)?;
-    let resource = std::str::from_utf8(&shown).map_err(|_| {
+    let resource = std::str::from_utf8(&patient.fhir_json).map_err(|_| {
         let message = "this replica holds what is no text";
         SpineError::new(ErrorKind::Corrupt, reason::STORE_DAMAGED, message)
     })?;

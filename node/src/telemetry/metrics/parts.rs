@@ -140,6 +140,7 @@ pub struct StorageMetrics {
     pub disk_trouble: Family<DiskTrouble, Level>,
     pub disk_troubles: Family<DiskTrouble, Counter>,
     pub scrubs: Family<Scrub, Counter>,
+    pub engine_call_seconds: Level,
 }
 
 impl StorageMetrics {
@@ -177,6 +178,11 @@ impl StorageMetrics {
                 "spine_storage_scrubs",
                 "outcome",
                 "Replicas whose whole state was read to see whether it is what was written",
+            ),
+            engine_call_seconds: to.add(
+                "spine_storage_engine_call_seconds",
+                "",
+                "How long the call has run that the checkpoint thread makes into an engine now; 0 between calls",
             ),
         }
     }

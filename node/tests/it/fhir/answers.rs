@@ -358,7 +358,7 @@ async fn access_modes_and_sensitive_records_are_those_of_the_national_service() 
 async fn a_node_says_what_it_can_do_and_how_it_is() {
     let nodes = three().await;
     let node = at(&nodes[0]);
-    for (base, interactions) in [(PLAIN, 8), (PDS, 4)] {
+    for (base, interactions) in [(PLAIN, 8), (PDS, 6)] {
         let statement = get(node, &format!("{base}/metadata")).await.json();
         assert_eq!(statement["resourceType"], "CapabilityStatement");
         let listed = &statement["rest"][0]["resource"][0]["interaction"];

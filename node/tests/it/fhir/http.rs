@@ -76,6 +76,17 @@ impl Connection {
         })
     }
 
+    /// The next line of a body without an end.
+    pub(super) async fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return String::from_utf8(line).unwrap();
+            }
+            self.more().await.expect("another line");
+        }
+    }
+
     async fn more(&mut self) -> Option<()> {
         let mut bytes = vec![0; 65_536];
         let read = timeout(SOON, self.stream.read(&mut bytes));

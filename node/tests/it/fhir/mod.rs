@@ -1,6 +1,7 @@
 //! FHIR over HTTP, against whole nodes in this process.
 
 mod answers;
+mod history;
 mod hostile;
 mod http;
 mod metadata;
@@ -9,6 +10,7 @@ mod people;
 mod search;
 mod search_complete;
 mod search_plain;
+mod sensitive;
 mod stop;
 mod sync_wait;
 

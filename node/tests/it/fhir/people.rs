@@ -170,7 +170,7 @@ async fn a_conditional_create_has_one_winner() {
     assert_eq!(exists.status, 409);
 }
 
-fn mother(number: &str) -> Value {
+pub(super) fn mother(number: &str) -> Value {
     json!({
         "resourceType": "RelatedPerson",
         "patient": { "reference": format!("Patient/{number}") },

@@ -96,9 +96,8 @@ impl Operation for Create {
     ) -> Result<CreateResponse, Failure> {
         let nhs_number = ids::nhs_number(&request.nhs_number)?;
         let version_id = row::version_of(&completed.outcome)?;
-        let row = row::version(view, context, nhs_number, version_id)?;
         Ok(CreateResponse {
-            patient: Some(row::answer(nhs_number, row)),
+            patient: Some(row::answer_version(view, context, nhs_number, version_id)?),
             // What has changed nothing has found its patient there.
             replayed: completed.replayed || completed.revision == 0,
             position: Some(completed.position()),

@@ -74,14 +74,24 @@ impl NewPatient {
     /// Checks what needs no number and no other record, before anything is claimed for the patient.
     ///
     /// # Errors
-    /// The first rule of the national service broken.
+    /// The first rule of changes broken.
     pub(super) fn check(&self, principal: &Principal, now_ms: i64) -> Result<(), Failure> {
-        if !self.national {
-            return Ok(());
-        }
-        let mut resource = self.with_id(NO_NUMBER);
         // The ids are not kept.
-        patch::complete_new(&mut resource, principal, now_ms, [0; 32]).map_err(as_create)
+        self.completed(NO_NUMBER, principal, now_ms, [0; 32]).map(drop)
+    }
+
+    /// With what the service adds to a change, and within the rules of changes: all of it is new.
+    fn completed(
+        &self,
+        number: &str,
+        principal: &Principal,
+        now_ms: i64,
+        entropy: [u8; 32],
+    ) -> Result<Json, Failure> {
+        let mut resource = self.with_id(number);
+        patch::complete_new(&mut resource, principal, now_ms, entropy)
+            .map_err(|failure| self.as_create(failure))?;
+        Ok(resource)
     }
 
     fn with_id(&self, number: &str) -> Json {
@@ -94,23 +104,18 @@ impl NewPatient {
     /// The resource as it stands under its number, whose shard the view is of.
     ///
     /// # Errors
-    /// The first rule of the national service broken.
+    /// The first rule of changes broken.
     pub(super) fn under(
         &self,
         view: &mut View<'_>,
         nhs_number: NhsNumber,
         context: &Context,
     ) -> Result<Json, Failure> {
-        let mut resource = self.with_id(&nhs_number.expose());
-        if self.national {
-            let (now_ms, entropy) = (context.now_ms, context.entropy);
-            patch::complete_new(&mut resource, &context.principal, now_ms, entropy).map_err(as_create)?;
-            patch::check_organisations(view, &resource).map_err(as_create)?;
-        } else {
-            patch::check_organisations(view, &resource)?;
-        }
+        let number = nhs_number.expose();
+        let mut resource = self.completed(&number, &context.principal, context.now_ms, context.entropy)?;
+        patch::check_organisations(view, &resource).map_err(|failure| self.as_create(failure))?;
         if let Json::Object(members) = &mut resource {
-            identify(members, &nhs_number.expose());
+            identify(members, &number);
             if confidentiality::of_members(members).is_none() {
                 confidentiality::set(members, confidentiality::UNRESTRICTED);
             }
@@ -121,6 +126,38 @@ impl NewPatient {
     /// The resource, as far as it is known before it has a number.
     pub(super) fn resource(&self) -> Json {
         Json::Object(self.members.clone())
+    }
+
+    /// A broken rule of changes, told of a create; in the national dialect all of them are one rule.
+    fn as_create(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Rejection {
+                rule,
+                reason,
+                message,
+                field,
+                kind,
+            } => {
+                let what = message
+                    .split_once(" error - ")
+                    .map_or(&*message, |(_, what)| what);
+                let message = format!("Invalid create with error - {what}");
+                if self.national {
+                    return PDS_50.refuse(field, message);
+                }
+                Failure::Rejection {
+                    rule,
+                    reason,
+                    message: message.into(),
+                    field,
+                    kind,
+                }
+            }
+            Failure::Invalid { field, message, .. } if self.national => {
+                Failure::invalid(reason::INVALID_CREATE, field, message)
+            }
+            failure @ (Failure::Invalid { .. } | Failure::Read(_)) => failure,
+        }
     }
 }
 
@@ -222,18 +259,4 @@ fn check_national(members: &[(String, Json)]) -> Result<(), Failure> {
 
 fn missing(what: &str) -> Failure {
     PDS_48.refuse(format!("fhir_json.{what}"), format!("Missing value - '{what}'"))
-}
-
-/// A broken rule of changes, told of a create.
-fn as_create(failure: Failure) -> Failure {
-    match failure {
-        Failure::Rejection { message, field, .. } => {
-            let what = message
-                .split_once(" error - ")
-                .map_or(&*message, |(_, what)| what);
-            PDS_50.refuse(field, format!("Invalid create with error - {what}"))
-        }
-        Failure::Invalid { field, message, .. } => Failure::invalid(reason::INVALID_CREATE, field, message),
-        Failure::Read(error) => Failure::Read(error),
-    }
 }

@@ -97,7 +97,7 @@ impl Operation for Patch {
         let patient = if request.return_minimal {
             row::answer_minimal(nhs_number, version_id)
         } else {
-            row::answer(nhs_number, row::version(view, context, nhs_number, version_id)?)
+            row::answer_version(view, context, nhs_number, version_id)?
         };
         Ok(PatchResponse {
             patient: Some(patient),
@@ -107,7 +107,7 @@ impl Operation for Patch {
     }
 }
 
-/// Completes a new patient of the national service, and checks it like what a patch brings. Ids are made of `entropy`.
+/// Completes a new patient, and checks it like what a patch brings. Ids are made of `entropy`.
 ///
 /// # Errors
 /// The first rule broken.

@@ -53,7 +53,7 @@ fn live<'a>(
     Ok(current)
 }
 
-/// The version that a change has made.
+/// The version that a change has made, as callers see it now.
 fn answer(
     view: &dyn OrderedRead,
     context: &Context,
@@ -61,8 +61,5 @@ fn answer(
     completed: &Completed,
 ) -> Result<Answer, Failure> {
     let version_id = row::version_of(&completed.outcome)?;
-    Ok(row::answer(
-        nhs_number,
-        row::version(view, context, nhs_number, version_id)?,
-    ))
+    row::answer_version(view, context, nhs_number, version_id)
 }

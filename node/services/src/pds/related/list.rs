@@ -1,4 +1,4 @@
-//! `pds.list_related`: all who are there for a patient, or a version of one.
+//! `pds.list_related`: all who are there for a patient, or a version of one; nobody where the patient is sensitive.
 //!
 //! A merge takes nobody over. A number that was merged is answered with those of the survivor; its own stay readable, each
 //! by its number, as its versions do.
@@ -76,7 +76,11 @@ impl Operation for ListRelated {
         };
         let resource =
             json::parse(&told.fhir_json, JSON_DEPTH_MAX).map_err(|_| row::damaged("a patient is no JSON"))?;
-        response.restricted = matches!(restricted::confidentiality(&resource), Some("R" | "V"));
+        // Who is there for somebody sensitive leads to them: nobody is shown.
+        response.restricted = restricted::is_restricted_record(&resource);
+        if response.restricted {
+            return Ok(response);
+        }
         if request.number > 0 {
             let row = one(view, context, request)?;
             response.related.push(answer(nhs_number, request.number, row));

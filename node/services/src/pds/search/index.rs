@@ -14,7 +14,7 @@ use spine_statemachine::key::{Family, SUBJECT_BYTES, SubjectKey, level, slots_ow
 use spine_statemachine::slots;
 use spine_statemachine::store::{OrderedRead, ReadError};
 
-use super::tokens::{Members, Token, birth_of, has_many, of_birth, of_patient, of_request};
+use super::tokens::{Members, Token, any_of_patient, birth_of, has_many, of_birth, of_patient, of_request};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::plan::Plan;
@@ -59,7 +59,16 @@ pub(in crate::pds) fn write(
         plan.delete(key(slot, token, &subject));
     }
     // Which few of many are chosen was decided otherwise once: what stands there is not what is computed.
-    if before.is_some_and(has_many) {
+    if let Some(before) = before
+        && has_many(before)
+    {
+        for token in any_of_patient(subject_key, before).difference(&new) {
+            let other = key(slot, token, &subject);
+            // Without a guard: the tokens of a patient change with the record alone, which was read under one.
+            if !old.contains(token) && view.records().get(&other)?.is_some() {
+                plan.delete(other);
+            }
+        }
         old.clear();
     }
     for token in new.difference(&old) {

@@ -117,10 +117,11 @@ fn look_at(
     let row = row::current(view, context, nhs_number)?;
     let patient =
         json::parse(&row.fhir_json, JSON_DEPTH_MAX).map_err(|_| row::damaged("a patient is no JSON"))?;
-    Ok(matching::score(query, &patient).map(|score| SearchMatch {
-        patient: Some(row::answer(nhs_number, row)),
-        score,
-    }))
+    let Some(score) = matching::score(query, &patient) else {
+        return Ok(None);
+    };
+    let patient = Some(row::answer(nhs_number, row, false)?);
+    Ok(Some(SearchMatch { patient, score }))
 }
 
 fn bytes_of(one: &SearchMatch) -> usize {

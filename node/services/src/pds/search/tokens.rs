@@ -14,6 +14,8 @@ pub(super) const TOKENS_MAX: usize = 8;
 const FAMILIES_MAX: usize = 5;
 /// Most districts of a patient; that of the home first, then as they stand in the record.
 const DISTRICTS_MAX: usize = 2;
+/// Different sounds, and districts, of which an earlier release may have chosen others.
+const CHOICES_MAX: usize = 32;
 
 /// What all tokens of one meaning are.
 pub(in crate::pds) type Token = [u8; 8];
@@ -70,21 +72,36 @@ pub(super) fn birth_of(patient: &Members) -> Option<&str> {
 
 /// The tokens of a patient.
 pub(super) fn of_patient(subject_key: &SubjectKey, patient: &Members) -> BTreeSet<Token> {
+    let tokens = chosen(subject_key, patient, FAMILIES_MAX, DISTRICTS_MAX);
+    debug_assert!(tokens.len() <= TOKENS_MAX, "one, five and two");
+    tokens
+}
+
+/// Every token that the patient may have, whichever few of many were chosen; of more than anybody has, the first ones.
+pub(super) fn any_of_patient(subject_key: &SubjectKey, patient: &Members) -> BTreeSet<Token> {
+    chosen(subject_key, patient, CHOICES_MAX, CHOICES_MAX)
+}
+
+fn chosen(
+    subject_key: &SubjectKey,
+    patient: &Members,
+    families_max: usize,
+    districts_max: usize,
+) -> BTreeSet<Token> {
     let mut tokens = BTreeSet::new();
     let birth = birth_of(patient).unwrap_or_default();
     let Some(year) = birth.get(..4) else { return tokens };
     tokens.insert(of_birth(subject_key, birth));
     let names = first_of_use(patient, "name", "usual");
     let sounds = names.filter_map(|name| soundex(name.member("family")?.as_str()?));
-    for sound in distinct(sounds, FAMILIES_MAX) {
+    for sound in distinct(sounds, families_max) {
         tokens.insert(of_family(subject_key, &sound, year));
     }
     let addresses = first_of_use(patient, "address", "home");
     let districts = addresses.filter_map(|address| district(address.member("postalCode")?.as_str()?));
-    for district in distinct(districts, DISTRICTS_MAX) {
+    for district in distinct(districts, districts_max) {
         tokens.insert(of_district(subject_key, &district, year));
     }
-    debug_assert!(tokens.len() <= TOKENS_MAX, "one, five and two");
     tokens
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 use spine_proto::pds::v1::{
-    PatchFormat, PatchResponse, RetrieveRequest, RetrieveResponse, UpdateRequest, UpdateResponse,
+    PatchFormat, PatchResponse, RetrieveRequest, RetrieveResponse, Sensitivity, SetSensitivityRequest,
+    SetSensitivityResponse, UpdateRequest, UpdateResponse,
 };
 use spine_services::SpineError;
-use spine_services::pds::restricted;
 
 use super::{NHS_NUMBER, Shard, UK_CORE, patient, request, shard, with};
 
@@ -222,12 +222,19 @@ fn who_is_not_shown_where_a_patient_is_does_not_take_it_away() {
         nhs_number: NHS_NUMBER.to_owned(),
     };
     let read: RetrieveResponse = shard.call("pds.retrieve", &retrieve).unwrap();
-    let shown = restricted::shown(read.patient.unwrap().fhir_json).unwrap();
-    let mut sent: Value = serde_json::from_slice(&shown).unwrap();
+    let mut sent: Value = serde_json::from_slice(&read.patient.unwrap().fhir_json).unwrap();
     assert_eq!(sent.get("address"), None);
     sent["gender"] = json!("male");
     let now = put(&mut shard, &sent).unwrap();
-    assert_eq!(now["gender"], "male");
+    assert_eq!((&now["gender"], now.get("address")), (&json!("male"), None));
+    let open = SetSensitivityRequest {
+        nhs_number: NHS_NUMBER.to_owned(),
+        sensitivity: Sensitivity::Unrestricted.into(),
+        request_id: "s".to_owned(),
+        ..SetSensitivityRequest::default()
+    };
+    let opened: SetSensitivityResponse = shard.call("pds.set_sensitivity", &open).unwrap();
+    let now: Value = serde_json::from_slice(&opened.patient.unwrap().fhir_json).unwrap();
     for list in ["address", "telecom", "generalPractitioner"] {
         assert_eq!(now[list], patient()[list], "{list}");
     }

@@ -7,7 +7,9 @@ mod levels;
 mod marks;
 mod merging;
 mod new_patients;
+mod plain_patients;
 mod related;
+mod sensitive;
 
 use std::pin::{Pin, pin};
 use std::sync::Mutex;

@@ -98,34 +98,8 @@ const OPERATIONS: &[Operation] = &[
         answers: PATIENT,
         fails: Fails::AsWrite,
     },
-    Operation {
-        place: PLAIN,
-        method: "get",
-        path: "/Patient/{id}/_history",
-        id: "history",
-        summary: "The versions of a patient, newest first",
-        parameters: &[
-            "X-Request-ID",
-            "X-Correlation-ID",
-            "X-Sync-Wait",
-            "_count",
-            "_before",
-        ],
-        body: &[],
-        answers: &[(200, FHIR, "Bundle")],
-        fails: Fails::AsRead,
-    },
-    Operation {
-        place: PLAIN,
-        method: "get",
-        path: "/Patient/{id}/_history/{version}",
-        id: "vread",
-        summary: "One version of a patient",
-        parameters: READ_HEADERS,
-        body: &[],
-        answers: PATIENT,
-        fails: Fails::AsRead,
-    },
+    history(PLAIN, "history"),
+    vread(PLAIN, "vread"),
     Operation {
         place: PLAIN,
         method: "get",
@@ -207,6 +181,8 @@ const OPERATIONS: &[Operation] = &[
         answers: &[(200, FHIR, "Found")],
         fails: Fails::AsRead,
     },
+    history(PDS, "pdsHistory"),
+    vread(PDS, "pdsVread"),
     common(PLAIN, "/metadata", "metadata"),
     common(PLAIN, "/_ping", "ping"),
     common(PLAIN, "/_status", "status"),
@@ -236,6 +212,40 @@ const OPERATIONS: &[Operation] = &[
         fails: Fails::Never,
     },
 ];
+
+const fn history(place: Place, id: &'static str) -> Operation {
+    Operation {
+        place,
+        method: "get",
+        path: "/Patient/{id}/_history",
+        id,
+        summary: "The versions of a patient, newest first",
+        parameters: &[
+            "X-Request-ID",
+            "X-Correlation-ID",
+            "X-Sync-Wait",
+            "_count",
+            "_before",
+        ],
+        body: &[],
+        answers: &[(200, FHIR, "Bundle")],
+        fails: Fails::AsRead,
+    }
+}
+
+const fn vread(place: Place, id: &'static str) -> Operation {
+    Operation {
+        place,
+        method: "get",
+        path: "/Patient/{id}/_history/{version}",
+        id,
+        summary: "One version of a patient",
+        parameters: READ_HEADERS,
+        body: &[],
+        answers: PATIENT,
+        fails: Fails::AsRead,
+    }
+}
 
 /// What both dialects have.
 const fn common(place: Place, path: &'static str, id: &'static str) -> Operation {
