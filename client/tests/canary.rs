@@ -22,7 +22,9 @@ impl Restart for NoRestart {
 async fn canary(fake: &Fake, seed: u64) -> spine_client::Result<()> {
     let client = fake.builder().seed(seed).connect()?;
     let client_of = |address: &str| fake.builder_of([address]).seed(seed).connect();
-    LiveFleet::new(client, client_of, NoRestart).canary("a:1").await
+    LiveFleet::new(client, client_of, NoRestart)
+        .canary("a:1", false)
+        .await
 }
 
 #[tokio::test(start_paused = true)]

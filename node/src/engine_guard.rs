@@ -5,6 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spine_storage::wal::Wal;
+use tokio::time::timeout;
+
 use crate::beat::beat;
 use crate::node::Inner;
 
@@ -14,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SLOW_AFTER: Duration = Duration::from_secs(30);
 /// A call that takes longer does not come back.
 const HUNG_AFTER: Duration = Duration::from_secs(300);
-/// A log that waits longer for the disk says that it is the disk that hangs, which no start heals (`disk_guard.rs`).
+/// A log that does not answer within this says that it is the disk that hangs, which no start heals (`disk_guard.rs`).
 const LOG_WAITS: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +27,9 @@ enum Verdict {
     Hung,
 }
 
-/// What a call means that has run so long, beside a log that has waited so long for the disk.
-fn judge(call: Duration, log_waits: Duration) -> Verdict {
-    if call >= HUNG_AFTER && log_waits < LOG_WAITS {
+/// What a call means that has run for `call`, during `beside` of which the log was seen to work.
+fn judge(call: Duration, beside: Duration) -> Verdict {
+    if beside >= HUNG_AFTER {
         Verdict::Hung
     } else if call >= SLOW_AFTER {
         Verdict::Slow
@@ -37,7 +40,7 @@ fn judge(call: Duration, log_waits: Duration) -> Verdict {
 
 /// Runs until the node stops.
 pub async fn run(node: Arc<Inner>) {
-    let mut before = Verdict::Well;
+    let (mut before, mut beside) = (Verdict::Well, Duration::ZERO);
     loop {
         beat(node.started, LOOK_EVERY).await;
         let Some(running) = node.running() else {
@@ -47,7 +50,13 @@ pub async fn run(node: Arc<Inner>) {
         let took = call.map_or(Duration::ZERO, |(_, took)| took);
         let seconds = took.as_secs();
         node.metrics.storage.engine_call_seconds.set(seconds);
-        let now = judge(took, running.wal.stalled_for());
+        if took < LOOK_EVERY {
+            beside = Duration::ZERO;
+        } else if took < SLOW_AFTER || log_works(&running.wal).await {
+            // Look by look: a process that was frozen has not seen anything meanwhile.
+            beside += LOOK_EVERY;
+        }
+        let now = judge(took, beside);
         match now {
             Verdict::Slow if before == Verdict::Well => {
                 tracing::warn!(
@@ -66,6 +75,11 @@ pub async fn run(node: Arc<Inner>) {
     }
 }
 
+/// An idle log proves nothing, so it is made to answer.
+async fn log_works(wal: &Wal) -> bool {
+    matches!(timeout(LOG_WAITS, wal.probe()).await, Ok(Ok(())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,9 +88,18 @@ mod tests {
     fn a_call_that_does_not_come_back_ends_the_node_unless_the_disk_hangs() {
         let second = Duration::from_secs(1);
         assert_eq!(judge(Duration::ZERO, Duration::ZERO), Verdict::Well);
-        assert_eq!(judge(29 * second, Duration::ZERO), Verdict::Well);
-        assert_eq!(judge(30 * second, Duration::ZERO), Verdict::Slow);
-        assert_eq!(judge(300 * second, Duration::ZERO), Verdict::Hung);
-        assert_eq!(judge(300 * second, second), Verdict::Slow);
+        assert_eq!(judge(29 * second, 29 * second), Verdict::Well);
+        assert_eq!(judge(30 * second, 30 * second), Verdict::Slow);
+        assert_eq!(judge(300 * second, 300 * second), Verdict::Hung);
+        assert_eq!(
+            judge(300 * second, 299 * second),
+            Verdict::Slow,
+            "the disk hung for a while"
+        );
+        assert_eq!(
+            judge(900 * second, Duration::ZERO),
+            Verdict::Slow,
+            "the process was frozen"
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use spine_proto::admin::v1::ShardSummary;
 
 use crate::client::SpineClient;
@@ -12,6 +13,8 @@ use crate::route::slot_of;
 
 /// One call.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Shards that are tried at once.
+const AT_ONCE: usize = 16;
 /// It holds no records.
 const META_SHARD: u32 = 0;
 /// Routing keys that are looked through for one of each shard; of 4,096 shards the last one is met after some 40,000.
@@ -22,13 +25,16 @@ pub(super) async fn run(client: &SpineClient, shards: &[ShardSummary]) -> Result
     // Nobody else has these keys: no tool beside this one, and none before it that could not clear up.
     let keys = keys(&client.new_request_id(), shards)?;
     let records = client.records().with_deadline(DEADLINE);
-    for key in keys {
-        let read = write_and_read(&records, &key).await;
-        let gone = records.delete(&key).await;
-        read?;
-        gone?;
-    }
-    Ok(())
+    let tries = keys.iter().map(|key| leave_nothing(&records, key));
+    let tries = stream::iter(tries).buffer_unordered(AT_ONCE);
+    tries.try_collect().await
+}
+
+async fn leave_nothing(records: &Records, key: &Key) -> Result<()> {
+    let read = write_and_read(records, key).await;
+    let gone = records.delete(key).await;
+    read?;
+    gone.map(drop)
 }
 
 async fn write_and_read(records: &Records, key: &Key) -> Result<()> {

@@ -123,7 +123,7 @@ impl Fleet for Nodes {
         unreachable!("nothing is restarted")
     }
 
-    async fn canary(&mut self, _: &str) -> Result<()> {
+    async fn canary(&mut self, _: &str, _: bool) -> Result<()> {
         unreachable!("nothing is written")
     }
 }

@@ -92,8 +92,9 @@ impl<R: Restart, C: Fn(&str) -> Result<SpineClient>> Fleet for LiveFleet<R, C> {
         self.restart.restart(node, program).await
     }
 
-    async fn canary(&mut self, address: &str) -> Result<()> {
-        let shards = self.cluster().await?.shards;
+    async fn canary(&mut self, address: &str, led_only: bool) -> Result<()> {
+        let mut shards = self.cluster().await?.shards;
+        shards.retain(|shard| !led_only || shard.leader_node_id != 0);
         let client = (self.client_of)(address)?;
         canary::run(&client, &shards).await
     }

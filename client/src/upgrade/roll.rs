@@ -26,8 +26,8 @@ pub trait Fleet {
     fn raise_level(&mut self, address: &str, shard: u32, level: u32) -> impl Future<Output = Called<u32>>;
     /// Stops a node and starts it again with this program; need not wait until it serves.
     fn restart(&mut self, node: &NodeSummary, program: &Path) -> impl Future<Output = Result<(), String>>;
-    /// Writes and reads through a node as a caller does.
-    fn canary(&mut self, address: &str) -> impl Future<Output = Called<()>>;
+    /// Writes and reads through a node as a caller does, in every shard, or only in those that have a leader now.
+    fn canary(&mut self, address: &str, led_only: bool) -> impl Future<Output = Called<()>>;
 }
 
 /// How long things may take.
@@ -334,7 +334,8 @@ impl<F: Fleet> Roll<'_, F> {
         (self.tell)(id, Step::Lead);
         self.wait_leads(id, *share).await.map_err(failed)?;
         (self.tell)(id, Step::Canary);
-        let canary = self.fleet.canary(&node.grpc_address).await;
+        // On the way back the others may still keep a shard from having one.
+        let canary = self.fleet.canary(&node.grpc_address, way == Way::Back).await;
         canary.map_err(|error| failed(format!("canary: {error}")))?;
         (self.tell)(id, Step::Moved);
         Ok(())

@@ -249,7 +249,7 @@ impl Fleet for Nodes {
         Ok(())
     }
 
-    async fn canary(&mut self, address: &str) -> Result<()> {
+    async fn canary(&mut self, address: &str, _: bool) -> Result<()> {
         self.call().await;
         let node = self.id(address);
         if self.down == Some(node) {

@@ -11,7 +11,9 @@ use spine_proto::pds::v1::{
     SearchParameter, SearchRequest, SearchResponse, UpdateRequest, UpdateResponse,
 };
 use spine_proto::storage::v1::{Entry, PatientRow};
+use spine_services::json::{Json, same};
 use spine_services::pds::patient::{JSON_DEPTH_MAX, PATIENT_BYTES_MAX, Patient};
+use spine_services::pds::restricted::{HIDDEN, HIDDEN_EXTENSIONS};
 use spine_services::pds::{restricted, search as searching};
 use spine_services::{Failure, json};
 use spine_statemachine::frame::{self, Dictionary};
@@ -25,7 +27,7 @@ const NUMBER: &str = "9990000018";
 /// Of nobody.
 const NEW_NUMBER: &str = "9990000034";
 /// Something of everything that patches change.
-const PATIENT: &str = r#"{"resourceType":"Patient","id":"9990000018","name":[{"id":"n1","use":"usual","period":{"start":"2001-01-01"},"prefix":["Mrs"],"given":["Jane","Anne"],"family":"Smith"},{"id":"n2","use":"nickname","given":["Jo"]}],"gender":"female","birthDate":"1980-02-03","address":[{"id":"a1","use":"home","period":{"start":"2015-05-05"},"line":["1 High Street","Leeds"],"postalCode":"LS1 6AE"}],"telecom":[{"id":"t1","system":"phone","use":"mobile","value":"07700900000","period":{"start":"2020-01-01"}}],"extension":[{"url":"urn:other","valueInteger":1.50}]}"#;
+const PATIENT: &str = r#"{"resourceType":"Patient","id":"9990000018","name":[{"id":"n1","use":"usual","period":{"start":"2001-01-01"},"prefix":["Mrs"],"given":["Jane","Anne"],"family":"Smith"},{"id":"n2","use":"nickname","given":["Jo"]}],"gender":"female","birthDate":"1980-02-03","address":[{"id":"a1","use":"home","period":{"start":"2015-05-05"},"line":["1 High Street","Leeds"],"postalCode":"LS1 6AE"}],"telecom":[{"id":"t1","system":"phone","use":"mobile","value":"07700900000","period":{"start":"2020-01-01"}}],"contact":[{"id":"c1","relationship":[{"coding":[{"code":"C"}]}],"telecom":[{"system":"phone","value":"01632960000"}],"period":{"start":"2020-01-01"}}],"generalPractitioner":[{"id":"g1","type":"Organization","identifier":{"value":"Y12345"}}],"extension":[{"url":"urn:other","valueInteger":1.50},{"url":"https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NominatedPharmacy","valueReference":{"identifier":{"value":"Y23456"}}},{"url":"https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-PreferredDispenserOrganization","valueReference":{"identifier":{"value":"Y34567"}}},{"url":"https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-MedicalApplianceSupplier","valueReference":{"identifier":{"value":"Y45678"}}},{"url":"http://hl7.org/fhir/StructureDefinition/patient-birthPlace","valueAddress":{"city":"Leeds"}}]}"#;
 const OTHER: &str = r#"{"resourceType":"Patient","id":"9990000026","name":[{"use":"usual","given":["James"],"family":"Smyth"}],"gender":"male","birthDate":"1980-03-02"}"#;
 /// What makes that patient a sensitive one.
 const SENSITIVE: &str = r#""meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]},"#;
@@ -61,6 +63,37 @@ fn answered(patient: Option<Answer>, when: &str) {
     assert!(again.is_ok_and(|again| again == shown), "hidden {when}");
 }
 
+/// What of the patient, as it is stored, was hidden from whoever has changed it is as it was before.
+fn keeps_hidden(shard: &Shard, before: &str, when: &str) {
+    let stored = shard.patient(NUMBER);
+    accepted(&stored, when);
+    let (before, after) = (parsed(before.as_bytes()), parsed(&stored));
+    for member in HIDDEN {
+        let was = before.member(member).expect("something of everything");
+        let is = after.member(member);
+        assert!(is.is_some_and(|is| same(is, was)), "{member} {when}");
+    }
+    for end in HIDDEN_EXTENSIONS {
+        let (was, is) = (extensions(&before, end), extensions(&after, end));
+        let alike = was.len() == is.len() && was.iter().zip(&is).all(|(was, is)| same(was, is));
+        assert!(!was.is_empty() && alike, "{end} {when}");
+    }
+}
+
+fn parsed(resource: &[u8]) -> Json {
+    json::parse(resource, JSON_DEPTH_MAX).expect("a resource is JSON")
+}
+
+/// Those whose url ends so.
+fn extensions<'a>(patient: &'a Json, end: &str) -> Vec<&'a Json> {
+    let all = patient.member("extension").and_then(Json::as_array);
+    let is_one = |one: &&Json| {
+        let url = one.member("url").and_then(Json::as_str);
+        url.is_some_and(|url| url.ends_with(end))
+    };
+    all.unwrap_or_default().iter().filter(is_one).collect()
+}
+
 /// A patch: the first byte chooses the format and the patient, the rest is the body.
 ///
 /// # Panics
@@ -88,6 +121,9 @@ pub fn patch(data: &[u8]) {
     let mut shard = Shard::with(&[chosen.as_str()]);
     if let Some(done) = change::<PatchResponse>(&mut shard, "pds.patch", &request) {
         answered(done.patient, "after a patch");
+        if is_sensitive {
+            keeps_hidden(&shard, &sensitive, "after a patch");
+        }
     }
 }
 
@@ -171,7 +207,7 @@ fn created(data: &[u8]) {
 
 /// The next version of somebody who is sensitive, and of somebody who is not.
 fn replaced(data: &[u8]) {
-    for patient in patients() {
+    for (patient, is_sensitive) in patients().into_iter().zip([false, true]) {
         let request = UpdateRequest {
             nhs_number: NUMBER.to_owned(),
             any_version: true,
@@ -182,6 +218,9 @@ fn replaced(data: &[u8]) {
         let mut shard = Shard::with(&[patient.as_str()]);
         if let Some(done) = change::<UpdateResponse>(&mut shard, "pds.update", &request) {
             answered(done.patient, "as the next version");
+            if is_sensitive {
+                keeps_hidden(&shard, &patient, "as the next version");
+            }
         }
     }
 }

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use spine_proto::ids::SLOTS;
+use spine_proto::ids::{NhsNumber, SLOTS};
 use spine_proto::pds::v1::RegisterRequest;
-use spine_proto::storage::v1::{Entry, Mutation, Put, SlotRange, SubTxn, Txn, entry, mutation};
+use spine_proto::storage::v1::{Entry, Mutation, PatientRow, Put, SlotRange, SubTxn, Txn, entry, mutation};
 use spine_services::operation::OperationSpec;
 use spine_services::pds::search::backlog;
 use spine_services::{Completed, Context, Failure, Plan, Principal, View, catalogue, submit};
 use spine_statemachine::LevelRange;
 use spine_statemachine::apply::{Applied, SubOutcome, apply};
 use spine_statemachine::frame;
-use spine_statemachine::key::{SubjectKey, slots_owned};
+use spine_statemachine::key::{self, Family, PATIENT_KIND, SubjectKey, slots_owned};
 use spine_statemachine::memory::MemoryStore;
 use spine_statemachine::state::SystemState;
+use spine_statemachine::store::OrderedRead as _;
 
 /// 2026-01-01T00:00:00Z
 const NOW_MS: i64 = 1_767_225_600_000;
@@ -111,6 +112,23 @@ impl Shard {
             replayed: false,
         };
         (Self::spec(operation).respond)(&self.store, request, &completed, &Self::context())
+    }
+
+    /// The current version of a patient, as it is stored.
+    pub(crate) fn patient(&self, number: &str) -> Bytes {
+        let number = NhsNumber::parse(number).expect("an NHS Number").routing_key();
+        let key = key::encode(
+            Family::Pds,
+            &Self::context().subject_key,
+            &number,
+            PATIENT_KIND,
+            &[],
+        );
+        let record = self.store.get(&key).expect("memory is readable");
+        let value = record.expect("the patient is there").value;
+        let row = frame::decode(&value).ok();
+        let row = row.and_then(|plain| PatientRow::decode(plain).ok());
+        row.expect("a row").fhir_json
     }
 
     fn apply(&mut self, sub: SubTxn) -> Option<SubOutcome> {

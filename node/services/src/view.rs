@@ -76,7 +76,8 @@ impl<'a> View<'a> {
         Ok(record)
     }
 
-    /// The records themselves: what is read there is not guarded, so only what never changes may decide a plan.
+    /// The records themselves: what is read there is not guarded, so only what never changes may decide a plan,
+    /// or what changes only along with something that was read under a guard.
     pub fn records(&self) -> &'a dyn OrderedRead {
         self.records
     }

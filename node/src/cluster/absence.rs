@@ -144,14 +144,16 @@ fn absent_since(peer: &PeerLiveness) -> Option<Instant> {
 impl Inner {
     /// The nodes of a plan that this one does not hear.
     pub(super) fn unheard(&self, plan: &ClusterPlan) -> Vec<u64> {
-        let own = self.running().map(|running| running.node_id);
-        let seen = self.peers.links().liveness().borrow().clone();
-        let is_heard = |node: u64| {
-            let peer = seen.peers.get(&NodeId(node));
-            own == Some(node) || peer.is_some_and(|peer| absent_since(peer).is_none())
-        };
         let nodes = plan.nodes.iter().map(|node| node.node_id);
-        nodes.filter(|node| !is_heard(*node)).collect()
+        nodes.filter(|node| !self.hears(*node)).collect()
+    }
+
+    /// Whether this node hears another one, or is it itself.
+    pub(super) fn hears(&self, node: u64) -> bool {
+        let is_own = self.running().is_some_and(|running| running.node_id == node);
+        let seen = self.peers.links().liveness().borrow().clone();
+        let peer = seen.peers.get(&NodeId(node));
+        is_own || peer.is_some_and(|peer| absent_since(peer).is_none())
     }
 }
 

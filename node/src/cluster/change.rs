@@ -376,6 +376,14 @@ pub fn pass_over(plan: &ClusterPlan, shard: u32, joining: u64) -> Option<Cluster
     Some(next)
 }
 
+/// Whether the joining replica of a shard comes to a node that has none, so that any other node would do as well.
+#[must_use]
+pub fn comes_anew(plan: &ClusterPlan, shard: u32) -> bool {
+    let planned = plan.shards.iter().find(|planned| planned.shard == shard);
+    let joining = planned.and_then(|planned| planned.change?.joining);
+    planned.is_some_and(|planned| joining.is_some_and(|joining| !hosts(planned, joining.node_id)))
+}
+
 /// How many shards change now. One whose joining replica is on a node that is not heard waits, and holds up no other.
 #[must_use]
 pub fn under_way(plan: &ClusterPlan, silent: &[u64]) -> usize {

@@ -169,9 +169,8 @@ impl Mover {
         if is_given_up && !change.created {
             return Found::Abandoned;
         }
-        if self.absences.is_awaited_in_vain(NodeId(joining.node_id))
-            && change::pass_over(plan, shard, joining.replica_id).is_some()
-        {
+        let in_vain = self.absences.is_awaited_in_vain(NodeId(joining.node_id));
+        if in_vain && change::pass_over(plan, shard, joining.replica_id).is_some() {
             return Found::PassedOver;
         }
         if !change.created {
@@ -182,9 +181,10 @@ impl Mover {
                 Some(Outcome::LeaderNode(_)) | None => Found::Waits("the node does not answer".to_string()),
             };
         }
-        request.abandon = is_given_up;
+        let abandon = is_given_up || (in_vain && change::comes_anew(plan, shard));
+        request.abandon = abandon;
         match self.ask_leader(plan, request).await {
-            Some(Outcome::Done(true)) if is_given_up => Found::Abandoned,
+            Some(Outcome::Done(true)) if abandon => Found::Abandoned,
             Some(Outcome::Done(_)) => Found::Finished,
             Some(Outcome::Waits(why)) => Found::Waits(why),
             Some(Outcome::LeaderNode(_)) | None => Found::Waits("no leader is found".to_string()),
@@ -216,7 +216,8 @@ impl Mover {
                 .ok()?
                 .outcome;
         }
-        if self.node.peers.is_gone(NodeId(node)) {
+        // Who is silent would be waited for, and every other move with it.
+        if self.node.peers.is_gone(NodeId(node)) || !self.node.hears(node) {
             return None;
         }
         let links = self.node.peers.links();

@@ -48,6 +48,10 @@ impl Inner {
     async fn take_step(&self, shard: &Arc<Shard>, joining: Member, leaving: u64) -> Outcome {
         let group = &shard.group;
         let joiner = (joining.replica_id, joining.node_id);
+        // In a group that nobody writes to the replica of a node that is gone stays level, and a living voter would go for it.
+        if !group.voters().contains(&joiner) && !self.hears(joining.node_id) {
+            return waits("the node of the joining replica is silent");
+        }
         let progress = group.change_step(joiner, leaving).await;
         // As for a planned stop: whoever led goes only when somebody else leads, so nobody waits for an election.
         if progress == Ok(ChangeProgress::LeaderLeaves) {

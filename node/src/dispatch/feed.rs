@@ -2,6 +2,8 @@
 //!
 //! Any replica may serve: it shows what it has applied, which is committed, if perhaps late. All replicas of a shard have
 //! the same changes in the same order, so a reader may go on at another one at any place.
+//!
+//! What of an older version is shown is decided by the patient's current one, on the replica that shows it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +14,9 @@ use futures_util::future::join_all;
 use prost::Message as _;
 use spine_proto::internal::shard::v1 as pb;
 use spine_proto::pds::v1::{Patient, WatchRequest, WatchResponse};
-use spine_services::pds::watch::{PREFIX, check, versions};
-use spine_services::{ErrorKind, Principal, SpineError, authorise, catalogue, reason};
+use spine_services::pds::watch::{PREFIX, Written, check, versions};
+use spine_services::{ErrorKind, Failure, Principal, SpineError, authorise, catalogue, reason};
+use spine_statemachine::store::OrderedRead as _;
 use spine_storage::replica::ReplicaError;
 use tokio::time::Instant;
 
@@ -206,9 +209,8 @@ impl Dispatcher {
             let changes = entry.changes.iter();
             let changes = changes.map(|change| (&change.key, change.record.as_ref()));
             let skipped = usize::try_from(first).unwrap_or(usize::MAX);
-            let versions = versions(&self.executor.subject_key, changes, skipped);
-            for (patient, skip) in versions.zip(first..) {
-                let patient = patient.map_err(NoPage::Damaged)?;
+            for (written, skip) in versions(changes, skipped).zip(first..) {
+                let patient = self.shown_now(hosted, &written)?;
                 if bytes > 0 && bytes + patient.fhir_json.len() > PAGE_BYTES_MAX {
                     page.next = At {
                         index: entry.index,
@@ -228,6 +230,16 @@ impl Dispatcher {
             }
         }
         Ok(page)
+    }
+
+    /// A version as the patient's current one lets it be shown.
+    fn shown_now(&self, hosted: &Shard, written: &Written<'_>) -> Result<Patient, NoPage> {
+        // Apply waits for a read, so nothing is decoded in it.
+        let current = hosted.group.store().read(|view| view.get(written.key));
+        let current = current.map_err(|_| NoPage::NotHere)?;
+        let current = current.map_err(|error| NoPage::Damaged(Failure::from(error).into()))?;
+        let shown = written.shown(&self.executor.subject_key, current.as_ref());
+        shown.map_err(NoPage::Damaged)
     }
 
     /// A page of another node's replica.

@@ -25,6 +25,8 @@ use crate::shard::latch::LatchGuard;
 const SUPERSEDED_MAX: usize = 16;
 /// Longest that a caller waits for others who ask this node for people of the same day.
 const TURN_PATIENCE: Duration = Duration::from_secs(3);
+/// Who is there for a patient.
+const RELATED: &str = "pds.list_related";
 /// An answer without a resource is shorter than this; nothing longer is decoded.
 const BARE_BYTES_MAX: usize = 128;
 
@@ -132,6 +134,9 @@ impl Edge {
         principal: &Arc<Principal>,
         deadline: Instant,
     ) -> Result<Answer, SpineError> {
+        if operation == RELATED && decoded::<ListRelatedRequest>(request)?.number > 0 {
+            return self.unless_survivor_hides(answer, principal, deadline).await;
+        }
         let mut principal = Arc::clone(principal);
         for _ in 0..SUPERSEDED_MAX {
             let Some(next) = next(operation, request, &answer.body)? else {
@@ -142,12 +147,65 @@ impl Edge {
                 .call_once(next.operation, next.request, &principal, deadline, false)
                 .await?;
         }
-        Err(SpineError::new(
-            ErrorKind::Internal,
-            reason::INTERNAL,
-            "too many numbers were merged one into another",
-        ))
+        Err(too_many_merges())
     }
+
+    /// The related person of a number that was merged; nobody where the one that answers for it shows nobody.
+    async fn unless_survivor_hides(
+        &self,
+        mut answer: Answer,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<Answer, SpineError> {
+        let mut told: ListRelatedResponse = decoded(&answer.body)?;
+        let survivor = std::mem::take(&mut told.superseded_by);
+        if survivor.is_empty() {
+            return Ok(answer);
+        }
+        if self.hides_related(survivor, principal, deadline).await? {
+            told.related.clear();
+            told.restricted = true;
+        }
+        answer.body = told.encode_to_vec().into();
+        Ok(answer)
+    }
+
+    /// Whether the number that answers for this one in the end is of somebody sensitive.
+    ///
+    /// # Errors
+    /// Where it answers with one: the record was marked as invalid, or is not there.
+    async fn hides_related(
+        &self,
+        mut number: String,
+        principal: &Arc<Principal>,
+        deadline: Instant,
+    ) -> Result<bool, SpineError> {
+        for _ in 0..SUPERSEDED_MAX {
+            let request = ListRelatedRequest {
+                nhs_number: number.clone(),
+                ..ListRelatedRequest::default()
+            };
+            let request = Bytes::from(request.encode_to_vec());
+            let principal = of_survivor(principal, number);
+            let answer = self
+                .call_once(RELATED, request, &principal, deadline, false)
+                .await?;
+            let told: ListRelatedResponse = decoded(&answer.body)?;
+            if told.superseded_by.is_empty() {
+                return Ok(told.restricted);
+            }
+            number = told.superseded_by;
+        }
+        Err(too_many_merges())
+    }
+}
+
+fn too_many_merges() -> SpineError {
+    SpineError::new(
+        ErrorKind::Internal,
+        reason::INTERNAL,
+        "too many numbers were merged one into another",
+    )
 }
 
 /// A patient who was let see a number is let see the one that answers for it: both are theirs. Whether they were is
@@ -183,11 +241,11 @@ fn next(operation: &str, request: &Bytes, body: &Bytes) -> Result<Option<Next>, 
             };
             ("pds.retrieve", number, request.encode_to_vec().into())
         }
-        "pds.list_related" => {
+        RELATED => {
             let number = decoded::<ListRelatedResponse>(body)?.superseded_by;
             let mut request: ListRelatedRequest = decoded(request)?;
             request.nhs_number.clone_from(&number);
-            ("pds.list_related", number, request.encode_to_vec().into())
+            (RELATED, number, request.encode_to_vec().into())
         }
         _ => return Ok(None),
     };

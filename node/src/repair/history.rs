@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -15,11 +16,15 @@ use spine_proto::ids::NodeId;
 use spine_proto::storage::v1::{PeerMark, StoreHistory, StoreMark};
 use spine_storage::disk::Disk;
 use spine_storage::wal::Wal;
+use tokio::time::Instant;
 
 use crate::twice;
 
 const FILE: &str = "HISTORY";
 const FORMAT: u32 = 1;
+
+/// After a write that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// See the module. Empty until the node belongs to a cluster.
 #[derive(Default)]
@@ -31,6 +36,8 @@ struct State {
     file: Option<(Arc<dyn Disk>, PathBuf)>,
     /// It knows more than the file.
     is_news: bool,
+    /// When that could not be written.
+    failed: Option<Instant>,
     wal: Option<Wal>,
     /// Peers that took our directory for an older copy.
     refused_by: BTreeSet<u64>,
@@ -145,12 +152,14 @@ impl History {
     /// What the disk says.
     pub fn keep(&self, all: bool) -> io::Result<()> {
         let mut state = self.0.lock();
-        if !state.is_news && !all {
+        let lately = |failed: Instant| failed.elapsed() < RETRY_AFTER;
+        if !all && (!state.is_news || state.failed.is_some_and(lately)) {
             return Ok(());
         }
         // What could not be written stays news.
+        state.failed = Some(Instant::now());
         state.save()?;
-        state.is_news = false;
+        (state.is_news, state.failed) = (false, None);
         Ok(())
     }
 }

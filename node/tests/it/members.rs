@@ -283,7 +283,10 @@ async fn a_node_leaves_though_who_moves_its_replicas_dies_in_the_middle() {
         meta.is_some_and(|meta| meta.group.status().leading)
     };
     until("its replicas move, and somebody else sees to it", || {
-        machines.iter().any(|machine| is_on_its_way(machine, 3)) && [0, 1, 3].iter().any(moves)
+        let plan = machines[3].inner().running().unwrap().plan();
+        let is_moving = plan.shards.iter().any(|shard| shard.change.is_some());
+        let is_done = plan.nodes[2].state() == Planned::Removed;
+        (is_on_its_way(&machines[3], 3) && is_moving || is_done) && [0, 1].iter().any(moves)
     })
     .await;
     let dying = (0..2).max_by_key(moves).unwrap();
@@ -344,6 +347,48 @@ async fn is_missed(machines: &[&Machine], node_id: u64) {
         all.all(|machine| machine.inner().peers.is_gone(NodeId(node_id)))
     })
     .await;
+}
+
+/// It may have been level when it died, and in a group that nobody writes to it stays so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_living_replica_leaves_for_one_whose_node_is_silent() {
+    let mut machines = three_of(4).await;
+    join(&mut machines, 3).await;
+    machines[3].stop().await;
+    let leads = |machine: &&Machine| {
+        let shard = machine.inner().host.shard(1);
+        shard.is_some_and(|shard| shard.group.status().leading)
+    };
+    until("somebody leads", || {
+        machines[..3].iter().any(|machine| leads(&machine))
+    })
+    .await;
+    let leader = machines[..3].iter().find(leads).unwrap();
+    until("the node is not heard", || {
+        let seen = leader.inner().peers.links().liveness().borrow().clone();
+        seen.peers[&NodeId(4)].silent_since.is_some() || seen.peers[&NodeId(4)].evidence.is_some()
+    })
+    .await;
+    let voters = leader.inner().host.shard(1).unwrap().group.voters();
+    let change = ReplicaChange {
+        joining: Some(Member {
+            replica_id: 99,
+            node_id: 4,
+        }),
+        leaving: voters[0].0,
+        created: true,
+        ..ReplicaChange::default()
+    };
+    let request = ChangeRequest {
+        shard: 1,
+        change: Some(change),
+        ..ChangeRequest::default()
+    };
+    let Some(Outcome::Waits(why)) = leader.inner().change_step(request).await.outcome else {
+        panic!("it goes on");
+    };
+    assert_eq!(why, "the node of the joining replica is silent");
+    assert_eq!(leader.inner().host.shard(1).unwrap().group.voters(), voters);
 }
 
 /// The wrong number: two nodes of three would be given up, of which one lives.

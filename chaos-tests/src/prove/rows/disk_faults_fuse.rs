@@ -38,7 +38,7 @@ const CALLS_BETWEEN: usize = 300;
 const SETTLE: Duration = Duration::from_secs(60);
 const GIVEN_UP_LIMIT: Duration = Duration::from_secs(10);
 /// Longer than two nodes are ever away at once.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Large ones fill the log quickly ...
 const VALUE_BYTES: usize = 4_096;
 /// ... and the disks are held in memory.
@@ -144,8 +144,8 @@ async fn measure(context: &Context, faulty: &mut FaultyCluster) -> Result<Measur
     let rounds = context.rounds(ROUNDS, ROUNDS_QUICK);
     let mut random = seeded(3, "disk-faults-fuse");
     Ok(Measured {
-        syncs: syncs::run(faulty, rounds, &mut random).await?,
-        slow: slow::run(faulty, rounds, &mut random).await?,
+        syncs: syncs::run(context, faulty, rounds, &mut random).await?,
+        slow: slow::run(context, faulty, rounds, &mut random).await?,
         reads: reads::run(faulty, rounds, &mut random).await?,
         slow_call_ms_gate: context.rounds(SLOW_CALL_MS_GATE, 3 * SLOW_CALL_MS_GATE),
     })

@@ -43,7 +43,7 @@ pub(super) const KILL: Row = Row {
     id: "gap-kill",
     issue: 3,
     claim: "kill -9 of a node: the longest call of 64 clients",
-    target: "p99 <= 150 ms (gate 255), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
+    target: "p99 <= 150 ms (gate 255), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Kill, Some(150.0)),
 };
 
@@ -51,7 +51,7 @@ pub(super) const PAUSE: Row = Row {
     id: "gap-pause",
     issue: 3,
     claim: "a node freezes (SIGSTOP) with all connections open: the longest call of 64 clients",
-    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
+    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Pause, Some(500.0)),
 };
 
@@ -59,7 +59,7 @@ pub(super) const ONE_WAY: Row = Row {
     id: "gap-one-way",
     issue: 3,
     claim: "a node loses what it sends to its peers, what they send to it, or both, in turns: the longest call of 64 clients",
-    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
+    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Silence, Some(500.0)),
 };
 
@@ -67,7 +67,7 @@ pub(super) const DRAIN: Row = Row {
     id: "gap-drain",
     issue: 3,
     claim: "a planned stop, in turns SIGTERM with a restart and spinectl node drain: the longest call of 64 clients",
-    target: "p99 <= 50 ms (gate 85), of keys led elsewhere <= 126 ms, 0 failed calls, 0 lost",
+    target: "p99 <= 50 ms (gate 85), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost",
     run: |context| run(context, Fault::Planned, Some(50.0)),
 };
 
@@ -122,6 +122,7 @@ impl Measurement for Measured {
 }
 
 fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding, RowError> {
+    let elsewhere_ms = elsewhere_limit_ms(QUIET_P99_MS);
     let rounds = Rounds {
         clients: CLIENTS,
         faults: match fault {
@@ -130,7 +131,8 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
         },
         fault,
         seed: 3,
-        disk_limit: goal_ms.map(|goal_ms| context.disk_limit(goal_ms)),
+        // A stall that explains a call for a key led elsewhere sets the fault aside, too.
+        disk_limit: goal_ms.map(|goal_ms| context.disk_limit(goal_ms.min(elsewhere_ms))),
     };
     block_on(async move {
         let options = Options {
@@ -161,7 +163,7 @@ fn run(context: &Context, fault: Fault, goal_ms: Option<f64>) -> Result<Finding,
         Finding::of(&Measured {
             goal_ms,
             gate: context.at_most(GATE),
-            elsewhere_limit_ms: goal_ms.map(|_| context.at_most(elsewhere_limit_ms(QUIET_P99_MS))),
+            elsewhere_limit_ms: goal_ms.map(|_| context.at_most(GATE * elsewhere_ms)),
             gap,
         })
     })

@@ -15,7 +15,7 @@ pub(super) const ROW: Row = Row {
     claim: "64 HTTP clients that send again what was cut: a planned stop cuts hardly any, a kill -9 only what was under way, \
             and every call succeeds",
     target: "kill p99 <= 150 ms (gate 255); planned p99 <= 50 ms (gate 85), at most 1 of 10,000 cut; of keys \
-             led elsewhere at most 3 times the p99 without a fault, or 50 ms; 0 failed, 0 lost",
+             led elsewhere at most 3 times the p99 without a fault, or 50 ms (gate 1.7 times that); 0 failed, 0 lost",
     run,
 };
 
@@ -83,7 +83,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         let (planned, planned_befell) = rounds(context, Fault::Planned, PLANNED, PLANNED_MS).await?;
         Finding::of(&Measured {
             gate: context.at_most(GATE),
-            elsewhere_limit_ms: context.at_most(elsewhere_limit_ms(quiet.summary.p99_ms)),
+            elsewhere_limit_ms: context.at_most(GATE * elsewhere_limit_ms(quiet.summary.p99_ms)),
             quiet,
             kill,
             kill_befell,

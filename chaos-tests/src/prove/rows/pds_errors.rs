@@ -355,6 +355,7 @@ fn pds_history_cases() -> Vec<Case> {
         case(reason::ACCESS_DENIED, other(&format!("{all}/1"))),
         case(reason::PATIENT_NOT_FOUND, get(&nobody)),
         case(reason::PATIENT_NOT_FOUND, get(&format!("{nobody}?what=1"))),
+        case(reason::PATIENT_NOT_FOUND, get(&format!("{nobody}?_count=101"))),
         case(reason::PATIENT_NOT_FOUND, get(&format!("{nobody}/1"))),
         case(reason::ADDITIONAL_PROPERTIES, get(&format!("{all}?what=1"))),
         case(reason::INVALID_VALUE, get(&format!("{all}?_count=x"))),

@@ -44,7 +44,7 @@ pub(super) enum Grpc {
     /// Of the national service, or of a plain client with these criteria.
     Allocate(Value, Option<&'static [(&'static str, &'static str)]>),
     Merge(&'static str, &'static str),
-    Update(Value),
+    Update(&'static str, Value),
     Invalidate(&'static str),
     Death(&'static str, DeathStatus, &'static str),
     Related(&'static str, u32, Value),
@@ -101,7 +101,7 @@ pub(super) async fn told(client: &SpineClient, call: &Grpc) -> Told {
             };
         }
         Grpc::Merge(one, other) => pds.merge(one, 0, other).await.map(drop),
-        Grpc::Update(resource) => pds.update(NUMBER, 1, resource.to_string()).await.map(drop),
+        Grpc::Update(number, resource) => pds.update(number, 1, resource.to_string()).await.map(drop),
         Grpc::Patch(number, patch) => {
             let patched = pds.patch(number, 0, PatchFormat::Merge, patch.to_string());
             patched.await.map(drop)
@@ -201,7 +201,6 @@ fn send(method: &'static str, path: String, content_type: &str, body: &Value) ->
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = newcomers();
-    all.extend(plain_newcomers());
     all.extend(conditions());
     all.extend(persons());
     all.extend(deaths());
@@ -231,8 +230,9 @@ fn newcomers() -> Vec<Case> {
     ]
 }
 
-/// What a plain client says of somebody new keeps the rules of changes: one of each part.
-fn plain_newcomers() -> Vec<Case> {
+/// What a plain client says of somebody new keeps the rules of changes: one of each part. What breaks one of
+/// them is told of a create, whatever the rule says of a change.
+pub(super) fn plain_newcomers() -> Vec<Case> {
     let case = |id, member: &str, value: Value| {
         let resource = with(third(), member, value);
         Case {
@@ -245,17 +245,30 @@ fn plain_newcomers() -> Vec<Case> {
     let odd = json!({ "use": "usual", "given": ["Olga"], "family": "Gemini," });
     let home = json!({ "use": "home", "line": ["1 High Street"] });
     let email = json!({ "system": "email", "use": "home", "value": "olga" });
+    let fax = json!({ "telecom": [{ "system": "fax", "value": "0" }] });
     let practice = json!({ "type": "Organization", "identifier": { "value": "no code" } });
     vec![
         case("PDS-26", "name", json!([usual, usual])),
         case("PDS-29", "name", json!([odd])),
         case("PDS-31", "address", json!([home])),
-        case("PDS-36", "gender", json!("other")),
         case("PDS-37", "deceasedDateTime", json!("2020-10-22")),
+        case("PDS-38", "extension", json!([formally_dead()])),
         case("PDS-40", "telecom", json!([email])),
+        case("PDS-41", "contact", json!([fax])),
         case("PDS-42", "generalPractitioner", json!([practice])),
         case("PDS-43", "extension", json!([{}])),
     ]
+}
+
+/// The registrar has told it; nobody else may.
+fn formally_dead() -> Value {
+    json!({
+        "url": "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-DeathNotificationStatus",
+        "extension": [{
+            "url": "deathNotificationStatus",
+            "valueCodeableConcept": { "coding": [{ "code": "2" }] },
+        }],
+    })
 }
 
 fn conditions() -> Vec<Case> {
@@ -292,6 +305,12 @@ fn persons() -> Vec<Case> {
         Some(send("PATCH", path, "application/merge-patch+json", patch))
     };
     let (gender, moved) = (json!({ "gender": "unknown" }), json!({ "address": null }));
+    // All of it is said, also what nobody was shown.
+    let whole = |resource: &Value| {
+        let path = format!("{PLAIN}/Patient/{SENSITIVE}");
+        Some(send("PUT", path, RESOURCE, resource))
+    };
+    let anew = patient(SENSITIVE);
     let sensitive = sensitive(NUMBER);
     vec![
         Case {
@@ -322,12 +341,17 @@ fn persons() -> Vec<Case> {
                 RESOURCE,
                 &sensitive,
             )),
-            grpc: Grpc::Update(sensitive),
+            grpc: Grpc::Update(NUMBER, sensitive),
         },
         Case {
             id: "PDS-64",
             http: patch(SENSITIVE, &moved),
             grpc: Grpc::Patch(SENSITIVE, moved),
+        },
+        Case {
+            id: "PDS-64",
+            http: whole(&anew),
+            grpc: Grpc::Update(SENSITIVE, anew),
         },
     ]
 }

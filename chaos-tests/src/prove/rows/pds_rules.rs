@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use spine_client::{PatchFormat, Pds, SpineClient};
 use spine_services::error_table::{of_kind, of_reason};
 use spine_services::pds::rules::{RULES, Rule};
-use spine_services::reason;
+use spine_services::{ErrorKind, reason};
 
 use super::pds_cases::{PDS, PLAIN, open, patient, pharmacy, request_id};
 use super::pds_people_rules::{self as people, Told};
@@ -99,17 +99,20 @@ fn run(context: &Context) -> Result<Finding, RowError> {
             over_http(&mut caller, rule, &broken, &mut measured).await?;
             over_grpc(&client, rule, &broken, &mut measured).await;
         }
-        for case in people::cases() {
+        let changes = people::cases().into_iter().map(|case| (case, false));
+        let creates = people::plain_newcomers().into_iter().map(|case| (case, true));
+        for (case, is_create) in changes.chain(creates) {
             let Some(rule) = RULES.iter().find(|rule| rule.id == case.id) else {
                 measured.wrong.push(format!("{}: no such rule", case.id));
                 continue;
             };
             measured.rules.insert(rule.id);
+            let rule = if is_create { told_of_create(rule) } else { *rule };
             if let Some(call) = &case.http {
-                ask(&mut caller, rule, call, &mut measured).await?;
+                ask(&mut caller, &rule, call, &mut measured).await?;
             }
             let told = people::told(&client, &case.grpc).await;
-            judge(rule, &told, &mut measured);
+            judge(&rule, &told, &mut measured);
         }
         let now = client.pds().retrieve(NUMBER).await?;
         if now.version_id != 1 {
@@ -121,6 +124,15 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         measured.without_a_case = ids.filter(|id| !measured.rules.contains(id)).collect();
         Finding::of(&measured)
     })
+}
+
+/// A rule of changes as it is told of somebody new.
+fn told_of_create(rule: &Rule) -> Rule {
+    Rule {
+        reason: reason::INVALID_CREATE,
+        kind: ErrorKind::Invalid,
+        ..*rule
+    }
 }
 
 fn call_of(broken: &Broken) -> Option<Call> {

@@ -1,6 +1,6 @@
 //! `pds.history`: the versions of one patient, newest first, by pages. Of who is sensitive now none says where they were.
 
-use spine_proto::ids::{NhsNumber, RoutingKey};
+use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{HistoryRequest, HistoryResponse};
 use spine_statemachine::store::OrderedRead;
 
@@ -39,8 +39,8 @@ impl Operation for History {
     }
 
     fn plan(_: &mut View<'_>, request: &HistoryRequest, context: &Context) -> Result<Plan, Failure> {
+        // Whether there is such a patient comes before what is wrong with the page.
         access::check_read(&context.principal, ids::nhs_number(&request.nhs_number)?)?;
-        parse(request)?;
         Ok(Plan::read())
     }
 
@@ -50,12 +50,13 @@ impl Operation for History {
         completed: &Completed,
         context: &Context,
     ) -> Result<HistoryResponse, Failure> {
-        let (nhs_number, size) = parse(request)?;
+        let nhs_number = ids::nhs_number(&request.nhs_number)?;
+        let mut at = Versions::current(view, context, nhs_number)?;
+        let size = page_size(request.page_size, PAGE_VERSIONS_DEFAULT, PAGE_VERSIONS_MAX)?;
         let newest = match request.before_version_id {
             0 => u32::MAX,
             before => before - 1,
         };
-        let mut at = Versions::current(view, context, nhs_number)?;
         let is_hidden = at.hide_places()?;
         let mut versions = Vec::new();
         let mut bytes = 0;
@@ -80,12 +81,4 @@ impl Operation for History {
             position: Some(completed.position()),
         })
     }
-}
-
-fn parse(request: &HistoryRequest) -> Result<(NhsNumber, usize), Failure> {
-    let nhs_number = ids::nhs_number(&request.nhs_number)?;
-    Ok((
-        nhs_number,
-        page_size(request.page_size, PAGE_VERSIONS_DEFAULT, PAGE_VERSIONS_MAX)?,
-    ))
 }

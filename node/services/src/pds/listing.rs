@@ -64,6 +64,7 @@ pub fn next(
     Ok(Next::Patient {
         position,
         index: record.revision,
-        patient: watch::version(subject_key, &key, &record)?,
+        // The current version says for itself what it hides.
+        patient: watch::version(subject_key, &key, &record, false)?,
     })
 }

@@ -69,11 +69,12 @@
 //! | PDS-61 | a related person has one relationship, and a name and an address or an NHS Number | `INVALID_VALUE` |
 //! | PDS-62 | a related person is related to the patient whose they are | `IDENTIFIER_MISMATCH` |
 //! | PDS-63 | a patient has at most 64 related persons, over time | `TOO_MANY_VALUES` |
-//! | PDS-64 | what a sensitive record does not show is not patched, nor tested by a patch | `FORBIDDEN_UPDATE` |
+//! | PDS-64 | what a sensitive record does not show is not changed, nor tested by a patch | `FORBIDDEN_UPDATE` |
 //!
 //! PDS-18 to PDS-24 are about patches, PDS-20 to PDS-22 only about those in the national format. PDS-25 to PDS-46 are
-//! about what is changed, in whichever format and by whole resources, too. Of a new patient (`allocate`) all is new; a
-//! first version that comes with its number (`register`, `update`, `load`) is a record of before, and not a change.
+//! about what is changed, in whichever format and by whole resources, too. Of a new patient (`allocate`) all is new, of
+//! which less is asked in plain FHIR (`docs/api/pds.md`); a first version that comes with its number (`register`, `update`,
+//! `load`, and `allocate` where it is said) is a record of before, and not a change.
 //!
 //! PDS-48 to PDS-54 are about new patients (`allocate`), the others about what a person is (`person`) and who is there
 //! for them (`related`). PDS-52 and PDS-54 are answers and no failures, as they name whom they are about.

@@ -1,20 +1,20 @@
 //! What callers do not see of a sensitive record. Operations answer without it (`row.rs`), so that no transport shows it.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::patient::JSON_DEPTH_MAX;
+use super::rules::PDS_64;
 use crate::error::{ErrorKind, SpineError};
+use crate::failure::Failure;
 use crate::json::{self, Json};
 use crate::reason;
 
 /// The system of `meta.security`.
 pub(super) const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
 /// Whereabouts, and what leads to them.
-const HIDDEN: [&str; 4] = ["address", "telecom", "contact", "generalPractitioner"];
+pub const HIDDEN: [&str; 4] = ["address", "telecom", "contact", "generalPractitioner"];
 /// The ends of the urls of extensions that lead to them, too.
-const HIDDEN_EXTENSIONS: [&str; 4] = [
+pub const HIDDEN_EXTENSIONS: [&str; 4] = [
     "UKCore-NominatedPharmacy",
     "UKCore-PreferredDispenserOrganization",
     "UKCore-MedicalApplianceSupplier",
@@ -113,28 +113,40 @@ pub(super) fn code_of(meta: &Json) -> Option<&str> {
     security.iter().find(of_system)?.member("code")?.as_str()
 }
 
-/// Whoever sends a whole record was not shown what a restricted one hides: what is not said of that stays as it was.
-pub(super) fn keep_hidden(before: &Json, members: &mut Vec<(String, Json)>) {
+/// Whoever sends a whole record was not shown what a restricted one hides: that stays as it was.
+///
+/// # Errors
+/// `PDS-64` where something is said of it: that would take the place of what its sender does not know.
+pub(super) fn keep_hidden(before: &Json, members: &mut Vec<(String, Json)>) -> Result<(), Failure> {
     if !is_restricted_record(before) {
-        return;
+        return Ok(());
+    }
+    if says_hidden(members) {
+        let message = "what a sensitive record does not show is not changed";
+        return Err(PDS_64.update("fhir_json", message));
     }
     for name in HIDDEN {
-        if let Some(hidden) = before.member(name)
-            && !members.iter().any(|(known, _)| known == name)
-        {
+        if let Some(hidden) = before.member(name) {
+            // An empty list says nothing.
+            members.retain(|(known, _)| known != name);
             members.push((name.to_owned(), hidden.clone()));
         }
     }
     keep_hidden_extensions(before, members);
+    Ok(())
+}
+
+/// Whether anything is said of what a restricted record hides.
+fn says_hidden(members: &[(String, Json)]) -> bool {
+    members.iter().any(|(name, value)| match name.as_str() {
+        "extension" => items(value).iter().any(is_hidden),
+        name => HIDDEN.contains(&name) && !items(value).is_empty(),
+    })
 }
 
 fn keep_hidden_extensions(before: &Json, members: &mut Vec<(String, Json)>) {
-    let sent = members.iter().find(|(name, _)| name == "extension");
-    let sent = sent.map(|(_, extensions)| items(extensions)).unwrap_or_default();
-    let said: BTreeSet<&str> = sent.iter().map(url).collect();
     let known = before.member("extension").map(items).unwrap_or_default().iter();
-    let kept = known.filter(|extension| is_hidden(extension) && !said.contains(url(extension)));
-    let kept: Vec<Json> = kept.cloned().collect();
+    let kept: Vec<Json> = known.filter(|extension| is_hidden(extension)).cloned().collect();
     match members.iter_mut().find(|(name, _)| name == "extension") {
         Some((_, Json::Array(extensions))) => extensions.extend(kept),
         // What is no list was refused before.
@@ -183,12 +195,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::{hides_versions, keep_hidden, shown, version_shown};
+    use crate::failure::Failure;
     use crate::json::{self, Json, same};
 
     fn patient(code: &str) -> String {
         format!(
             "{{\"id\":\"9000000025\",\"meta\":{{\"security\":[{{\"system\":\"{}\",\"code\":\"{code}\"}}]}},\
-             \"name\":[],\"address\":[],\"telecom\":[],\"contact\":[],\"generalPractitioner\":[],\
+             \"name\":[],\"address\":[{{\"id\":\"a\"}}],\"telecom\":[{{\"id\":\"t\"}}],\"contact\":[{{\"id\":\"c\"}}],\
+             \"generalPractitioner\":[{{\"id\":\"g\"}}],\
              \"extension\":[{{\"url\":\"https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NominatedPharmacy\"}}]}}",
             super::CONFIDENTIALITY
         )
@@ -242,23 +256,31 @@ mod tests {
         assert_eq!(see("REDACTED"), Err("INVALIDATED_RESOURCE".to_owned()));
     }
 
+    fn parse(text: &str) -> Json {
+        json::parse(text.as_bytes(), 32).unwrap()
+    }
+
+    /// What is stored where this is sent as a whole record.
+    fn kept(code: &str, sent: &str) -> Result<Json, Failure> {
+        let Json::Object(mut members) = parse(sent) else {
+            panic!("an object")
+        };
+        keep_hidden(&parse(&patient(code)), &mut members)?;
+        Ok(Json::Object(members))
+    }
+
     #[test]
     fn what_was_not_shown_is_not_taken_away() {
-        let parse = |text: &str| json::parse(text.as_bytes(), 32).unwrap();
-        let kept = |code: &str, text: &str| {
-            let Json::Object(mut members) = parse(text) else {
-                panic!("an object")
-            };
-            keep_hidden(&parse(&patient(code)), &mut members);
-            Json::Object(members)
-        };
+        let before = parse(&patient("R"));
         for sent in [
             "{\"name\":[]}",
             "{\"name\":[],\"extension\":[{\"url\":\"urn:other\"}]}",
+            "{\"name\":[],\"address\":[],\"telecom\":[],\"contact\":[],\"generalPractitioner\":[],\"extension\":[]}",
         ] {
-            let stored = kept("R", sent);
-            for hidden in ["name", "address", "telecom", "contact", "generalPractitioner"] {
-                assert!(stored.member(hidden).is_some(), "{hidden}");
+            let stored = kept("R", sent).unwrap();
+            for member in ["name", "address", "telecom", "contact", "generalPractitioner"] {
+                let (now, before) = (stored.member(member).unwrap(), before.member(member).unwrap());
+                assert!(same(now, before), "{member}");
             }
             let extensions = stored.member("extension").unwrap().to_bytes();
             assert!(
@@ -266,11 +288,27 @@ mod tests {
                     .unwrap()
                     .contains("NominatedPharmacy")
             );
-            assert!(same(&kept("U", sent), &parse(sent)));
+            assert!(same(&kept("U", sent).unwrap(), &parse(sent)));
         }
-        // What is said counts.
-        let moved = kept("R", "{\"address\":[{\"id\":\"a2\"}]}");
-        assert_eq!(moved.member("address").unwrap().as_array().unwrap().len(), 1);
+    }
+
+    /// Whoever adds a telephone number to none, as far as they were shown, would remove all that there are.
+    #[test]
+    fn what_was_not_shown_is_not_said_either() {
+        for sent in [
+            "{\"address\":[{\"id\":\"a\"}]}",
+            "{\"telecom\":[{\"value\":\"0\"}]}",
+            "{\"contact\":[{}]}",
+            "{\"generalPractitioner\":[{}]}",
+            "{\"extension\":[{\"url\":\"urn:other\"},{\"url\":\"http://hl7.org/fhir/StructureDefinition/patient-birthPlace\"}]}",
+        ] {
+            let refused = kept("R", sent).err();
+            assert!(
+                matches!(refused, Some(Failure::Rejection { rule: "PDS-64", .. })),
+                "{sent}"
+            );
+            assert!(same(&kept("U", sent).unwrap(), &parse(sent)));
+        }
     }
 
     #[test]

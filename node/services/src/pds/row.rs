@@ -146,7 +146,7 @@ impl<'a> Versions<'a> {
 
     /// Whether no version says where the patient was, as the one at hand says, which is the current one.
     pub(super) fn hide_places(&self) -> Result<bool, Failure> {
-        restricted::hides_versions(&self.row()?.fhir_json).map_err(|_| damaged("a patient is no JSON"))
+        hides_places(&self.row()?)
     }
 
     /// The row at hand.
@@ -171,6 +171,15 @@ impl<'a> Versions<'a> {
         let missing = || damaged(&format!("version {version_id} of a patient is missing"));
         self.view.get(&key)?.ok_or_else(missing)
     }
+}
+
+/// Whether no version says where the patient was, as the current one says.
+pub(super) fn hides_versions(current: &Record) -> Result<bool, Failure> {
+    hides_places(&Plain::of(current)?.row()?)
+}
+
+fn hides_places(current: &PatientRow) -> Result<bool, Failure> {
+    restricted::hides_versions(&current.fhir_json).map_err(|_| damaged("a patient is no JSON"))
 }
 
 /// Whether the record is shown to anybody.

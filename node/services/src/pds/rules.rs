@@ -450,7 +450,7 @@ pub const PDS_64: Rule = Rule::new(
     "PDS-64",
     ErrorKind::Forbidden,
     reason::FORBIDDEN_UPDATE,
-    "what a sensitive record does not show is not patched, nor tested by a patch",
+    "what a sensitive record does not show is not changed, nor tested by a patch",
 );
 /// See its text.
 pub const PDS_59: Rule = Rule::new(

@@ -66,7 +66,7 @@ impl Operation for Update {
                     current.check_version(request.version_id)?;
                 }
                 let before = Json::Object(current.members()?);
-                restricted::keep_hidden(&before, patient.members_mut());
+                restricted::keep_hidden(&before, patient.members_mut())?;
                 let patient = patch::changed(view, &before, patient, context)?;
                 current.replaced_by(view, patient)
             }

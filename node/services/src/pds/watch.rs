@@ -1,7 +1,7 @@
 //! `pds.watch`: every version of every patient that is written, in the order of each shard.
 //!
 //! As an operation it only answers where each shard stands, which is where "from now on" begins. The versions themselves
-//! come from a replica's feed; which they are, and where one may go on behind each, is said here.
+//! come from a replica's feed; which they are, what of each is shown, and where one may go on, is said here.
 
 use spine_proto::ids::{NhsNumber, RoutingKey};
 use spine_proto::pds::v1::{Patient, WatchRequest, WatchResponse};
@@ -67,32 +67,61 @@ pub fn check(principal: &Principal) -> Result<(), SpineError> {
 }
 
 /// The versions that one log entry wrote, in its order, without the first `skip` of them.
-///
-/// # Errors
-/// `STORE_DAMAGED` where a key or a record is not what was written.
 pub fn versions<'a>(
-    subject_key: &'a SubjectKey,
     changes: impl Iterator<Item = (&'a Key, Option<&'a Record>)> + 'a,
     skip: usize,
-) -> impl Iterator<Item = Result<Patient, SpineError>> + 'a {
+) -> impl Iterator<Item = Written<'a>> + 'a {
     changes
         .filter(|(key, _)| key::is_patient(key))
-        .filter_map(|(key, record)| Some((key, record?)))
+        .filter_map(|(key, record)| {
+            let record = record?;
+            Some(Written { key, record })
+        })
         .skip(skip)
-        .map(|(key, record)| Ok(version(subject_key, key, record)?))
 }
 
-/// The patient whose version this record is, as callers see it.
+/// A version of a patient as it was written. It is not shown before it is known what the patient is now.
+#[derive(Clone, Copy)]
+pub struct Written<'a> {
+    /// Where the patient's current version stands.
+    pub key: &'a Key,
+    record: &'a Record,
+}
+
+impl Written<'_> {
+    /// The version as callers see it, where `current` is what stands at its key now: whoever comes late with a
+    /// cursor of old is not told where somebody was who has become sensitive since.
+    ///
+    /// # Errors
+    /// `STORE_DAMAGED` where a key or a record is not what was written.
+    pub fn shown(&self, subject_key: &SubjectKey, current: Option<&Record>) -> Result<Patient, SpineError> {
+        let is_hidden = match current {
+            // It is the current version, which says for itself what it hides.
+            Some(current) if current.value == self.record.value => false,
+            Some(current) => row::hides_versions(current)?,
+            // Nobody knows what became of the patient.
+            None => true,
+        };
+        Ok(version(subject_key, self.key, self.record, is_hidden)?)
+    }
+}
+
+/// The patient whose version this record is, as callers see it; where `is_hidden`, without where they were.
 ///
 /// # Errors
 /// The store is damaged.
-pub(super) fn version(subject_key: &SubjectKey, key: &Key, record: &Record) -> Result<Patient, Failure> {
+pub(super) fn version(
+    subject_key: &SubjectKey,
+    key: &Key,
+    record: &Record,
+    is_hidden: bool,
+) -> Result<Patient, Failure> {
     let parts = key::parse(key).ok_or_else(unreadable_key)?;
     let routing_key = subject_key
         .routing_key(&parts.subject)
         .ok_or_else(unreadable_key)?;
     let nhs_number = NhsNumber::parse(routing_key.expose()).map_err(|_| unreadable_key())?;
-    row::answer(nhs_number, row::Plain::of(record)?.row()?, false)
+    row::answer(nhs_number, row::Plain::of(record)?.row()?, is_hidden)
 }
 
 /// A key of this family that is not one of it.

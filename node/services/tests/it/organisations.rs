@@ -221,7 +221,7 @@ fn new_patients_name_only_what_is_there() {
     }
     for unknown in ["FZZ02", "A20047"] {
         assert_eq!(create(true, unknown), refused("PDS-50", "INVALID_CREATE"));
-        assert_eq!(create(false, unknown), refused("PDS-43", "INVALID_UPDATE"));
+        assert_eq!(create(false, unknown), refused("PDS-43", "INVALID_CREATE"));
     }
 }
 

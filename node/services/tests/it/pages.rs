@@ -11,6 +11,7 @@ use spine_proto::pds::v1::{
 use spine_proto::records::v1::{
     CommitRequest, CommitResponse, ListRequest, ListResponse, Mutation, mutation,
 };
+use spine_services::SpineError;
 
 use super::harness::Shard;
 use super::pds_rules::least;
@@ -145,4 +146,26 @@ fn pages_of_history_fit_a_message() {
         }
     }
     assert!(versions.into_iter().eq((1..=12).rev()));
+}
+
+#[test]
+fn whether_there_is_such_a_patient_comes_before_what_is_wrong_with_a_page() {
+    let request = HistoryRequest {
+        nhs_number: "9990000018".to_owned(),
+        page_size: 101,
+        before_version_id: 0,
+    };
+    let reason = |shard: &mut Shard| {
+        let answer: Result<HistoryResponse, SpineError> = shard.call("pds.history", &request);
+        answer.err().unwrap().reason
+    };
+    let mut shard = Shard::new();
+    assert_eq!(reason(&mut shard), "PATIENT_NOT_FOUND");
+    let register = RegisterRequest {
+        fhir_json: least().to_string().into(),
+        request_id: "r".to_owned(),
+        ..RegisterRequest::default()
+    };
+    let _: RegisterResponse = shard.call("pds.register", &register).unwrap();
+    assert_eq!(reason(&mut shard), "PAGE_SIZE_OUT_OF_RANGE");
 }

@@ -9,7 +9,7 @@ use spine_services::{ErrorKind, SpineError, reason};
 
 use super::answer::{self, etag};
 use super::ask::Ask;
-use super::patient::{check_id, of_read};
+use super::patient::{check_id, of_read, retrieve};
 use super::routes::{Answer, Asked};
 use super::{Dialect, Gate};
 
@@ -22,16 +22,23 @@ const BEFORE: &str = "_before";
 pub(super) async fn list(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     check_id(asked.segment(0))?;
-    let wanted = page_asked_for(&asked);
-    // Who may see it, and whether there is such a patient, come before what is wrong with the page.
-    if wanted.is_err() && gate.dialect == Dialect::Pds {
-        let newest = one_below(&asked, 0);
-        ask_for(&gate, &newest, &ask).await?;
-    }
-    let request = wanted?;
+    look_first(&gate, &ask, asked.segment(0)).await?;
+    let request = page_asked_for(&asked)?;
     let page = ask_for(&gate, &request, &ask).await?;
     let body = bundle(&gate.base_url(), &request, &page)?;
     Ok(answer::resource(StatusCode::OK, body))
+}
+
+/// In the national dialect who may see it, whether there is such a patient, and whether the record was marked as
+/// invalid, come before what is wrong with the request: all of that is as in a read.
+///
+/// # Errors
+/// Those of a read.
+async fn look_first(gate: &Gate, ask: &Ask, id: &str) -> Result<(), SpineError> {
+    match gate.dialect {
+        Dialect::Plain => Ok(()),
+        Dialect::Pds => retrieve(gate, ask, id).await.map(drop),
+    }
 }
 
 /// # Errors
@@ -54,7 +61,7 @@ fn page_asked_for(asked: &Asked) -> Result<HistoryRequest, SpineError> {
     Ok(request)
 }
 
-/// The newest version below this one; 0 for the newest of all.
+/// The newest version below this one.
 fn one_below(asked: &Asked, before_version_id: u32) -> HistoryRequest {
     HistoryRequest {
         nhs_number: asked.segment(0).to_owned(),
@@ -67,6 +74,7 @@ fn one_below(asked: &Asked, before_version_id: u32) -> HistoryRequest {
 pub(super) async fn version(gate: Arc<Gate>, asked: Asked) -> Answer {
     let ask = Ask::of(&asked.headers, gate.dialect, &gate.http)?;
     check_id(asked.segment(0))?;
+    look_first(&gate, &ask, asked.segment(0)).await?;
     let wanted = asked.segment(1).parse::<u32>().ok();
     let wanted = wanted.filter(|version| (1..u32::MAX).contains(version));
     let request = one_below(&asked, wanted.map_or(1, |version| version + 1));

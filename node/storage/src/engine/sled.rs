@@ -148,6 +148,7 @@ impl Engine for SledEngine {
                 }
                 found.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
                 if found.len() == limit {
+                    touch(db, &key)?;
                     break;
                 }
             }

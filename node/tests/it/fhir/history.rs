@@ -108,7 +108,13 @@ async fn who_may_see_a_history_and_whether_it_is_there_come_before_what_is_wrong
             ("spine-principal", who.to_owned()),
         ]
     };
-    for tail in ["_history", "_history/1", "_history?what=1", "_history?_count=0"] {
+    for tail in [
+        "_history",
+        "_history/1",
+        "_history?what=1",
+        "_history?_count=0",
+        "_history?_count=101",
+    ] {
         let theirs = format!("{path}/{tail}");
         let other = ask(node, "GET", &theirs, &acting("patient", ABSENT), "").await;
         assert_eq!(code(&other), "403 ACCESS_DENIED", "{tail}");
@@ -138,5 +144,23 @@ async fn who_may_see_a_history_and_whether_it_is_there_come_before_what_is_wrong
     ] {
         let reply = read(node, &format!("{path}/_history{tail}")).await;
         assert_eq!(code(&reply), expected, "{tail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_was_marked_as_invalid_has_no_history_in_the_national_dialect() {
+    let nodes = three().await;
+    let number = put(&nodes[0], 4).await;
+    let plain = format!("{PLAIN}/Patient/{number}");
+    let deleted = ask(at(&nodes[1]), "DELETE", &plain, &[("accept", "*/*")], "").await;
+    assert_eq!(deleted.status, 204, "{}", deleted.text());
+    for node in &nodes {
+        let node = at(node);
+        for tail in ["_history", "_history/1", "_history/2", "_history?_count=101"] {
+            let told = read(node, &format!("{PDS}/Patient/{number}/{tail}")).await;
+            assert_eq!(code(&told), "404 INVALIDATED_RESOURCE", "{tail}");
+        }
+        let versions = get(node, &format!("{plain}/_history")).await;
+        assert_eq!((versions.status, &versions.json()["total"]), (200, &json!(2)));
     }
 }

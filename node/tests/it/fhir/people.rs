@@ -95,6 +95,16 @@ async fn a_new_patient_gets_one_number_whoever_asks_and_however_often() {
         code(&post(at(&nodes[0]), PDS, 122, &more, &[]).await),
         "400 ADDITIONAL_PROPERTIES"
     );
+    let mut two = newcomer("Wilhelmina");
+    let names = two["name"].as_array_mut().unwrap();
+    names.push(json!({ "use": "usual", "given": ["Mina"], "family": "Edwards" }));
+    let refused = post(at(&nodes[0]), PLAIN, 124, &two, &[]).await;
+    assert_eq!(code(&refused), "422 INVALID_CREATE");
+    assert_eq!(
+        diagnostics(&refused),
+        "Invalid create with error - multiple usual names cannot be added"
+    );
+    assert!(refused.text().contains("PDS-26"), "{}", refused.text());
     let alone = [("spine-access-mode", "application-restricted".to_owned())];
     let refused = post(at(&nodes[0]), PDS, 123, &newcomer("Wilhelmina"), &alone).await;
     assert_eq!(code(&refused), "403 INVALID_METHOD");

@@ -26,7 +26,7 @@ const FINDINGS: [&str; 3] = ["log-replaced", "replica-stopped", "replica-repaire
 /// More than a megabyte of the log: a bit is flipped in each megabyte that is read, or more often.
 const CALLS_BEFORE: usize = 600;
 const STOP_TIME: Duration = Duration::from_secs(25);
-const FOUND_LIMIT: Duration = Duration::from_secs(10);
+const FOUND_LIMIT: Duration = Duration::from_secs(30);
 /// The trouble goes on for so long after it was found.
 const HOLD: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(100);

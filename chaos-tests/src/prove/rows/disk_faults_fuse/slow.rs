@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{CALLS_BETWEEN, Part, SETTLE, load_of, ms};
 use crate::processes::{FaultyCluster, Run};
-use crate::prove::RowError;
 use crate::prove::rows::leadership::{leads_most, led_by};
+use crate::prove::{Context, RowError};
 
 const SLOW_TIME: Duration = Duration::from_secs(3);
 /// In turns every read, write and sync is slow, so that what is written and synced takes twice as long ...
@@ -22,6 +22,7 @@ const EACH_MS: RangeInclusive<u64> = 25..=50;
 const SYNC_MS: RangeInclusive<u64> = 50..=100;
 /// A cluster that does less meanwhile stands still.
 const CALLS_MIN: usize = 100;
+const CALLS_MIN_QUICK: usize = 30;
 
 #[derive(Default, Serialize)]
 pub(super) struct Slows {
@@ -32,6 +33,8 @@ pub(super) struct Slows {
     led_on: usize,
     /// From the heal to a healthy cluster, the slowest.
     back_ms: u64,
+    #[serde(skip)]
+    calls_min: usize,
 }
 
 impl fmt::Display for Slows {
@@ -51,7 +54,7 @@ impl fmt::Display for Slows {
 
 impl Slows {
     pub(super) fn is_met(&self) -> bool {
-        self.fewest_calls.is_some_and(|calls| calls >= CALLS_MIN)
+        self.fewest_calls.is_some_and(|calls| calls >= self.calls_min)
     }
 
     async fn round(
@@ -62,6 +65,7 @@ impl Slows {
     ) -> Result<(), RowError> {
         let cluster = faulty.cluster();
         load.wait_operations(CALLS_BETWEEN).await?;
+        cluster.wait_leaders_spread(SETTLE).await?;
         let node = leads_most(cluster).await?;
         let order = if self.rounds.is_multiple_of(2) {
             Command::Slow(random.random_range(EACH_MS))
@@ -87,12 +91,16 @@ impl Slows {
 }
 
 pub(super) async fn run(
+    context: &Context,
     faulty: &mut FaultyCluster,
     rounds: u32,
     random: &mut ChaCha8Rng,
 ) -> Result<Part<Slows>, RowError> {
     let load = Run::start(faulty.cluster(), &load_of(2))?;
-    let mut slows = Slows::default();
+    let mut slows = Slows {
+        calls_min: context.rounds(CALLS_MIN, CALLS_MIN_QUICK),
+        ..Slows::default()
+    };
     for _ in 0..rounds {
         slows.round(faulty, &load, random).await?;
     }

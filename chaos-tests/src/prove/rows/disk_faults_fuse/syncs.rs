@@ -15,15 +15,16 @@ use tokio::time::Instant;
 use super::{CALLS_BETWEEN, GIVEN_UP_LIMIT, Part, SETTLE, load_of, ms};
 use crate::history::Operation;
 use crate::processes::{Cluster, FaultyCluster, Run};
-use crate::prove::RowError;
 use crate::prove::rows::leadership::{leads_most, wait_leads_nothing};
+use crate::prove::{Context, RowError};
 
 /// From the order to the end of the process.
 const ENDED_MS_GATE: u64 = 2_000;
 /// It is waited for longer than it may take.
 const END_LIMIT: Duration = Duration::from_secs(10);
-/// A sync that failed and was neither of the log nor of a checkpoint ends nobody, and another one is to fail.
-const PASSED_BY_AFTER: Duration = Duration::from_secs(3);
+/// A sync that failed and was neither of the log nor of a checkpoint ends nobody: where a node goes on for so
+/// much longer than it may, another one is to fail.
+const PASSED_BY_AFTER: Duration = Duration::from_secs(1);
 const TRIES: u32 = 5;
 /// What a node says as its last words, by what could not be made durable.
 const LAST_WORDS: [&str; 2] = ["spine-node: log: ", "spine-node: checkpoint: "];
@@ -36,7 +37,7 @@ pub(super) struct Syncs {
     /// The slowest.
     ended_ms: u64,
     /// Ends of which the node said why.
-    told: usize,
+    told: u32,
     /// Failed syncs that nothing rested on.
     passed_by: u32,
     /// Until others led, the slowest; none if nobody did in time to be measured.
@@ -47,6 +48,28 @@ pub(super) struct Syncs {
     acknowledged_on_one_disk: Vec<u64>,
     /// From the start on a healthy disk to a healthy cluster, the slowest.
     back_ms: u64,
+    #[serde(skip)]
+    ended_ms_gate: u64,
+}
+
+/// A node whose sync is to fail.
+struct Failing {
+    node: usize,
+    since: Instant,
+    /// How often it had said last words by then.
+    words: usize,
+}
+
+impl Failing {
+    /// Before the order.
+    fn now(cluster: &Cluster, node: usize) -> io::Result<Self> {
+        let words = last_words(cluster, node)?;
+        Ok(Self {
+            node,
+            since: Instant::now(),
+            words,
+        })
+    }
 }
 
 impl fmt::Display for Syncs {
@@ -77,8 +100,8 @@ impl Syncs {
     pub(super) fn is_met(&self) -> bool {
         self.rounds > 0
             && self.ended == 2 * self.rounds
-            && usize::try_from(self.ended).is_ok_and(|ended| self.told >= ended)
-            && self.ended_ms <= ENDED_MS_GATE
+            && self.told == self.ended
+            && self.ended_ms <= self.ended_ms_gate
             && self.given_up_ms.is_some()
             && self.refused_starts == self.rounds
             && self.acknowledged_on_one_disk.is_empty()
@@ -101,13 +124,14 @@ impl Syncs {
 
     /// Gives when the sync was to fail that ended the node.
     async fn fail_once(&mut self, faulty: &mut FaultyCluster, node: usize) -> Result<Instant, RowError> {
+        let passed_by_after = Duration::from_millis(self.ended_ms_gate) + PASSED_BY_AFTER;
         for _ in 0..TRIES {
-            let failed = Instant::now();
+            let failing = Failing::now(faulty.cluster(), node)?;
             faulty.order(node, &Command::FailSync(FailSync::Once))?;
-            let ended = faulty.cluster().wait_ended(node, PASSED_BY_AFTER).await;
+            let ended = faulty.cluster().wait_ended(node, passed_by_after).await;
             if ended.is_ok() {
-                self.note_end(faulty, node, failed);
-                return Ok(failed);
+                self.note_end(faulty, &failing)?;
+                return Ok(failing.since);
             }
             self.passed_by += 1;
         }
@@ -136,11 +160,11 @@ impl Syncs {
         load.wait_operations(CALLS_BETWEEN).await?;
         let node = leads_most(faulty.cluster()).await?;
         let clock = faulty.cluster().journal().clock();
-        let failed = Instant::now();
+        let failing = Failing::now(faulty.cluster(), node)?;
         faulty.order(node, &Command::FailSync(FailSync::Always))?;
         let from_ns = clock();
         faulty.cluster().wait_ended(node, END_LIMIT).await?;
-        self.note_end(faulty, node, failed);
+        self.note_end(faulty, &failing)?;
         faulty.cluster_mut().restart(node)?;
         let refused = faulty.cluster().wait_ended(node, END_LIMIT).await;
         self.refused_starts += u32::from(refused.is_ok());
@@ -150,10 +174,13 @@ impl Syncs {
         Ok((from_ns, until_ns))
     }
 
-    fn note_end(&mut self, faulty: &mut FaultyCluster, node: usize, failed: Instant) {
+    fn note_end(&mut self, faulty: &mut FaultyCluster, failing: &Failing) -> io::Result<()> {
+        let Failing { node, since, words } = *failing;
         self.ended += 1;
-        self.ended_ms = self.ended_ms.max(ms(failed.elapsed()));
+        self.ended_ms = self.ended_ms.max(ms(since.elapsed()));
+        self.told += u32::from(last_words(faulty.cluster(), node)? > words);
         faulty.cluster_mut().began(node, "ended by itself");
+        Ok(())
     }
 
     async fn comes_back(&mut self, faulty: &mut FaultyCluster, nodes: &[usize]) -> Result<(), RowError> {
@@ -168,6 +195,7 @@ impl Syncs {
 }
 
 pub(super) async fn run(
+    context: &Context,
     faulty: &mut FaultyCluster,
     rounds: u32,
     random: &mut ChaCha8Rng,
@@ -175,6 +203,7 @@ pub(super) async fn run(
     let load = Run::start(faulty.cluster(), &load_of(1))?;
     let mut syncs = Syncs {
         given_up_ms: Some(0),
+        ended_ms_gate: context.rounds(ENDED_MS_GATE, 3 * ENDED_MS_GATE),
         ..Syncs::default()
     };
     let mut on_one_disk = Vec::new();
@@ -185,22 +214,16 @@ pub(super) async fn run(
     }
     load.wait_operations(CALLS_BETWEEN).await?;
     let operations = load.stop().await;
-    syncs.told = told(faulty.cluster())?;
     syncs.acknowledged_on_one_disk = acknowledged(&operations, &on_one_disk);
     Part::of(syncs, faulty, &operations).await
 }
 
-/// How often nodes said at their end what could not be made durable.
-fn told(cluster: &Cluster) -> io::Result<usize> {
-    let mut count = 0;
-    for node in 0..cluster.nodes() {
-        let said = fs::read(cluster.node_directory(node).join("node.log"))?;
-        let said = String::from_utf8_lossy(&said);
-        for words in LAST_WORDS {
-            count += said.matches(words).count();
-        }
-    }
-    Ok(count)
+/// How often a node has said at its end what could not be made durable.
+fn last_words(cluster: &Cluster, node: usize) -> io::Result<usize> {
+    let said = fs::read(cluster.node_directory(node).join("node.log"))?;
+    let said = String::from_utf8_lossy(&said);
+    let times = |words: &str| said.matches(words).count();
+    Ok(LAST_WORDS.into_iter().map(times).sum())
 }
 
 /// Changes that were asked for and acknowledged within one of these times, those left out that had been made

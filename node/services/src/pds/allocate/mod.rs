@@ -58,13 +58,18 @@ pub async fn allocate<S: Steps>(
     access::check_create(principal)?;
     ids::call_id(&request.request_id, None)?;
     let patient = NewPatient::read(&request.fhir_json, request.national, now_ms)?;
-    patient.check(principal, now_ms)?;
+    let verdict = patient.check(principal, now_ms).map_err(SpineError::from);
+    // The national service looks at all that is said before it looks for anybody.
+    if request.national {
+        verdict.clone()?;
+    }
     let criteria = Criteria::read(&request.if_none, &patient)?;
     let allocation = Allocation {
         steps,
         request,
         birth_date: patient.birth_date,
         criteria,
+        verdict,
         holder: steps::holder(principal, &request.request_id),
         body: steps::body(request),
     };
@@ -88,6 +93,8 @@ struct Allocation<'a, S> {
     request: &'a AllocateRequest,
     birth_date: String,
     criteria: Option<Criteria>,
+    /// Whether what is said keeps the rules of new patients. Whoever is found is the answer all the same.
+    verdict: Result<(), SpineError>,
     /// Which request this is, and what it says.
     holder: [u8; 16],
     body: [u8; 16],
@@ -116,7 +123,7 @@ impl<S: Steps> Allocation<'_, S> {
                 // Refused for what it says: whoever is next need not wait until the claim is too old.
                 Err(error) if !error.kind.is_transient() => {
                     let _ = self.give_up(&self.holder, &drawn).await;
-                    return Err(error);
+                    return self.unless_met(error).await;
                 }
                 created => created?,
             };
@@ -140,6 +147,7 @@ impl<S: Steps> Allocation<'_, S> {
             if let Some(answer) = self.look().await? {
                 return Ok(Ok(answer));
             }
+            self.verdict.clone()?;
             let claim = self.ask_for_claim(&format!("c{draw}"), false).await?;
             if !claim.held {
                 return Ok(Err(claim.nhs_number));
@@ -188,23 +196,8 @@ impl<S: Steps> Allocation<'_, S> {
                 Created::Taken => Err(malformed()),
             };
         }
-        if let Some(criteria) = &self.criteria {
-            match criteria.met(self.steps).await? {
-                Met::Nobody => {}
-                Met::One(patient) => {
-                    return Ok(Some(AllocateResponse {
-                        patient: Some(*patient),
-                        existing: true,
-                        ..AllocateResponse::default()
-                    }));
-                }
-                Met::Several => {
-                    return Ok(Some(AllocateResponse {
-                        several: true,
-                        ..AllocateResponse::default()
-                    }));
-                }
-            }
+        if let Some(answer) = self.met().await? {
+            return Ok(Some(answer));
         }
         if alike.nhs_numbers.is_empty() {
             return Ok(None);
@@ -213,6 +206,33 @@ impl<S: Steps> Allocation<'_, S> {
             alike: alike.nhs_numbers,
             ..AllocateResponse::default()
         }))
+    }
+
+    /// The answer, where somebody meets the criteria.
+    async fn met(&self) -> Result<Option<AllocateResponse>, SpineError> {
+        let Some(criteria) = &self.criteria else {
+            return Ok(None);
+        };
+        Ok(match criteria.met(self.steps).await? {
+            Met::Nobody => None,
+            Met::One(patient) => Some(AllocateResponse {
+                patient: Some(*patient),
+                existing: true,
+                ..AllocateResponse::default()
+            }),
+            Met::Several => Some(AllocateResponse {
+                several: true,
+                ..AllocateResponse::default()
+            }),
+        })
+    }
+
+    /// What a rule refuses is answered all the same where somebody meets the criteria by now.
+    async fn unless_met(&self, refusal: SpineError) -> Result<AllocateResponse, SpineError> {
+        if refusal.rule.is_empty() {
+            return Err(refusal);
+        }
+        self.met().await?.ok_or(refusal)
     }
 
     async fn alike(&self) -> Result<AlikeResponse, SpineError> {
@@ -227,20 +247,10 @@ impl<S: Steps> Allocation<'_, S> {
 
     /// Creates under a number that the caller knows.
     async fn under(&self, number: &str) -> Result<AllocateResponse, SpineError> {
-        if let Created::Patient(answer) = self.create(number).await? {
-            return Ok(answer);
-        }
-        let met = match &self.criteria {
-            Some(criteria) => criteria.met(self.steps).await?,
-            None => Met::Nobody,
-        };
-        match met {
-            Met::One(patient) => Ok(AllocateResponse {
-                patient: Some(*patient),
-                existing: true,
-                ..AllocateResponse::default()
-            }),
-            Met::Nobody | Met::Several => Err(exists()),
+        match self.create(number).await {
+            Ok(Created::Patient(answer)) => Ok(answer),
+            Ok(Created::Taken) => self.unless_met(exists()).await,
+            Err(error) => self.unless_met(error).await,
         }
     }
 

@@ -5,6 +5,7 @@ use spine_proto::ids::NhsNumber;
 use crate::authorise::Principal;
 use crate::context::Context;
 use crate::date::Span;
+use crate::error::ErrorKind;
 use crate::failure::Failure;
 use crate::json::Json;
 use crate::pds::patch;
@@ -80,6 +81,11 @@ impl NewPatient {
         self.completed(NO_NUMBER, principal, now_ms, [0; 32]).map(drop)
     }
 
+    /// Whether another service has held the record so far, which is then taken as it is (`pds.update`).
+    fn comes_with_number(&self) -> bool {
+        !self.national && self.nhs_number.is_some()
+    }
+
     /// With what the service adds to a change, and within the rules of changes: all of it is new.
     fn completed(
         &self,
@@ -89,8 +95,10 @@ impl NewPatient {
         entropy: [u8; 32],
     ) -> Result<Json, Failure> {
         let mut resource = self.with_id(number);
-        patch::complete_new(&mut resource, principal, now_ms, entropy)
-            .map_err(|failure| self.as_create(failure))?;
+        if !self.comes_with_number() {
+            patch::complete_new(&mut resource, self.national, principal, now_ms, entropy)
+                .map_err(|failure| self.as_create(failure))?;
+        }
         Ok(resource)
     }
 
@@ -132,11 +140,7 @@ impl NewPatient {
     fn as_create(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Rejection {
-                rule,
-                reason,
-                message,
-                field,
-                kind,
+                rule, message, field, ..
             } => {
                 let what = message
                     .split_once(" error - ")
@@ -147,10 +151,10 @@ impl NewPatient {
                 }
                 Failure::Rejection {
                     rule,
-                    reason,
+                    reason: reason::INVALID_CREATE,
                     message: message.into(),
                     field,
-                    kind,
+                    kind: ErrorKind::Invalid,
                 }
             }
             Failure::Invalid { field, message, .. } if self.national => {

@@ -14,6 +14,8 @@ pub(super) const CANDIDATES_MAX: usize = 64;
 pub(super) struct Changes<'a> {
     pub(super) before: &'a Json,
     pub(super) after: &'a Json,
+    /// Somebody new, in plain FHIR: what is usual there, and in the way of no later change, is not refused.
+    pub(super) of_plain_newcomer: bool,
 }
 
 /// An item of a list that is new, or not what it was.
@@ -37,7 +39,11 @@ pub(super) fn text<'a>(item: &'a Json, name: &str) -> Option<&'a str> {
 
 impl<'a> Changes<'a> {
     pub(super) fn between(before: &'a Json, after: &'a Json) -> Self {
-        Self { before, after }
+        Self {
+            before,
+            after,
+            of_plain_newcomer: false,
+        }
     }
 
     /// Whether a member is not what it was.

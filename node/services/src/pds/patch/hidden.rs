@@ -1,5 +1,5 @@
 //! Parts of a sensitive record that nobody is shown: whoever patches does not know them, and must not learn of them by
-//! trying. A whole resource (`pds.update`) says them anew or leaves them as they are.
+//! trying. Nor does a whole resource (`pds.update`) say them; it leaves them as they are (`restricted.rs`).
 
 use spine_proto::pds::v1::PatchFormat;
 

@@ -107,19 +107,25 @@ impl Operation for Patch {
     }
 }
 
-/// Completes a new patient, and checks it like what a patch brings. Ids are made of `entropy`.
+/// Completes a new patient, and checks it like what a patch brings; less is refused where it is not `national`.
+/// Ids are made of `entropy`.
 ///
 /// # Errors
 /// The first rule broken.
 pub(super) fn complete_new(
     patient: &mut Json,
+    national: bool,
     principal: &Principal,
     now_ms: i64,
     entropy: [u8; 32],
 ) -> Result<(), Failure> {
     let nobody = Json::Object(Vec::new());
     fill::complete(&nobody, patient, now_ms, entropy);
-    fields::check(&Changes::between(&nobody, patient), principal, now_ms)
+    let changes = Changes {
+        of_plain_newcomer: !national,
+        ..Changes::between(&nobody, patient)
+    };
+    fields::check(&changes, principal, now_ms)
 }
 
 /// Whether the organisations are there that a new patient names.

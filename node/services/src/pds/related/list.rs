@@ -1,7 +1,8 @@
 //! `pds.list_related`: all who are there for a patient, or a version of one; nobody where the patient is sensitive.
 //!
 //! A merge takes nobody over. A number that was merged is answered with those of the survivor; its own stay readable, each
-//! by its number, as its versions do.
+//! by its number, as its versions do. The answer then names the survivor, who may be sensitive by now, or
+//! invalid, and may stand in another shard: whoever passes it on looks there first.
 
 use spine_proto::ids::RoutingKey;
 use spine_proto::pds::v1::{ListRelatedRequest, ListRelatedResponse};
@@ -60,12 +61,10 @@ impl Operation for ListRelated {
             position: Some(completed.position()),
             ..ListRelatedResponse::default()
         };
+        response.superseded_by.clone_from(&patient.superseded_by);
         match (patient.superseded_by.is_empty(), request.number) {
             (true, _) => row::check_shown(&patient)?,
-            (false, 0) => {
-                response.superseded_by = patient.superseded_by;
-                return Ok(response);
-            }
+            (false, 0) => return Ok(response),
             // It is marked as invalid by the merge; somebody of the survivor's with this number is another person.
             (false, _) => {}
         }

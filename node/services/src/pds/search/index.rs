@@ -64,7 +64,8 @@ pub(in crate::pds) fn write(
     {
         for token in any_of_patient(subject_key, before).difference(&new) {
             let other = key(slot, token, &subject);
-            // Without a guard: the tokens of a patient change with the record alone, which was read under one.
+            // Without a guard of its own: tokens are written with the record, which was read under one, or by
+            // `backlog::missing`, along with the birth token, which `has_tokens` has looked for under one.
             if !old.contains(token) && view.records().get(&other)?.is_some() {
                 plan.delete(other);
             }

@@ -1,15 +1,21 @@
-//! What a plain client says of a new patient keeps the rules of changes, as all of it is new. Of PDS-25 to PDS-45 only
-//! PDS-28 and PDS-35 cannot be broken: they are about what was there before.
+//! What a plain client says of a new patient keeps the rules of changes, as all of it is new. Of PDS-25 to
+//! PDS-45 three cannot be broken: PDS-28 and PDS-35 are about what was there before, and PDS-36 is not asked.
 
 use serde_json::{Value, json};
-use spine_proto::pds::v1::{AllocateRequest, AllocateResponse, CreateRequest, CreateResponse};
-use spine_services::SpineError;
-use spine_services::pds::rules::{
-    PDS_25, PDS_26, PDS_27, PDS_29, PDS_30, PDS_31, PDS_32, PDS_33, PDS_34, PDS_36, PDS_37, PDS_38, PDS_39,
-    PDS_40, PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, Rule,
+use spine_proto::pds::v1::{
+    AllocateRequest, AllocateResponse, CreateRequest, CreateResponse, SearchParameter,
 };
+use spine_services::pds::rules::{
+    PDS_25, PDS_26, PDS_27, PDS_29, PDS_30, PDS_31, PDS_32, PDS_33, PDS_34, PDS_37, PDS_38, PDS_39, PDS_40,
+    PDS_41, PDS_42, PDS_43, PDS_44, PDS_45, Rule,
+};
+use spine_services::{ErrorKind, SpineError, error_table};
 
 use super::{Cluster, UK_CORE, json_of, number, request};
+
+/// Of nobody.
+const NUMBER: &str = "9990000018";
+const TEN_DAYS_MS: i64 = 864_000_000;
 
 /// With something of everything, but for what the service adds.
 fn newcomer() -> Value {
@@ -76,11 +82,13 @@ fn asked(change: impl FnOnce(&mut Value)) -> Result<AllocateResponse, SpineError
 #[track_caller]
 fn refuses(rule: Rule, change: impl FnOnce(&mut Value)) {
     let error = asked(change).err().expect("the rule should refuse this");
+    // Told of a create, whatever the rule says of a change.
     assert_eq!(
         (&*error.rule, &*error.reason, error.kind),
-        (rule.id, rule.reason, rule.kind),
+        (rule.id, "INVALID_CREATE", ErrorKind::Invalid),
         "{error}"
     );
+    assert_eq!(error_table::outcome_of(&error).plain_http, 422);
     let of_create = error.message.starts_with("Invalid create with error - ");
     assert!(of_create, "{error}");
 }
@@ -130,12 +138,19 @@ fn pds_25_periods_start_by_now_and_do_not_end_before() {
     for period in [
         json!({ "start": "2026-01-03" }),
         json!({ "start": "2020-01-02", "end": "2020-01-01" }),
-        json!({ "end": "2020-01-01" }),
+        json!({ "end": "some time" }),
+        json!({}),
     ] {
         for list in ["name", "address", "telecom", "contact"] {
             refuses(PDS_25, |patient| patient[list][0]["period"] = period.clone());
         }
     }
+    // Of what is over, the beginning need not be known, but of a temporary address, which is one for so long.
+    let over = json!({ "end": "2020-01-01" });
+    for list in ["name", "address", "telecom", "contact"] {
+        assert!(asked(|patient| patient[list][0]["period"] = over.clone()).is_ok());
+    }
+    refuses(PDS_25, push("address", temporary(&over)));
 }
 
 #[test]
@@ -202,8 +217,11 @@ fn pds_34_a_temporary_address_is_called_by_a_word_of_the_list() {
 }
 
 #[test]
-fn pds_36_a_gender_is_male_female_or_unknown() {
-    refuses(PDS_36, |patient| patient["gender"] = json!("other"));
+fn somebody_new_is_of_any_gender_of_fhir() {
+    for gender in ["male", "female", "other", "unknown"] {
+        let answer = asked(|patient| patient["gender"] = json!(gender));
+        assert!(answer.is_ok(), "{gender}");
+    }
 }
 
 #[test]
@@ -246,10 +264,17 @@ fn pds_40_an_email_address_is_one() {
 }
 
 #[test]
-fn pds_41_a_contact_is_for_emergencies() {
-    refuses(PDS_41, |patient| {
-        patient["contact"][0]["relationship"] = json!([]);
-    });
+fn pds_41_a_contact_is_of_any_kind_and_has_no_fax() {
+    let next_of_kin = json!([{ "coding": [{ "code": "N" }] }]);
+    for relationship in [json!([]), next_of_kin] {
+        assert!(asked(|patient| patient["contact"][0]["relationship"] = relationship).is_ok());
+    }
+    for (member, value) in [
+        ("use", json!("home")),
+        ("period", json!({ "start": "2020-01-01" })),
+    ] {
+        assert!(asked(|patient| patient["contact"][0]["telecom"][0][member] = value).is_ok());
+    }
     refuses(PDS_41, |patient| {
         patient["contact"][0]["telecom"][0]["system"] = json!("fax");
     });
@@ -284,4 +309,83 @@ fn pds_44_a_language_is_of_the_list() {
 #[test]
 fn pds_45_a_birth_place_says_something() {
     refuses(PDS_45, |patient| patient["extension"][2] = birth_place(" "));
+}
+
+/// Whose number is known, and whose record, as another service has held it, would break rules.
+fn known() -> Value {
+    let mut patient = newcomer();
+    patient["identifier"] = json!([{ "system": "https://fhir.nhs.uk/Id/nhs-number", "value": NUMBER }]);
+    patient["name"][0]["family"] = json!("Edwards,");
+    patient["address"][0]["postalCode"] = json!("nowhere");
+    patient["gender"] = json!("other");
+    patient["deceasedDateTime"] = json!("2020-10-22T00:00:00+00:00");
+    push("extension", notification("2"))(&mut patient);
+    patient
+}
+
+#[test]
+fn what_comes_with_its_number_is_taken_as_it_is() {
+    let cluster = Cluster::new();
+    let asked = plain(&known());
+    assert_eq!(number(cluster.allocate(&asked)), NUMBER);
+    let stored = json_of(&cluster.read(NUMBER).unwrap());
+    let sent = known();
+    for (member, value) in sent.as_object().unwrap() {
+        assert_eq!(&stored[member.as_str()], value, "{member}");
+    }
+}
+
+fn unless(criteria: &[(&str, &str)], patient: &Value, id: &str) -> AllocateRequest {
+    let if_none = criteria.iter().map(|(name, value)| SearchParameter {
+        name: (*name).to_owned(),
+        value: (*value).to_owned(),
+    });
+    AllocateRequest {
+        if_none: if_none.collect(),
+        request_id: id.to_owned(),
+        ..plain(patient)
+    }
+}
+
+/// By a clock that is behind a rule is broken that was kept when the patient was created.
+#[test]
+fn the_same_request_is_answered_with_the_same_number_whatever_rules_it_breaks_by_then() {
+    let cluster = Cluster::new();
+    let mut patient = newcomer();
+    patient["name"][0]["period"] = json!({ "start": "2026-01-01" });
+    let given = number(cluster.allocate(&plain(&patient)));
+    cluster.shard(|shard| shard.now_ms -= TEN_DAYS_MS);
+    let again = cluster.allocate(&plain(&patient)).unwrap();
+    assert!(again.replayed && again.patient.unwrap().nhs_number == given);
+    let other = AllocateRequest {
+        request_id: "b".to_owned(),
+        ..plain(&patient)
+    };
+    patient["birthDate"] = json!("1982-07-11");
+    assert_eq!(cluster.allocate(&other).unwrap().alike, [given]);
+    let refused = cluster.allocate(&AllocateRequest {
+        request_id: "c".to_owned(),
+        ..plain(&patient)
+    });
+    assert_eq!(&*refused.err().unwrap().rule, "PDS-25");
+}
+
+#[test]
+fn whoever_meets_if_none_exist_is_the_answer_whatever_is_wrong_with_the_new_one() {
+    let cluster = Cluster::new();
+    let given = number(cluster.allocate(&plain(&newcomer())));
+    let mut bad = newcomer();
+    bad["address"][0]["postalCode"] = json!("nowhere");
+    let criteria = [("family", "Edwards"), ("birthdate", "1982-07-10")];
+    let found = cluster.allocate(&unless(&criteria, &bad, "b")).unwrap();
+    assert!(found.existing && found.patient.unwrap().nhs_number == given);
+    // Whoever is alike, too.
+    let alike = cluster.allocate(&unless(&[], &bad, "c")).unwrap();
+    assert_eq!(alike.alike, [given]);
+    // Where nobody is found, nobody is created.
+    bad["birthDate"] = json!("1982-07-11");
+    let criteria = [("family", "Edwards"), ("birthdate", "1982-07-11")];
+    let refused = cluster.allocate(&unless(&criteria, &bad, "d")).err().unwrap();
+    assert_eq!((&*refused.rule, &*refused.reason), ("PDS-31", "INVALID_CREATE"));
+    assert_eq!((cluster.patients(), cluster.claims()), (1, 0));
 }

@@ -9,18 +9,55 @@ use spine_proto::pds::v1::{
     SearchParameter, SearchRequest, SearchResponse, Sensitivity, SetSensitivityRequest,
     SetSensitivityResponse, UpdateRequest, UpdateResponse,
 };
+use spine_services::SpineError;
 use spine_services::pds::listing::{Next, next};
+use spine_services::pds::restricted::{HIDDEN, HIDDEN_EXTENSIONS};
 use spine_services::pds::watch::versions;
+use spine_statemachine::key::is_patient;
+use spine_statemachine::store::{Key, OrderedRead, Record};
 
-use super::{Cluster, json_of, newcomer, number, request};
+use super::{Cluster, UK_CORE, json_of, newcomer, number, request};
+use crate::harness::Shard;
 
 const NUMBER: &str = "9990000018";
 /// Whereabouts, and what leads to them.
 const PLACES: [&str; 4] = ["address", "telecom", "contact", "generalPractitioner"];
+/// The ends of the urls of extensions that lead to them, too.
+const EXTENSIONS: [&str; 4] = [
+    "UKCore-NominatedPharmacy",
+    "UKCore-PreferredDispenserOrganization",
+    "UKCore-MedicalApplianceSupplier",
+    "patient-birthPlace",
+];
 
-/// With something of everything.
+/// With something of everything, and all that is hidden.
 fn patient() -> Value {
-    serde_json::from_str(include_str!("../../../testdata/patient.json")).unwrap()
+    let text = include_str!("../../../testdata/patient.json");
+    let mut patient: Value = serde_json::from_str(text).unwrap();
+    patient["contact"] = json!([{
+        "id": "c1",
+        "period": { "start": "2020-01-01" },
+        "relationship": [{ "coding": [{ "code": "C" }] }],
+        "telecom": [{ "system": "phone", "value": "01632960000" }],
+    }]);
+    let dispenser = |name: &str, code: &str| {
+        let reference = json!({ "identifier": { "value": code } });
+        json!({ "url": format!("{UK_CORE}{name}"), "valueReference": reference })
+    };
+    let born = "http://hl7.org/fhir/StructureDefinition/patient-birthPlace";
+    let extensions = patient["extension"].as_array_mut().unwrap();
+    extensions.extend([
+        dispenser("PreferredDispenserOrganization", "Y34567"),
+        dispenser("MedicalApplianceSupplier", "Y45678"),
+        json!({ "url": born, "valueAddress": { "city": "Leeds" } }),
+    ]);
+    patient
+}
+
+/// The patient of this test has what is hidden, and the test looks for it.
+#[test]
+fn what_is_hidden_is_what_these_tests_look_for() {
+    assert_eq!((HIDDEN, HIDDEN_EXTENSIONS), (PLACES, EXTENSIONS));
 }
 
 fn call<R: Message + Default>(cluster: &Cluster, operation: &str, request: &impl Message) -> R {
@@ -79,10 +116,12 @@ fn history(cluster: &Cluster) -> Vec<Patient> {
 
 #[track_caller]
 fn tells(patient: &Value) {
-    for place in PLACES.iter().filter(|place| **place != "contact") {
-        assert!(patient[*place].is_array(), "{place}: {patient}");
+    for place in PLACES {
+        assert!(patient[place].is_array(), "{place}: {patient}");
     }
-    assert!(patient.to_string().contains("NominatedPharmacy"), "{patient}");
+    for end in EXTENSIONS {
+        assert!(patient.to_string().contains(end), "{end}: {patient}");
+    }
 }
 
 #[track_caller]
@@ -91,7 +130,9 @@ fn hides(patient: &Value) {
     for place in PLACES {
         assert!(patient.get(place).is_none(), "{place}: {patient}");
     }
-    assert!(!patient.to_string().contains("NominatedPharmacy"), "{patient}");
+    for end in EXTENSIONS {
+        assert!(!patient.to_string().contains(end), "{end}: {patient}");
+    }
 }
 
 /// Registered, updated and patched while everybody saw all of it.
@@ -114,14 +155,53 @@ fn read(cluster: &Cluster) -> Value {
 fn fed(cluster: &Cluster) -> [Value; 2] {
     cluster.shard(|shard| {
         let subject_key = shard.context().subject_key;
-        let records = shard.store.records().iter();
-        let records = records.map(|(key, record)| (key, Some(record)));
-        let mut shown = versions(&subject_key, records, 0).map(|shown| json_of(&shown.unwrap()));
         let Next::Patient { patient, .. } = next(&shard.store, &subject_key, None).unwrap() else {
             panic!("there is a patient");
         };
-        [shown.next().unwrap(), json_of(&patient)]
+        [late(shard, &written(shard)), json_of(&patient)]
     })
+}
+
+/// The patient's version that was written last, as it lies in the feed from then on.
+fn written(shard: &Shard) -> (Key, Record) {
+    let mut records = shard.store.records().iter();
+    let (key, record) = records.find(|(key, _)| is_patient(key)).unwrap();
+    (key.clone(), record.clone())
+}
+
+/// A version as it is shown to whoever reads it only now.
+fn late(shard: &Shard, (key, record): &(Key, Record)) -> Value {
+    let current = shard.store.get(key).unwrap();
+    let written = versions([(key, Some(record))].into_iter(), 0).next().unwrap();
+    let shown = written.shown(&shard.context().subject_key, current.as_ref());
+    json_of(&shown.unwrap())
+}
+
+#[test]
+fn the_feed_does_not_tell_who_comes_late_where_somebody_was_who_is_sensitive_now() {
+    let cluster = cluster();
+    let first = cluster.shard(|shard| written(shard));
+    let shown = || cluster.shard(|shard| late(shard, &first));
+    tells(&shown());
+    marked(&cluster, NUMBER, Sensitivity::Restricted);
+    hides(&shown());
+    let open = marked(&cluster, NUMBER, Sensitivity::Unrestricted);
+    tells(&open);
+    tells(&shown());
+    let invalidate = InvalidateRequest {
+        nhs_number: NUMBER.to_owned(),
+        request_id: "i".to_owned(),
+        ..InvalidateRequest::default()
+    };
+    let _: InvalidateResponse = call(&cluster, "pds.invalidate", &invalidate);
+    hides(&shown());
+    // Of whom nothing is known any more, nothing is told.
+    let unknown = cluster.shard(|shard| {
+        let (key, record) = &first;
+        let written = versions([(key, Some(record))].into_iter(), 0).next().unwrap();
+        written.shown(&shard.context().subject_key, None)
+    });
+    hides(&json_of(&unknown.unwrap()));
 }
 
 #[test]
@@ -209,7 +289,7 @@ fn whoever_sends_back_what_they_were_shown_takes_nothing_away() {
     hides(&json_of(&updated.patient.unwrap()));
     let open = marked(&cluster, NUMBER, Sensitivity::Unrestricted);
     tells(&open);
-    for place in ["address", "telecom", "generalPractitioner"] {
+    for place in PLACES {
         assert_eq!(open[place], patient()[place]);
     }
     // Only the versions of when they were sensitive hide it now.
@@ -218,6 +298,60 @@ fn whoever_sends_back_what_they_were_shown_takes_nothing_away() {
         .iter()
         .filter(|version| json_of(version).get("address").is_some());
     assert_eq!(told.count(), 4);
+}
+
+/// What comes of a whole record that is made of what everybody is shown.
+fn sent(cluster: &Cluster, change: impl FnOnce(&mut Value)) -> Result<Patient, SpineError> {
+    let mut resource = read(cluster);
+    change(&mut resource);
+    let request = UpdateRequest {
+        fhir_json: resource.to_string().into(),
+        request_id: "said".to_owned(),
+        ..update()
+    };
+    let updated: Result<UpdateResponse, SpineError> =
+        cluster.shard(|shard| shard.call("pds.update", &request));
+    updated.map(|updated| updated.patient.unwrap())
+}
+
+/// Whoever adds to a list that they were not shown would take away what is in it.
+#[test]
+fn whoever_says_in_a_whole_record_what_they_were_not_shown_is_refused() {
+    let cluster = cluster();
+    marked(&cluster, NUMBER, Sensitivity::Restricted);
+    let before = cluster.read(NUMBER).unwrap().version_id;
+    for place in PLACES {
+        // Also what they are: else it could be found out by trying.
+        for said in [json!([{ "id": "new" }]), patient()[place].clone()] {
+            let refused = sent(&cluster, |resource| resource[place] = said);
+            let refused = refused.err().unwrap();
+            assert_eq!(
+                (&*refused.rule, &*refused.reason),
+                ("PDS-64", "FORBIDDEN_UPDATE"),
+                "{place}"
+            );
+        }
+    }
+    let hidden = patient()["extension"].as_array().unwrap().clone();
+    let hidden = hidden.iter().filter(|one| one["url"] != "urn:other");
+    for extension in hidden {
+        let refused = sent(&cluster, |resource| resource["extension"] = json!([extension]));
+        assert_eq!(&*refused.err().unwrap().rule, "PDS-64", "{extension}");
+    }
+    assert_eq!(cluster.read(NUMBER).unwrap().version_id, before);
+    // An empty list says nothing.
+    let empty = sent(&cluster, |resource| {
+        for place in PLACES {
+            resource[place] = json!([]);
+        }
+        resource["extension"] = json!([]);
+    });
+    hides(&json_of(&empty.unwrap()));
+    let open = marked(&cluster, NUMBER, Sensitivity::Unrestricted);
+    tells(&open);
+    for place in PLACES {
+        assert_eq!(open[place], patient()[place]);
+    }
 }
 
 #[test]

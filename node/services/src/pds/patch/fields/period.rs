@@ -17,10 +17,15 @@ const SUMMER_TIME_MS: i64 = 3_600_000;
 pub(super) fn check(changes: &Changes<'_>, now_ms: i64) -> Result<(), Failure> {
     for list in LISTS {
         for changed in changes.items(list) {
+            let period = changed.after.member("period");
+            let is_temporary = list == "address" && is_temporary(changed.after);
+            if changes.of_plain_newcomer && !is_temporary && has_only_an_end(period) {
+                continue;
+            }
             let field = format!("{list}[{}].period", changed.at);
-            let (start, end) = bounds(changed.after.member("period"), &field, now_ms)?;
-            if list == "address" {
-                check_temporary(changed.after, start, end, field)?;
+            let (start, end) = bounds(period, &field, now_ms)?;
+            if is_temporary {
+                check_temporary(start, end, field)?;
             }
         }
     }
@@ -56,10 +61,19 @@ fn bounds(period: Option<&Json>, field: &str, now_ms: i64) -> Result<(Span, Opti
     Ok((start, end))
 }
 
-fn check_temporary(address: &Json, start: Span, end: Option<Span>, field: String) -> Result<(), Failure> {
-    if !matches!(text(address, "use"), Some("temp" | "billing")) {
-        return Ok(());
-    }
+/// Since when something was so that is over, need not be known.
+fn has_only_an_end(period: Option<&Json>) -> bool {
+    period.is_some_and(|period| {
+        let end = text(period, "end").and_then(Span::parse_date_time);
+        period.member("start").is_none() && end.is_some()
+    })
+}
+
+fn is_temporary(address: &Json) -> bool {
+    matches!(text(address, "use"), Some("temp" | "billing"))
+}
+
+fn check_temporary(start: Span, end: Option<Span>, field: String) -> Result<(), Failure> {
     match end {
         None => Err(PDS_33.update(field, "a temporary address needs an end")),
         Some(end) if end.first_ms - start.first_ms > TEMPORARY_DAYS_MAX * DAY_MS => {

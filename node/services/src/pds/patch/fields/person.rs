@@ -12,8 +12,11 @@ pub(super) fn check(changes: &Changes<'_>) -> Result<(), Failure> {
             return Err(PDS_35.update(member, format!("source not permitted to remove '{member}'")));
         }
     }
-    let gender = text(changes.after, "gender");
-    if changes.of("gender") && !matches!(gender, Some("male" | "female" | "unknown")) {
+    let may_be_set = match text(changes.after, "gender") {
+        Some("male" | "female" | "unknown") => true,
+        gender => changes.of_plain_newcomer && gender == Some("other"),
+    };
+    if changes.of("gender") && !may_be_set {
         return Err(PDS_36.update("gender", "gender can be set to male, female or unknown"));
     }
     Ok(())

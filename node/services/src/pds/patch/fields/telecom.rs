@@ -36,10 +36,8 @@ pub(super) fn check(changes: &Changes<'_>) -> Result<(), Failure> {
         }
         check_value(point, &format!("telecom[{at}]"))?;
     }
-    changes
-        .items("contact")
-        .into_iter()
-        .try_for_each(|changed| check_contact(changed.at, changed.after))
+    let mut contacts = changes.items("contact").into_iter();
+    contacts.try_for_each(|changed| check_contact(changed.at, changed.after, changes.of_plain_newcomer))
 }
 
 fn pair(point: &Json) -> (Option<&str>, Option<&str>) {
@@ -91,35 +89,29 @@ fn is_email(value: &str) -> bool {
             .all(|character| !character.is_whitespace() && !character.is_control())
 }
 
-fn check_contact(at: usize, contact: &Json) -> Result<(), Failure> {
-    let list = |item: &'_ Json, name: &str| {
-        item.member(name)
-            .and_then(Json::as_array)
-            .map(<[Json]>::to_vec)
-            .unwrap_or_default()
-    };
-    let codings = list(contact, "relationship")
-        .iter()
-        .flat_map(|one| list(one, "coding"))
-        .collect::<Vec<_>>();
-    if codings.is_empty()
-        || codings
-            .iter()
-            .any(|coding| text(coding, "code") != Some(EMERGENCY))
-    {
+/// In plain FHIR a contact need not be one for emergencies, and its contact points may have a use.
+fn check_contact(at: usize, contact: &Json, is_plain: bool) -> Result<(), Failure> {
+    if !is_plain && !is_for_emergencies(contact) {
         let field = format!("contact[{at}].relationship");
         return Err(PDS_41.update(field, "the relationship of a contact is C, emergency contact"));
     }
-    for point in list(contact, "telecom") {
+    for point in items(contact, "telecom") {
         let field = format!("contact[{at}].telecom");
-        if point.member("use").is_some() || point.member("period").is_some() {
+        if !is_plain && (point.member("use").is_some() || point.member("period").is_some()) {
             let message = "a contact point of a contact has no use, and its period is that of the contact";
             return Err(PDS_41.update(field, message));
         }
-        if text(&point, "system") == Some("fax") {
+        if text(point, "system") == Some("fax") {
             return Err(PDS_41.update(field, "a contact has no fax"));
         }
-        check_value(&point, &field)?;
+        check_value(point, &field)?;
     }
     Ok(())
+}
+
+fn is_for_emergencies(contact: &Json) -> bool {
+    let relationships = items(contact, "relationship").iter();
+    let codings: Vec<&Json> = relationships.flat_map(|one| items(one, "coding")).collect();
+    let is_one = |coding: &&Json| text(coding, "code") == Some(EMERGENCY);
+    !codings.is_empty() && codings.iter().all(is_one)
 }
