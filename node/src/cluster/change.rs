@@ -369,7 +369,7 @@ pub fn pass_over(plan: &ClusterPlan, shard: u32, joining: u64) -> Option<Cluster
     let mut next = next(plan);
     let planned = joined_mut(&mut next, shard, joining)?;
     let change = planned.change?;
-    if change.created || hosts(planned, change.joining?.node_id) {
+    if change.created || !comes_anew(plan, shard) {
         return None;
     }
     planned.change = None;
@@ -615,7 +615,7 @@ mod tests {
         let lost = whole.shards[3].members[1];
         let mended = replace_lost(&whole, 3, lost).expect("it is a member");
         let at_home = pass_over(&mended, 3, joining(&mended, 3));
-        assert!(at_home.is_none(), "here or nowhere");
+        assert!(at_home.is_none() && !comes_anew(&mended, 3), "here or nowhere");
         let plan = join(&whole, &named(9)).expect("it may join");
         let (one, other) = (steps(&plan, &[], true)[0], steps(&plan, &[], true)[1]);
         let plan = begin(&plan, one).expect("it may begin");
@@ -625,6 +625,11 @@ mod tests {
         let first = joining(&plan, one.shard);
         let begun = created(&plan, one.shard, first).expect("not yet created");
         assert!(pass_over(&begun, one.shard, first).is_none(), "it has a log");
+        assert!(
+            comes_anew(&begun, one.shard),
+            "to be taken out again by who leads it"
+        );
+        assert!(!comes_anew(&whole, one.shard), "nobody comes");
         let passed = pass_over(&plan, one.shard, first).expect("nobody has begun it");
         assert_eq!(under_way(&passed, &[]), 1);
         assert!(!steps(&passed, &[4], true).contains(&one), "it is silent");
