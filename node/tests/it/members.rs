@@ -366,7 +366,9 @@ async fn no_living_replica_leaves_for_one_whose_node_is_silent() {
     let leader = machines[..3].iter().find(leads).unwrap();
     until("the node is not heard", || {
         let seen = leader.inner().peers.links().liveness().borrow().clone();
-        seen.peers[&NodeId(4)].silent_since.is_some() || seen.peers[&NodeId(4)].evidence.is_some()
+        // A leader that has not yet learnt of the new node does not hear it either.
+        let peer = seen.peers.get(&NodeId(4));
+        peer.is_none_or(|peer| peer.silent_since.is_some() || peer.evidence.is_some())
     })
     .await;
     let voters = leader.inner().host.shard(1).unwrap().group.voters();
