@@ -30,6 +30,10 @@ NOLOGFLUSH = 2
 IMAGE_BYTES = 512 * 1024 * 1024
 # A fresh file system every so many rounds; in between the replica lives on through its cuts.
 ROUNDS_PER_IMAGE = 5
+# How often the replica's process is at most killed and started anew before the cut.
+KILLS_MAX = 2
+# As a node runs: sled would make everything durable with the program `sync` whenever it opens.
+NO_PROGRAMS = "/nonexistent"
 
 
 class Image:
@@ -74,13 +78,12 @@ def control(image):
         sys.exit(f"the cut does not work here: {left}")
 
 
-def one_round(binary, image, engine, seed, life):
-    """Returns (what was promised durable, what was recovered or None, output of a failed check)."""
-    replica = image.mount_point / "replica"
-    env = dict(os.environ, SPINE_CRASH_CHILD=f"{engine}:{seed}:{replica}")
+def live(binary, order, seconds, end):
+    """Runs a child for so long, calls `end` and kills it; returns what it said to be durable."""
     child = subprocess.Popen(
         [binary, "child_checkpoints_in_a_loop", "--exact", "--nocapture"],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=dict(os.environ, SPINE_CRASH_CHILD=order, PATH=NO_PROGRAMS),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )
     promised = 0
 
@@ -92,12 +95,23 @@ def one_round(binary, image, engine, seed, life):
 
     listener = threading.Thread(target=listen)
     listener.start()
-    time.sleep(life)
-    image.cut()
+    time.sleep(seconds)
+    end()
     # What it says from here on it says on a dead disk, where every sync fails: nothing more can be promised.
     child.kill()
     child.wait()
     listener.join()
+    return promised
+
+
+def one_round(binary, image, engine, seed, lives):
+    """All lives but the last end with a kill, which leaves what was not synced to the next; the last with a cut.
+
+    Returns (what was promised durable, what was recovered or None, output of a failed check)."""
+    replica = image.mount_point / "replica"
+    order = f"{engine}:{seed}:{replica}"
+    promised = max(live(binary, order, life, lambda: None) for life in lives[:-1]) if len(lives) > 1 else 0
+    promised = max(promised, live(binary, order, lives[-1], image.cut))
     image.unmount()
     image.mount()
     if not (replica / "CURRENT").exists():
@@ -133,8 +147,9 @@ def main():
                 if number % ROUNDS_PER_IMAGE == 0:
                     image.format()
                 image.mount()
-                life = chance.uniform(0.05, 1.2)
-                promised, recovered, output = one_round(options.binary, image, engine, options.seed, life)
+                lives = [chance.uniform(0.05, 0.6) for _ in range(chance.randint(0, KILLS_MAX))]
+                lives.append(chance.uniform(0.05, 1.2))
+                promised, recovered, output = one_round(options.binary, image, engine, options.seed, lives)
                 image.unmount()
                 if recovered is None:
                     failed += 1

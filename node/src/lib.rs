@@ -36,6 +36,7 @@ pub mod housekeeping;
 pub mod leader_log;
 mod level;
 pub mod log_purge;
+pub mod no_programs;
 pub mod node;
 pub mod operate;
 pub mod pace;

@@ -12,6 +12,7 @@ use spine_consensus::transport::WatchDriver;
 use spine_node::args::Args;
 use spine_node::clock::SystemClock;
 use spine_node::data_dir::{Lock, check_space};
+use spine_node::no_programs;
 use spine_node::node::Parts;
 use spine_node::start::Node;
 use spine_node::telemetry::{logging, process};
@@ -49,6 +50,9 @@ fn start(args: &Args) -> Result<(), Failure> {
     let config = args.load()?;
     config.check_start()?;
     let level = logging::init(config.telemetry.log_format, &config.telemetry.log_level)?;
+    if let Err(error) = no_programs::begin_anew_without() {
+        tracing::warn!(%error, "the path to other programs stays; each replica that opens will sync the whole machine");
+    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use spine_client::local_cluster::{LocalCluster, Plan};
 
 /// Nothing that is waited for takes longer.
 const SOON: Duration = Duration::from_secs(30);
@@ -75,4 +77,38 @@ fn a_node_has_no_huge_pages_and_ends_well_when_asked() {
     });
     assert!(ended.unwrap().success(), "{}", log());
     assert!(log().contains("stopped"), "{}", log());
+}
+
+fn script(path: &Path, lines: &str) {
+    fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// sled runs `sync` wherever it finds one, and that takes the disk away from everybody else on the machine.
+#[tokio::test]
+async fn a_node_runs_no_other_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ran, node, sync) = (
+        dir.path().join("ran"),
+        dir.path().join("node"),
+        dir.path().join("sync"),
+    );
+    script(&sync, &format!("echo $PPID >> {}", ran.display()));
+    let program = env!("CARGO_BIN_EXE_spine-node");
+    let path = dir.path().display();
+    script(
+        &node,
+        &format!("PATH={path}:$PATH sync\nPATH={path}:$PATH exec {program} \"$@\""),
+    );
+    let plan = Plan {
+        nodes: 1,
+        shards: 2,
+        settings: vec!["storage.min_free_bytes=67108864".into()],
+        ..Plan::new(node)
+    };
+    let cluster = LocalCluster::launch(plan, SOON).await.unwrap();
+    // The script's own run shows that a node would have found it.
+    let runs = fs::read_to_string(&ran).unwrap();
+    assert_eq!(runs.lines().count(), 1, "{runs}");
+    drop(cluster);
 }

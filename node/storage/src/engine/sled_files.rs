@@ -4,10 +4,15 @@
 //! the program `sync` and goes on where there is none. A power cut may then leave an empty cookie, which sled refuses.
 //! And where it finds a metadata snapshot without a later log, it rewrites the snapshot under the same name and
 //! removes that name as the old one: all leaves but those written afterwards are gone. So a later log is always there.
+//!
+//! A process that was killed may leave a metadata log that the kernel has whole and the disk has not. Opening reads it as
+//! whole and writes on behind it, in the next log; after a power cut the first would end early, and the second would be
+//! applied to less than it was written for. So what opening will read is made durable before. (The leaves that a log
+//! names were, before the log was written.)
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::dirs::sync_names;
 
@@ -16,7 +21,8 @@ const METADATA_DIR: &str = "metadata";
 const SNAPSHOT_PREFIX: &str = "snapshot_";
 const LOG_PREFIX: &str = "log_";
 
-/// Before sled opens `dir`: makes the log that a cut took, so that the snapshot in front of it stays.
+/// Before sled opens `dir`: makes durable the logs that it will read, and makes the log that a cut took, so that the
+/// snapshot in front of it stays.
 pub(super) fn before_open(dir: &Path) -> io::Result<()> {
     let metadata = dir.join(METADATA_DIR);
     let names = match fs::read_dir(&metadata) {
@@ -26,21 +32,27 @@ pub(super) fn before_open(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let newest = |prefix: &str| {
+    let numbers = |prefix: &'static str| {
         let names = names.iter().filter_map(|name| name.to_str());
-        names
-            .filter_map(|name| u64::from_str_radix(name.strip_prefix(prefix)?, 16).ok())
-            .max()
+        names.filter_map(move |name| u64::from_str_radix(name.strip_prefix(prefix)?, 16).ok())
     };
+    for log in numbers(LOG_PREFIX) {
+        File::open(log_path(&metadata, log))?.sync_all()?;
+    }
+    let newest = |prefix| numbers(prefix).max();
     let Some(snapshot) = newest(SNAPSHOT_PREFIX) else {
         return Ok(());
     };
     if newest(LOG_PREFIX).is_none_or(|log| log <= snapshot) {
-        let log = metadata.join(format!("{LOG_PREFIX}{:016x}", snapshot + 1));
+        let log = log_path(&metadata, snapshot + 1);
         OpenOptions::new().write(true).create_new(true).open(log)?;
         File::open(metadata)?.sync_all()?;
     }
     Ok(())
+}
+
+fn log_path(metadata: &Path, number: u64) -> PathBuf {
+    metadata.join(format!("{LOG_PREFIX}{number:016x}"))
 }
 
 /// After sled opened `dir`: makes durable what it made.

@@ -32,6 +32,7 @@ mod recover;
 mod replay;
 mod segment;
 mod shared;
+mod window;
 mod writer;
 
 use std::collections::BTreeMap;

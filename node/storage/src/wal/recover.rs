@@ -15,6 +15,7 @@ use super::record::Kind;
 use super::replay::{Position, Replay};
 use super::segment::{self, FORMAT, FileName, HEAD_BYTES, IDENTITY};
 use super::shared::Group;
+use super::window::Window;
 use super::writer::Active;
 use crate::disk::{Disk, DiskFile};
 
@@ -86,13 +87,6 @@ fn check_identity(bytes: &[u8], store_uuid: &[u8; 16]) -> Result<(), WalError> {
     }
 }
 
-fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
-}
-
 /// Opens the log in `dir`, or begins one; spare and prepared files go to the preparer.
 pub(super) fn recover(
     disk: &Arc<dyn Disk>,
@@ -130,10 +124,15 @@ fn begin(
 ) -> Result<(), WalError> {
     for number in &found.segments {
         let path = segment::segment_path(dir, *number);
-        let bytes = read_all(disk.open(&path, false)?.as_ref())?;
+        let file = disk.open(&path, false)?;
+        let mut window = Window::new(file.as_ref())?;
         let salt = Salt::new(store_uuid, *number);
-        let ours = segment::check_head(&bytes, salt, *number).is_ok();
-        let used = !segment::find_headers(&bytes, salt, HEAD_BYTES).is_empty();
+        let ours = match segment::check_head(&mut window, salt, *number) {
+            Ok(()) => true,
+            Err(WalError::Damaged(_)) => false,
+            Err(other) => return Err(other),
+        };
+        let used = !segment::find_headers(&mut window, salt, HEAD_BYTES)?.is_empty();
         if used || !ours || *number != FIRST_SEGMENT {
             return Err(Damage {
                 segment: 0,
@@ -175,12 +174,12 @@ impl Recovery<'_> {
         let mut ready = None;
         for number in numbers {
             let file = self.disk.open(&segment::segment_path(self.dir, *number), false)?;
-            let bytes = read_all(file.as_ref())?;
+            let mut window = Window::new(file.as_ref())?;
             let salt = Salt::new(self.store_uuid, *number);
-            segment::check_head(&bytes, salt, *number)?;
+            segment::check_head(&mut window, salt, *number)?;
             if let Some((tail_segment, offset)) = tail {
                 // Only a prepared segment may stand behind the tail.
-                let used = !segment::find_headers(&bytes, salt, HEAD_BYTES).is_empty();
+                let used = !segment::find_headers(&mut window, salt, HEAD_BYTES)?.is_empty();
                 if used || ready.is_some() {
                     let offset = u64::from(offset);
                     let reason = "bad record in front of good ones";
@@ -197,8 +196,8 @@ impl Recovery<'_> {
                 });
                 continue;
             }
-            if let End::Open(offset) = self.scan(*number, salt, &bytes)? {
-                wipe_tail(file.as_ref(), &bytes, salt, *number, offset)?;
+            if let End::Open(offset) = self.scan(*number, salt, &mut window)? {
+                wipe_tail(&mut window, salt, *number, offset)?;
                 tail = Some((*number, offset));
             }
             segments.insert(*number, file);
@@ -222,16 +221,17 @@ impl Recovery<'_> {
     }
 
     /// Takes in the records of one segment.
-    fn scan(&mut self, segment: u64, salt: Salt, bytes: &[u8]) -> Result<End, Damage> {
+    fn scan(&mut self, segment: u64, salt: Salt, window: &mut Window<'_>) -> Result<End, WalError> {
         let mut offset = HEAD_BYTES;
         loop {
-            let rest = bytes.get(offset as usize..).unwrap_or_default();
-            let Some(header) = Header::parse(salt, offset, rest) else {
+            let begin = window.at(u64::from(offset), HEADER_BYTES as usize)?;
+            let Some(header) = Header::parse(salt, offset, begin) else {
                 return Ok(End::Open(offset));
             };
-            let Some(payload) = header.payload(salt, offset, bytes) else {
+            let payload = window.at(u64::from(offset + HEADER_BYTES), header.len as usize)?;
+            if !header.fits(salt, offset, payload) {
                 return Ok(End::Open(offset));
-            };
+            }
             self.replay
                 .apply(Position { segment, offset }, &header, payload)?;
             if header.kind == Kind::Seal as u8 {
@@ -245,8 +245,8 @@ impl Recovery<'_> {
 
 /// Makes sure that what follows the last good record is the remains of a write that was never acknowledged, and that
 /// nothing of it can be taken for a record later.
-fn wipe_tail(file: &dyn DiskFile, bytes: &[u8], salt: Salt, segment: u64, tail: u32) -> Result<(), WalError> {
-    let remains = segment::find_headers(bytes, salt, tail);
+fn wipe_tail(window: &mut Window<'_>, salt: Salt, segment: u64, tail: u32) -> Result<(), WalError> {
+    let remains = segment::find_headers(window, salt, tail)?;
     if remains.iter().any(|(_, header)| header.synced > tail) && !mutant!("log-cut-at-damage") {
         let offset = u64::from(tail);
         return Err(Damage {
@@ -256,6 +256,7 @@ fn wipe_tail(file: &dyn DiskFile, bytes: &[u8], salt: Salt, segment: u64, tail: 
         }
         .into());
     }
+    let file = window.file;
     for (offset, _) in &remains {
         file.write_all_at(&[0; HEADER_BYTES as usize], u64::from(*offset))?;
     }

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::Damage;
+use super::error::{Damage, WalError};
 use super::frame::{self, HEADER_BYTES, Header, Salt, Spot};
 use super::record::{Cursor, Kind};
+use super::window::Window;
 use crate::disk::DiskFile;
 
 /// Bytes before the first record of a segment: its head has a block of its own.
@@ -65,44 +66,47 @@ pub(super) fn write_head(file: &dyn DiskFile, store_uuid: &[u8; 16], segment: u6
     file.write_all_at(&head, 0)
 }
 
-/// Checks that the bytes of a whole segment begin with its head.
-pub(super) fn check_head(bytes: &[u8], salt: Salt, segment: u64) -> Result<(), Damage> {
+/// Checks that a segment begins with its head.
+pub(super) fn check_head(window: &mut Window<'_>, salt: Salt, segment: u64) -> Result<(), WalError> {
     let damage = |reason| Damage {
         segment,
         offset: 0,
         reason,
     };
+    let bytes = window.at(0, HEAD_BYTES as usize)?;
     let header = Header::parse(salt, 0, bytes).ok_or_else(|| damage("head of the segment"))?;
-    let payload = header
-        .payload(salt, 0, bytes)
+    let payload = bytes[HEADER_BYTES as usize..].get(..header.len as usize);
+    let payload = payload
+        .filter(|payload| header.fits(salt, 0, payload))
         .ok_or_else(|| damage("head of the segment"))?;
     let mut cursor = Cursor::new(payload);
     let right = cursor.number32() == Some(FORMAT) && cursor.number() == Some(segment);
     if right && header.kind == Kind::Segment as u8 {
         Ok(())
     } else {
-        Err(damage("head names another segment"))
+        Err(damage("head names another segment").into())
     }
 }
 
 /// Offsets and headers of everything after `from` that carries a right header of this segment, whole or not.
-pub(super) fn find_headers(bytes: &[u8], salt: Salt, from: u32) -> Vec<(u32, Header)> {
+pub(super) fn find_headers(window: &mut Window<'_>, salt: Salt, from: u32) -> io::Result<Vec<(u32, Header)>> {
     let mut found = Vec::new();
-    let mut at = from.next_multiple_of(frame::ALIGN_BYTES) as usize;
-    while at + HEADER_BYTES as usize <= bytes.len() {
-        if bytes[at..].starts_with(&ZEROS) {
-            // A header could begin in the last 24 bytes of the zeros only with zeros in front, which none has.
-            at += ZEROS.len();
-            continue;
+    let mut at = from.next_multiple_of(frame::ALIGN_BYTES);
+    loop {
+        // One that begins at the end of the block is looked at, too.
+        let bytes = window.at(u64::from(at), ZEROS.len() + HEADER_BYTES as usize)?;
+        if bytes.len() < HEADER_BYTES as usize {
+            return Ok(found);
         }
-        let block_end = (at + ZEROS.len()).min(bytes.len());
-        while at < block_end && at + HEADER_BYTES as usize <= bytes.len() {
-            let offset = u32::try_from(at).expect("a segment is smaller than 4 GiB");
-            if let Some(header) = Header::parse(salt, offset, &bytes[at..]) {
-                found.push((offset, header));
+        // A header could begin in the last 24 bytes of the zeros only with zeros in front, which none has.
+        if !bytes.starts_with(&ZEROS) {
+            let offsets = (0..bytes.len().min(ZEROS.len())).step_by(frame::ALIGN_BYTES as usize);
+            for (step, offset) in offsets.zip((at..).step_by(frame::ALIGN_BYTES as usize)) {
+                if let Some(header) = Header::parse(salt, offset, &bytes[step..]) {
+                    found.push((offset, header));
+                }
             }
-            at += frame::ALIGN_BYTES as usize;
         }
+        at += u32::try_from(ZEROS.len()).expect("a block is small");
     }
-    found
 }
