@@ -189,7 +189,6 @@ impl Driver {
             leader_node: status.leader.map(|(_, node)| node),
             leading: status.leading,
             abdicated: group.has_abdicated(),
-            initialized: status.last_log_index > 0 || status.term > 0,
             term: status.term,
             committed_index: status.committed_index,
             last_log: group.last_log(),
@@ -217,11 +216,6 @@ impl Driver {
             self.seen.clear();
         }
         match action {
-            Some(Action::Initialize) => {
-                if let Err(error) = group.initialize().await {
-                    tracing::error!(shard = view.shard, %error, "initialise group");
-                }
-            }
             Some(Action::TakeOver) => {
                 tracing::info!(shard = view.shard, term = status.term, "replace a dead leader");
                 group.take_over().await;

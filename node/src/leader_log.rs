@@ -46,7 +46,6 @@ impl LeaderLog {
     /// This node does something about who leads a group.
     pub fn acts(&mut self, shard: u32, action: Action) {
         let reason = match action {
-            Action::Initialize => "initialize",
             Action::TakeOver => "dead_leader",
             Action::Elect => "no_leader",
             Action::TransferTo(_) => "preferred_leader",
@@ -89,7 +88,7 @@ impl LeaderLog {
 fn won(did: Option<Action>) -> &'static str {
     match did {
         Some(Action::TakeOver) => "dead_leader",
-        Some(Action::Elect | Action::Initialize) => "no_leader",
+        Some(Action::Elect) => "no_leader",
         // It did nothing itself: a leader handed over.
         Some(Action::TransferTo(_)) | None => "given",
     }
@@ -99,7 +98,7 @@ fn lost(did: Option<Action>, fit: bool) -> &'static str {
     match did {
         _ if !fit => "unfit",
         Some(Action::TransferTo(_)) => "preferred_leader",
-        Some(Action::TakeOver | Action::Elect | Action::Initialize) | None => "replaced",
+        Some(Action::TakeOver | Action::Elect) | None => "replaced",
     }
 }
 

@@ -39,8 +39,6 @@ pub struct GroupView {
     /// Whether it does so after it handed over to a successor that did not take its place in time: raft lets it propose
     /// nothing more in its term.
     pub abdicated: bool,
-    /// Whether the group has a membership.
-    pub initialized: bool,
     /// Current term, so that a new leader starts a new patience.
     pub term: u64,
     /// Index of the newest entry known to be committed.
@@ -95,8 +93,6 @@ impl NodesView {
 /// What to do for a group now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Write the first membership.
-    Initialize,
     /// Replace a dead leader at once.
     TakeOver,
     /// Stand with a pre-vote.
@@ -233,9 +229,6 @@ impl ElectionDriver {
         patience.tries += 1;
         let pause = RETRY.mul_f64(1.0 + jitter) * patience.tries.min(8);
         patience.next = Some(now + pause + RANK_STEP);
-        if !group.initialized {
-            return Some(Action::Initialize);
-        }
         // Evidence is used once per leader; a second try goes the slow, polite way.
         if urgent && !std::mem::replace(&mut patience.took_over, true) {
             return Some(Action::TakeOver);

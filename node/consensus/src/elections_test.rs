@@ -12,7 +12,6 @@ fn group(leader_node: Option<u64>, leading: bool) -> GroupView {
         leader_node,
         leading,
         abdicated: false,
-        initialized: true,
         term: 1,
         changing: false,
         committed_index: 0,

@@ -27,7 +27,7 @@ use crate::membership::Roster;
 use crate::network_adapter::NetworkFactory;
 use crate::peers::Peers;
 use crate::state_adapter::StateAdapter;
-use crate::types::{Command, ReplicaNode, SpineRaft};
+use crate::types::{Command, SpineRaft};
 
 /// A successor that has not been elected after so long did not get the order; milliseconds are usual.
 const HAND_OVER_TIME: Duration = Duration::from_millis(500);
@@ -189,34 +189,6 @@ impl RaftGroup {
     #[must_use]
     pub fn log(&self) -> &GroupLog {
         &self.log
-    }
-
-    /// Whether the group has its first membership.
-    ///
-    /// # Errors
-    /// [`GroupError::Stopped`]
-    pub async fn is_initialized(&self) -> Result<bool, GroupError> {
-        self.raft
-            .is_initialized()
-            .await
-            .map_err(|fatal| GroupError::Stopped(fatal.to_string()))
-    }
-
-    /// Writes the first membership, with all voters at once. Harmless where it is there already.
-    ///
-    /// # Errors
-    /// [`GroupError::Stopped`]
-    pub async fn initialize(&self) -> Result<(), GroupError> {
-        let members: std::collections::BTreeMap<u64, ReplicaNode> = self
-            .identity
-            .first_voters
-            .iter()
-            .map(|(id, node_id)| (*id, ReplicaNode { node_id: *node_id }))
-            .collect();
-        match self.raft.initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(_)) => Ok(()),
-            Err(RaftError::Fatal(fatal)) => Err(GroupError::Stopped(fatal.to_string())),
-        }
     }
 
     /// Proposes an encoded `storage.v1.Entry` and waits until it is applied here.

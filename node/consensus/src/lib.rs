@@ -1,6 +1,9 @@
 //! Raft groups over openraft and the links between nodes; the only importer of openraft.
 
 mod background;
+pub mod begin;
+#[cfg(test)]
+mod begin_test;
 mod commit_news;
 mod convert;
 pub mod elections;

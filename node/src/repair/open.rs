@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use spine_consensus::begin::begin;
 use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
 use spine_consensus::repair::has_gap;
 use spine_consensus::replay::replay;
 use spine_consensus::runtime::blocking;
 use spine_mutants::mutant;
 use spine_proto::storage::v1::PlanShard;
+use spine_storage::Gentle;
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
 use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore};
@@ -145,6 +147,17 @@ impl Opener {
         blocking(|| self.create_state(shard))
     }
 
+    /// Begins a replica of a group that begins with it, too.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn create_first(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+        let store = self.create(shard).await?;
+        let begun = begin(&self.log(shard), &first_voters(shard)).await;
+        begun.map_err(|error| Fault::Passing(error.to_string()))?;
+        Ok(store)
+    }
+
     /// Sees to it that a replica which is to join has log and state; an earlier try may have come half-way.
     ///
     /// # Errors
@@ -197,9 +210,9 @@ impl Opener {
     ///
     /// # Errors
     /// [`Fault`]
-    pub fn open_level(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
+    pub fn open_level(&self, shard: &PlanShard, gentle: &Gentle) -> Result<ReplicaStore, Fault> {
         let (store, log) = (self.open(shard)?, self.log(shard));
-        let replayed = replay(&log, &store, &self.checkpoints);
+        let replayed = replay(&log, &store, &self.checkpoints, gentle);
         replayed.map_err(|error| fault_of(&log, &store, error.to_string()))?;
         Ok(store)
     }
@@ -243,7 +256,7 @@ impl Opener {
         let identity = GroupIdentity {
             shard: shard.shard,
             replica_id: self.replica_id(shard),
-            first_voters: shard.members.iter().map(|m| (m.replica_id, m.node_id)).collect(),
+            first_voters: first_voters(shard),
         };
         let log = self.log(shard);
         let peers = Arc::clone(&self.peers) as _;
@@ -251,6 +264,15 @@ impl Opener {
         let started = RaftGroup::open(identity, self.timings, log, store.clone(), checkpoints, peers).await;
         started.map_err(|error| fault_of(&self.log(shard), &store, error.to_string()))
     }
+}
+
+/// (replica id, node id).
+fn first_voters(shard: &PlanShard) -> Vec<(u64, u64)> {
+    shard
+        .members
+        .iter()
+        .map(|member| (member.replica_id, member.node_id))
+        .collect()
 }
 
 /// Why a group stopped or did not start, by what its parts say.

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spine_cluster_config::{Config, Listen, Mode, Node as NodeName, Security};
+use spine_cluster_config::{Config, Listen, LogFormat, Mode, Node as NodeName, Security};
 use spine_consensus::transport::WatchDriver;
 use spine_node::clock::SystemClock;
 use spine_node::node::{Inner, NodeError, Parts};
 use spine_node::start::Node;
+use spine_node::telemetry::logging;
 use spine_node::version::Release;
 use spine_proto::admin::v1::{InitClusterRequest, InitClusterResponse};
 use spine_services::{Principal, SpineError, catalogue};
@@ -34,8 +35,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// So many machines that know each other; none runs yet.
+    /// So many machines that know each other; none runs yet. `SPINE_TEST_LOG=info` shows what their nodes say.
     pub(crate) fn several(count: usize) -> Vec<Self> {
+        if let Ok(filter) = std::env::var("SPINE_TEST_LOG") {
+            // Another test of this process may have done it.
+            logging::init(LogFormat::Text, &filter).ok();
+        }
         let held = free_ports(4 * count);
         let at = |i: usize| held[i].local_addr().unwrap().to_string();
         let seeds: Vec<String> = (0..count).map(|number| at(4 * number)).collect();

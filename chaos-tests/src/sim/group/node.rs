@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use rand::RngExt;
+use spine_consensus::begin::begin;
 use spine_consensus::elections::{Action, ElectionDriver, GroupView};
 use spine_consensus::group::{GroupIdentity, GroupTimings, RaftGroup};
 use spine_consensus::inbound::SnapshotInflow;
@@ -207,7 +208,8 @@ impl GroupNode {
             log.create().await?;
             store
         };
-        let members = (1..=self.peers.len() as u64).map(|id| (id, id)).collect();
+        let members: Vec<(u64, u64)> = (1..=self.peers.len() as u64).map(|id| (id, id)).collect();
+        begin(&log, &members).await?;
         let identity = GroupIdentity {
             shard: 0,
             replica_id: self.node_id(),
@@ -238,7 +240,6 @@ impl GroupNode {
                 leader_node: status.leader.map(|(_, node)| node),
                 leading: status.leading,
                 abdicated: group.has_abdicated(),
-                initialized: status.last_log_index > 0 || status.term > 0,
                 term: status.term,
                 committed_index: status.committed_index,
                 last_log: group.last_log(),
@@ -260,7 +261,6 @@ impl GroupNode {
                 );
             }
             match action {
-                Some(Action::Initialize) => drop(group.initialize().await),
                 Some(Action::TakeOver) => group.take_over().await,
                 Some(Action::Elect) => group.elect(true).await,
                 Some(Action::TransferTo(replica)) => {

@@ -57,7 +57,7 @@ pub struct Divergence {
     pub verdict: &'static str,
 }
 
-/// Label of an election or transfer that this node began: `initialize`, `dead_leader`, `no_leader` or
+/// Label of an election or transfer that this node began: `dead_leader`, `no_leader` or
 /// `preferred_leader`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Election {
