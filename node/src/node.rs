@@ -440,10 +440,8 @@ impl Inner {
                 opener.create_first(shard).await
             } else {
                 // One after the other, each with syncs of its own.
-                gently(self.parts.storage_driver, |gentle| {
-                    opener.open_level(shard, gentle)
-                })
-                .map_err(|error| NodeError::open("a thread", error))?
+                gently(self.parts.storage_driver, || opener.open_level(shard))
+                    .map_err(|error| NodeError::open("a thread", error))?
             };
             match state {
                 Ok(store) => opened.push((shard, store)),

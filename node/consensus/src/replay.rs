@@ -3,16 +3,13 @@
 
 use std::io;
 
-use spine_storage::Gentle;
 use spine_storage::ids::LogId;
 use spine_storage::replica::{ApplyPayload, CheckpointWorker, ReplicaStore};
 use spine_storage::wal::GroupLog;
 
 use crate::convert;
-use crate::state_adapter::payload;
+use crate::state_adapter::{APPLY_BATCH_ENTRIES_MAX, payload};
 
-/// Entries applied at a time: a few milliseconds.
-const BATCH_ENTRIES_MAX: u64 = 64;
 /// Bytes of entries read at a time.
 const READ_BYTES_MAX: usize = 1024 * 1024;
 
@@ -21,14 +18,9 @@ const READ_BYTES_MAX: usize = 1024 * 1024;
 ///
 /// # Errors
 /// An entry that does not read back as it was written, or that cannot be applied.
-pub fn replay(
-    log: &GroupLog,
-    store: &ReplicaStore,
-    checkpoints: &CheckpointWorker,
-    gentle: &Gentle,
-) -> io::Result<()> {
+pub fn replay(log: &GroupLog, store: &ReplicaStore, checkpoints: &CheckpointWorker) -> io::Result<()> {
     match log.committed() {
-        Some(committed) => replay_to(committed.index, log, store, checkpoints, gentle),
+        Some(committed) => replay_to(committed.index, log, store, checkpoints),
         None => Ok(()),
     }
 }
@@ -45,7 +37,7 @@ pub async fn replay_all(
     let Some(last) = log.last() else { return Ok(()) };
     loop {
         let before = store.applied();
-        replay_to(last.index, log, store, checkpoints, &Gentle::never())?;
+        replay_to(last.index, log, store, checkpoints)?;
         if store.applied().is_some_and(|applied| applied.index >= last.index) {
             return Ok(());
         }
@@ -61,11 +53,10 @@ fn replay_to(
     log: &GroupLog,
     store: &ReplicaStore,
     checkpoints: &CheckpointWorker,
-    gentle: &Gentle,
 ) -> io::Result<()> {
     while !store.must_wait() && continues(log, store.applied()) {
         let from = store.applied().map_or(0, |id| id.index + 1);
-        let end = from.saturating_add(BATCH_ENTRIES_MAX);
+        let end = from.saturating_add(APPLY_BATCH_ENTRIES_MAX as u64);
         let entries = log.read(from..end.min(last + 1), READ_BYTES_MAX)?;
         // Nothing is left, or a gap, which is for others to judge.
         if entries.first().is_none_or(|(id, _)| id.index != from) {
@@ -79,7 +70,6 @@ fn replay_to(
         if store.wants_checkpoint() {
             checkpoints.request(store);
         }
-        gentle.rest();
     }
     Ok(())
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::EntryPayload;
+use spine_storage::Driver;
 use spine_storage::disk::{Disk, SimDisk};
 use spine_storage::engine::MemoryFactory;
 use spine_storage::ids::LogId;
 use spine_storage::replica::{CheckpointWorker, ReplicaOptions, ReplicaStore, WorkerOptions};
 use spine_storage::wal::{GroupLog, Wal, WalOptions};
-use spine_storage::{Driver, Gentle};
 
 use crate::convert;
 use crate::replay::replay;
@@ -75,7 +75,7 @@ async fn case(entries: u64) -> Case {
 
 impl Case {
     fn replay(&self) -> Option<LogId> {
-        replay(&self.log, &self.store, &self.checkpoints, &Gentle::never()).expect("replay");
+        replay(&self.log, &self.store, &self.checkpoints).expect("replay");
         self.store.applied()
     }
 }

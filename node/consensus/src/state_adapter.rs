@@ -17,7 +17,7 @@ use crate::types::{Command, RaftLogId, RaftStoredMembership, Response, SpineRaft
 /// Apply waits this long for room before it asks for a checkpoint again.
 const ROOM_AGAIN: Duration = Duration::from_millis(100);
 /// Entries applied under one write lock.
-const APPLY_BATCH_ENTRIES_MAX: usize = 256;
+pub(crate) const APPLY_BATCH_ENTRIES_MAX: usize = 256;
 
 type SnapshotOf = openraft::alias::SnapshotOf<SpineRaft, SnapshotData>;
 type SnapshotMetaOf = openraft::alias::SnapshotMetaOf<SpineRaft>;

@@ -10,7 +10,6 @@ use spine_consensus::replay::replay;
 use spine_consensus::runtime::blocking;
 use spine_mutants::mutant;
 use spine_proto::storage::v1::PlanShard;
-use spine_storage::Gentle;
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
 use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore};
@@ -210,9 +209,9 @@ impl Opener {
     ///
     /// # Errors
     /// [`Fault`]
-    pub fn open_level(&self, shard: &PlanShard, gentle: &Gentle) -> Result<ReplicaStore, Fault> {
+    pub fn open_level(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
         let (store, log) = (self.open(shard)?, self.log(shard));
-        let replayed = replay(&log, &store, &self.checkpoints, gentle);
+        let replayed = replay(&log, &store, &self.checkpoints);
         replayed.map_err(|error| fault_of(&log, &store, error.to_string()))?;
         Ok(store)
     }

@@ -9,5 +9,5 @@ pub mod snapshot;
 pub mod ids;
 pub mod wal;
 
-pub use gently::{Gentle, gently};
+pub use gently::gently;
 pub use wal::Driver;

@@ -96,7 +96,7 @@ impl Wal {
             live,
             segments,
             active,
-        } = gently(driver, |_| recover(&disk, dir, &store_uuid, &preparer))??;
+        } = gently(driver, || recover(&disk, dir, &store_uuid, &preparer))??;
         let shared = Arc::new(Shared::new(options));
         let live_bytes: u64 = groups.values().map(|group| group.lock().disk_bytes()).sum();
         shared.live_bytes.store(live_bytes, Ordering::Relaxed);
