@@ -107,6 +107,7 @@ pub(super) fn find_headers(window: &mut Window<'_>, salt: Salt, from: u32) -> io
                 }
             }
         }
-        at += u32::try_from(ZEROS.len()).expect("a block is small");
+        let block = u32::try_from(ZEROS.len()).expect("a block is small");
+        at = at.checked_add(block).expect("a segment is smaller than 4 GiB");
     }
 }
