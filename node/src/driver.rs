@@ -232,7 +232,7 @@ impl Driver {
             }
             None => {}
         }
-        self.announce(shard, &status, nodes.alive_for.len()).await;
+        self.announce(shard, &status, nodes.alive.len()).await;
         leads(shard, &status)
     }
 

@@ -274,6 +274,12 @@ impl Inner {
         self.peers.links().shutdown();
     }
 
+    /// Whether the last part of a stop has begun.
+    #[must_use]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// What exists once the node belongs to a cluster.
     #[must_use]
     pub fn running(&self) -> Option<Arc<Running>> {

@@ -323,6 +323,8 @@ impl PeerHandler for Inbound {
             return Body::Response(unavailable("stopped"));
         };
         match body {
+            // Consensus would call it an error that somebody still writes to it.
+            Body::Request(_) if node.is_stopping() => Body::Response(unavailable("this node stops")),
             Body::Request(request) if brings_entries(&request) && node.fitness.is_exhausted() => {
                 // Consensus would take them and end at the first failed write.
                 Body::Response(unavailable("the disk of this node is full"))

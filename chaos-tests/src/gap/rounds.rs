@@ -75,6 +75,9 @@ pub struct Gap {
     pub failed: u64,
     pub first_failure: Option<String>,
     pub lost: u64,
+    /// Lines of the level ERROR that the nodes wrote: a fault that the cluster is made for is none, and a planned stop even
+    /// less.
+    pub errors_logged: usize,
     /// New terms over all shards.
     pub elections: u64,
     /// The same for calls to shards that the hurt node did not lead.
@@ -85,6 +88,14 @@ pub struct Gap {
     pub disk: Summary,
     /// Each gap, how long after the fault it ended, and the slowest sync of the disk meanwhile.
     pub gaps_ms: Vec<(u64, u64, u64)>,
+}
+
+impl Gap {
+    /// No call failed, nothing was lost, and no node called anything an error.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.failed == 0 && self.lost == 0 && self.errors_logged == 0
+    }
 }
 
 impl std::fmt::Display for Gap {
@@ -104,6 +115,9 @@ impl std::fmt::Display for Gap {
             write!(f, " (first: {first})")?;
         }
         write!(f, ", {} lost, {} elections", self.lost, self.elections)?;
+        if self.errors_logged > 0 {
+            write!(f, ", {} errors in the nodes' logs", self.errors_logged)?;
+        }
         let Summary { p50_ms, p99_ms, .. } = self.others;
         write!(f, ", keys led elsewhere p50 {p50_ms} p99 {p99_ms} ms")?;
         if self.closed.faults > 0 {
@@ -132,6 +146,8 @@ trait Patient {
     fn note(&self, noticed: String);
     /// Where the store keeps its files.
     fn directory(&self) -> PathBuf;
+    /// Errors that it has logged so far.
+    fn errors_logged(&self) -> usize;
     /// Terms so far, over all groups.
     async fn terms(&mut self) -> Result<u64, ClusterError>;
 }
@@ -190,6 +206,7 @@ async fn play(
         failed: tally.failed,
         first_failure: tally.first_failure,
         lost: tally.lost,
+        errors_logged: patient.errors_logged(),
         elections,
         others: noticed::of(&all, |noticed| noticed.other),
         closed: Summary::of(&closed),
@@ -339,6 +356,10 @@ impl Patient for SpinePatient<'_> {
         self.cluster.directory().to_path_buf()
     }
 
+    fn errors_logged(&self) -> usize {
+        self.cluster.errors_logged()
+    }
+
     async fn terms(&mut self) -> Result<u64, ClusterError> {
         let status = self.cluster.status(0).await?;
         Ok(status.shards.iter().map(|shard| shard.term).sum())
@@ -390,6 +411,11 @@ impl Patient for EtcdPatient<'_> {
         };
         self.cluster.restart(victim)?;
         Ok(self.cluster.wait_member(victim, SETTLE).await?)
+    }
+
+    /// It has levels of its own.
+    fn errors_logged(&self) -> usize {
+        0
     }
 
     /// Nobody looks at the faults of etcd one by one.

@@ -419,6 +419,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lines of the level ERROR in the logs of all nodes.
+    #[must_use]
+    pub fn errors_logged(&self) -> usize {
+        let logs = self.local.nodes().iter().map(|node| node.log_tail(usize::MAX));
+        logs.map(|log| log.lines().filter(|line| line.contains(" ERROR ")).count())
+            .sum()
+    }
+
     /// Waits until every running node calls the cluster healthy.
     ///
     /// # Errors

@@ -22,7 +22,8 @@ pub const RETRY: Duration = Duration::from_millis(250);
 /// Whoever stands is given this long before the preferred node does: a leader that was challenged would otherwise
 /// beat the challenger, only to be challenged again.
 pub const CANDIDATE_GRACE: Duration = Duration::from_millis(150);
-/// A preferred leader must have been back for this long before leadership is handed to it.
+/// A preferred leader must have been heard and fit for this long before leadership is handed to it. One that starts is
+/// unfit until it has applied its log, and then it has to catch up, and its clients come back.
 pub const BALANCE_AFTER: Duration = Duration::from_secs(3);
 
 /// What the driver sees of one group.
@@ -56,8 +57,10 @@ pub struct GroupView {
 pub struct NodesView {
     /// Nodes that a majority holds for dead, or that are dead by evidence.
     pub dead: Vec<u64>,
-    /// Nodes heard lately, and for how long without a break.
-    pub alive_for: BTreeMap<u64, Duration>,
+    /// Nodes heard lately.
+    pub alive: BTreeSet<u64>,
+    /// Those of them that are fit to lead, and for how long without a break.
+    pub fit_for: BTreeMap<u64, Duration>,
     /// Shards that each heard node claims to lead.
     pub claims: BTreeMap<u64, Vec<u32>>,
     /// Nodes that asked not to be elected.
@@ -347,10 +350,7 @@ impl ElectionDriver {
                     && !nodes.dead.contains(node)
                     && !nodes.is_unfit(*node, group.shard)
                     && group.caught_up.contains(node)
-                    && nodes
-                        .alive_for
-                        .get(node)
-                        .is_some_and(|alive| *alive >= BALANCE_AFTER)
+                    && nodes.fit_for.get(node).is_some_and(|fit| *fit >= BALANCE_AFTER)
         })?;
         if target == self.node_id {
             return None;

@@ -28,7 +28,7 @@ fn ms(ms: u64) -> Duration {
 fn nothing_is_handed_over_while_voters_change() {
     let mut driver = ElectionDriver::new(2);
     let nodes = NodesView {
-        alive_for: BTreeMap::from([(1, BALANCE_AFTER)]),
+        fit_for: BTreeMap::from([(1, BALANCE_AFTER)]),
         ..NodesView::default()
     };
     let led = GroupView {
@@ -456,7 +456,7 @@ fn leadership_returns_to_the_preferred_node_when_it_is_caught_up() {
     let mut driver = ElectionDriver::new(2);
     let mut seen = group(Some(2), true);
     let nodes = NodesView {
-        alive_for: BTreeMap::from([(1, BALANCE_AFTER)]),
+        fit_for: BTreeMap::from([(1, BALANCE_AFTER)]),
         ..NodesView::default()
     };
     assert_eq!(driver.decide(ms(0), &seen, &nodes, 0.0), None, "not caught up");
@@ -470,7 +470,7 @@ fn leadership_returns_to_the_preferred_node_when_it_is_caught_up() {
 #[test]
 fn a_node_without_its_replica_is_unfit_for_that_shard_and_no_other() {
     let nodes = NodesView {
-        alive_for: BTreeMap::from([(1, BALANCE_AFTER), (3, BALANCE_AFTER)]),
+        fit_for: BTreeMap::from([(1, BALANCE_AFTER), (3, BALANCE_AFTER)]),
         unfit_for: BTreeMap::from([(1, BTreeSet::from([0]))]),
         ..NodesView::default()
     };

@@ -10,11 +10,11 @@ use crate::elections::NodesView;
 use crate::transport::LivenessSnapshot;
 use crate::transport::liveness::Proof;
 
-/// Remembers since when each node has been heard without a break.
+/// Remembers since when each node has been heard and fit to lead without a break.
 #[derive(Debug)]
 pub struct NodesWatch {
     silence_limit: Duration,
-    alive_since: BTreeMap<NodeId, Instant>,
+    fit_since: BTreeMap<NodeId, Instant>,
     /// Nodes that were given up. Nobody listens to them, so that nothing is known of them, and they are dead.
     given_up: BTreeSet<NodeId>,
 }
@@ -25,7 +25,7 @@ impl NodesWatch {
     pub fn new(silence_limit: Duration) -> Self {
         Self {
             silence_limit,
-            alive_since: BTreeMap::new(),
+            fit_since: BTreeMap::new(),
             given_up: BTreeSet::new(),
         }
     }
@@ -53,13 +53,17 @@ impl NodesWatch {
                 Some(Proof::Silence { .. } | Proof::Deaf { .. }) => view.dead.push(node.0),
                 None => {}
             }
-            if peer.silent_since.is_some() || peer.evidence.is_some() {
-                self.alive_since.remove(node);
+            let is_heard = peer.silent_since.is_none() && peer.evidence.is_none();
+            if is_heard && !peer.unfit {
+                let since = *self.fit_since.entry(*node).or_insert(now);
+                view.fit_for.insert(node.0, now.saturating_duration_since(since));
+            } else {
+                self.fit_since.remove(node);
+            }
+            if !is_heard {
                 continue;
             }
-            let since = *self.alive_since.entry(*node).or_insert(now);
-            view.alive_for
-                .insert(node.0, now.saturating_duration_since(since));
+            view.alive.insert(node.0);
             view.claims
                 .insert(node.0, peer.leading.iter().map(|shard| shard.0).collect());
             if peer.unfit {
@@ -120,6 +124,27 @@ mod tests {
         assert!(watch.view(&seen, &ALL, Instant::now()).dead.is_empty());
         watch.set_given_up(BTreeSet::from([NodeId(3), NodeId(7)]));
         assert_eq!(watch.view(&seen, &ALL, Instant::now()).dead, [3]);
+    }
+
+    #[test]
+    fn a_node_has_been_fit_only_since_it_was_heard_and_fit_without_a_break() {
+        let mut watch = NodesWatch::new(Duration::ZERO);
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut at = |seconds: u32, change: fn(&mut PeerLiveness)| {
+            let mut seen = seen(&[]);
+            seen.peers.entry(NodeId(3)).and_modify(change);
+            let view = watch.view(&seen, &ALL, start + second * seconds);
+            (view.alive.contains(&3), view.fit_for.get(&3).copied())
+        };
+        let as_it_is = |_: &mut PeerLiveness| {};
+        assert_eq!(at(0, as_it_is), (true, Some(Duration::ZERO)));
+        assert_eq!(at(1, as_it_is), (true, Some(second)));
+        assert_eq!(at(2, |peer| peer.unfit = true), (true, None));
+        assert_eq!(at(5, as_it_is), (true, Some(Duration::ZERO)));
+        assert_eq!(at(7, as_it_is), (true, Some(2 * second)));
+        let is_silent = |peer: &mut PeerLiveness| peer.silent_since = Some(Instant::now());
+        assert_eq!(at(8, is_silent), (false, None));
+        assert_eq!(at(9, as_it_is), (true, Some(Duration::ZERO)));
     }
 
     fn is_told_unheard(deaf_to_me: &[u64]) -> bool {

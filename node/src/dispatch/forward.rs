@@ -52,7 +52,7 @@ impl Forwarder {
     #[must_use]
     pub fn alive(&self, voters: &[u64]) -> Vec<u64> {
         let seen = self.peers.nodes(voters);
-        let alive = seen.alive_for.into_keys();
+        let alive = seen.alive.into_iter();
         alive.filter(|node| voters.contains(node)).collect()
     }
 

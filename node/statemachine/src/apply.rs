@@ -148,6 +148,16 @@ pub fn apply(
     }
 }
 
+/// What a look at a call's request row has found.
+#[derive(Clone, Copy)]
+enum Row {
+    /// No record. Only the call itself can write one before its SubTxn has ended, and ids are spread over the whole
+    /// family: to look again would be the dearest read of the entry.
+    Absent,
+    /// Perhaps one that counts no more.
+    Unknown,
+}
+
 struct Applier<'a, S> {
     store: &'a mut S,
     state: &'a mut SystemState,
@@ -206,10 +216,13 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
         if let Err(Broken(limit)) = check::limits(&sub) {
             return Ok(SubOutcome::TooLarge { limit });
         }
-        if let Some(request) = &sub.request
-            && let Some(known) = self.known(request)?
-        {
-            return Ok(known);
+        let mut row = Row::Unknown;
+        if let Some(request) = &sub.request {
+            let known;
+            (known, row) = self.known(request)?;
+            if let Some(known) = known {
+                return Ok(known);
+            }
         }
         if let Some(slot) = self
             .foreign_slot(&sub)?
@@ -224,7 +237,7 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
                     .as_ref()
                     .filter(|_| mutant!("failed-subtxn-remembered"))
                 {
-                    self.remember(request, Bytes::new())?;
+                    self.remember(request, row, Bytes::new())?;
                 }
                 return Ok(SubOutcome::GuardFailed { guard: place });
             }
@@ -239,18 +252,25 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             self.mutate(mutation)?;
         }
         if let Some(request) = sub.request.filter(|_| !mutant!("request-id-not-remembered")) {
-            self.remember(&request, sub.outcome)?;
+            self.remember(&request, row, sub.outcome)?;
         }
         Ok(SubOutcome::Committed { revision: self.index })
     }
 
-    /// The outcome of a call that must not be executed.
-    fn known(&mut self, request: &pb::RequestKey) -> Result<Option<SubOutcome>, ReadError> {
-        let seen = match &request.session {
-            Some(call) => self.sessions.look(self.store, self.state, request, call)?,
-            None => request::look(self.store, self.state, request)?,
+    /// The outcome of a call that must not be executed, and what there is at its row.
+    fn known(&mut self, request: &pb::RequestKey) -> Result<(Option<SubOutcome>, Row), ReadError> {
+        let (seen, row) = match &request.session {
+            Some(call) => {
+                let seen = self.sessions.look(self.store, self.state, request, call)?;
+                (seen, Row::Unknown)
+            }
+            None => {
+                let record = self.store.get(&request::row_key(request))?;
+                let row = if record.is_none() { Row::Absent } else { Row::Unknown };
+                (request::seen(record.as_ref(), self.state, request)?, row)
+            }
         };
-        Ok(match seen {
+        let outcome = match seen {
             Seen::New => None,
             Seen::Before {
                 same,
@@ -265,7 +285,8 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             Seen::Full => Some(SubOutcome::TooLarge {
                 limit: "SESSION_DONE_MAX",
             }),
-        })
+        };
+        Ok((outcome, row))
     }
 
     /// A slot in the SubTxn that this shard does not own.
@@ -347,7 +368,7 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
         Ok(())
     }
 
-    fn remember(&mut self, request: &pb::RequestKey, outcome: Bytes) -> Result<(), ReadError> {
+    fn remember(&mut self, request: &pb::RequestKey, row: Row, outcome: Bytes) -> Result<(), ReadError> {
         if let Some(call) = &request.session {
             let done = (self.index, outcome);
             return self
@@ -355,7 +376,14 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
                 .remember(self.store, self.state, request, call, done);
         }
         let value = request::row_after(request, self.state.log_time_ms, self.index, outcome);
-        let replaced = self.put(request::row_key(request), request::SCHEMA, value)?;
+        let key = request::row_key(request);
+        let replaced = match row {
+            Row::Unknown => self.put(key, request::SCHEMA, value)?,
+            Row::Absent => {
+                self.insert(key, request::SCHEMA, value);
+                None
+            }
+        };
         self.state.requests.wrote_row(replaced, None);
         Ok(())
     }
@@ -389,17 +417,22 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
 
     /// Gives the revision of the record that it replaced, if any.
     fn put(&mut self, key: Key, schema: u32, value: Bytes) -> Result<Option<u64>, ReadError> {
+        let replaced = self.forget(&key)?;
+        self.insert(key, schema, value);
+        Ok(replaced)
+    }
+
+    /// The same where nothing is at the key.
+    fn insert(&mut self, key: Key, schema: u32, value: Bytes) {
         let record = Record {
             schema,
             revision: self.index,
             value,
         };
-        let replaced = self.forget(&key)?;
         let digest = Digest::of_record(&key, &record);
         self.state.digest = self.state.digest.plus(digest);
         self.state.record_count = self.state.record_count.saturating_add(1);
         self.store.put(key, record, digest);
-        Ok(replaced)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), ReadError> {

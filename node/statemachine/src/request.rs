@@ -124,17 +124,20 @@ pub fn look(
     state: &SystemState,
     key: &RequestKey,
 ) -> Result<Seen, ReadError> {
-    let record = store
-        .get(&row_key(key))?
-        .filter(|record| state.requests.remembers(record.revision));
+    seen(store.get(&row_key(key))?.as_ref(), state, key)
+}
+
+/// The same, of the record that is at the call's [`row_key`].
+pub(crate) fn seen(record: Option<&Record>, state: &SystemState, key: &RequestKey) -> Result<Seen, ReadError> {
+    let record = record.filter(|record| state.requests.remembers(record.revision));
     if let Some(call) = &key.session {
-        let row = record.as_ref().map(session::parse).transpose()?;
+        let row = record.map(session::parse).transpose()?;
         return Ok(session::seen(row.as_ref(), &state.requests, key, call));
     }
     let Some(record) = record else {
         return Ok(Seen::New);
     };
-    let row = parse(&record)?;
+    let row = parse(record)?;
     Ok(Seen::Before {
         same: row.body_digest == key.body_digest,
         revision: row.revision,
