@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
+use futures_util::FutureExt as _;
 use spine_cluster_config::Config;
 use spine_consensus::net::TokioNet;
 use spine_consensus::transport::WatchDriver;
@@ -111,6 +112,10 @@ async fn run(config: Config, level: logging::LevelHandle) -> Result<(), Failure>
         // A second signal means now.
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+    if let Some(reason) = node.fatal().now_or_never() {
+        tracing::error!(reason, "this node has stopped, and not as it should");
+        return Err(reason.into());
     }
     tracing::info!("stopped");
     Ok(())

@@ -268,7 +268,8 @@ impl Inner {
         if let Some(running) = self.running() {
             let _ = tokio::time::timeout_at(until, running.checkpoints.stop()).await;
             if let Ok(Err(error)) = tokio::time::timeout_at(until, running.wal.close()).await {
-                tracing::error!(%error, "close log");
+                // What the log has answered for is durable; that the rest is, too, nobody may believe.
+                self.fatal.send_replace(Some(format!("close log: {error}")));
             }
         }
         self.peers.links().shutdown();

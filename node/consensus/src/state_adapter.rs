@@ -54,6 +54,7 @@ impl StateAdapter {
             self.checkpoints.request(&self.store);
             let _ = timeout(ROOM_AGAIN, self.store.room()).await;
         }
+        self.store.engine_open().await;
         let applied = self.store.apply(entries).map_err(io::Error::other)?;
         if self.store.wants_checkpoint() {
             self.checkpoints.request(&self.store);

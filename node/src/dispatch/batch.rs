@@ -10,7 +10,7 @@ use spine_statemachine::Applied;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{Attempts, Dispatcher, checked};
-use super::execute::{Call, Look, Planned, Settled, check_begun, settle};
+use super::execute::{Call, Look, Planned, Settled, check_begun, engine_open, settle};
 use super::failure::{ExecuteError, deadline_exceeded, not_initialised};
 use super::forward;
 use crate::shard::host::Shard;
@@ -180,6 +180,7 @@ impl Dispatcher {
                 settle: false,
             });
         }
+        engine_open(shard, deadline).await?;
         let mut outcomes = self.propose_together(shard, &calls, deadline).await?;
         for (outcome, call) in outcomes.iter_mut().zip(&calls) {
             // What could not ride along goes alone, with its latch and its barrier.

@@ -143,6 +143,7 @@ impl Executor {
             .await
             .map_err(|_| deadline_exceeded())??;
         check_begun(shard)?;
+        engine_open(shard, deadline).await?;
         let context = self.context(&call.principal);
         let response = shard.group.store().read(|view| -> Result<Bytes, SpineError> {
             let mut reader = View::new(view).at_level(view.system().level);
@@ -168,6 +169,7 @@ impl Executor {
         let mut look = Look::for_call(call);
         let mut after_barrier = false;
         for _ in 0..=REPLANS_MAX {
+            engine_open(shard, deadline).await?;
             match self.plan(shard, call, &context, look)? {
                 Planned::Replayed { revision, outcome } => {
                     return Ok(self.respond(shard, call, &context, revision, outcome, true)?);
@@ -289,6 +291,13 @@ impl Executor {
         });
         response.map_err(|error| halted(&error))?
     }
+}
+
+/// # Errors
+/// The call's time is over before the replica's engine is open again.
+pub(super) async fn engine_open(shard: &Arc<Shard>, deadline: Instant) -> Result<(), ExecuteError> {
+    let open = timeout_at(deadline, shard.group.store().engine_open()).await;
+    Ok(open.map_err(|_| deadline_exceeded())?)
 }
 
 /// What is already decided for the call of this key; `None` where it is to be planned.

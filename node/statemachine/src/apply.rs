@@ -266,7 +266,11 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             }
             None => {
                 let record = self.store.get(&request::row_key(request))?;
-                let row = if record.is_none() { Row::Absent } else { Row::Unknown };
+                let row = if record.is_none() {
+                    Row::Absent
+                } else {
+                    Row::Unknown
+                };
                 (request::seen(record.as_ref(), self.state, request)?, row)
             }
         };

@@ -128,7 +128,11 @@ pub fn look(
 }
 
 /// The same, of the record that is at the call's [`row_key`].
-pub(crate) fn seen(record: Option<&Record>, state: &SystemState, key: &RequestKey) -> Result<Seen, ReadError> {
+pub(crate) fn seen(
+    record: Option<&Record>,
+    state: &SystemState,
+    key: &RequestKey,
+) -> Result<Seen, ReadError> {
     let record = record.filter(|record| state.requests.remembers(record.revision));
     if let Some(call) = &key.session {
         let row = record.map(session::parse).transpose()?;

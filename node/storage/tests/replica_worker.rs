@@ -4,13 +4,15 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use spine_statemachine::store::OrderedRead;
 use spine_storage::Driver;
 use spine_storage::disk::SimDisk;
-use spine_storage::engine::{EngineFactory, EngineWatch, MemoryFactory};
+use spine_storage::engine::{Change, Engine, EngineError, EngineFactory, EngineWatch, MemoryFactory};
 use spine_storage::replica::{
     ApplyPayload, CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore, WorkerOptions,
 };
@@ -160,6 +162,92 @@ async fn views_are_exact_while_checkpoints_run() {
         worker.stop().await;
         assert!(store.durable_index().expect("checkpoints ran").index > 1);
     }
+}
+
+/// An engine whose reopening begins and ends when the test says so.
+struct SlowToOpen {
+    engine: Box<dyn Engine>,
+    begins: Sender<()>,
+    goes_on: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Engine for SlowToOpen {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.engine.get(key)
+    }
+    fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        self.engine.range(start, end, limit)
+    }
+    fn write_sorted(&self, batch: &[Change]) -> Result<(), EngineError> {
+        self.engine.write_sorted(batch)
+    }
+    fn sync(&self) -> Result<(), EngineError> {
+        self.engine.sync()
+    }
+    fn reopen(&self) -> Result<(), EngineError> {
+        self.begins.send(()).expect("the test waits");
+        self.goes_on.lock().recv().expect("the test goes on");
+        self.engine.reopen()
+    }
+    fn memory_bytes(&self) -> u64 {
+        1
+    }
+}
+
+struct SlowFactory(MemoryFactory, Sender<()>, Arc<Mutex<Receiver<()>>>);
+
+impl EngineFactory for SlowFactory {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn open(&self, dir: &Path) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(SlowToOpen {
+            engine: self.0.open(dir)?,
+            begins: self.1.clone(),
+            goes_on: Arc::clone(&self.2),
+        }))
+    }
+}
+
+#[tokio::test]
+async fn who_asks_first_does_not_meet_an_engine_that_is_opened_again() {
+    let disk = SimDisk::new(SEED);
+    let ((begins, begun), (go_on, goes_on)) = (channel(), channel());
+    let factory = SlowFactory(
+        MemoryFactory::new(disk.shared()),
+        begins,
+        Arc::new(Mutex::new(goes_on)),
+    );
+    let options = ReplicaOptions {
+        engine_memory_bytes_max: 0,
+        ..ReplicaOptions::default()
+    };
+    let dir = Path::new("/data/replica");
+    let store = ReplicaStore::create(disk.shared(), dir, Arc::new(factory), options).expect("create");
+    store.apply(vec![(log_id(1), payload(SEED, 1))]).expect("apply");
+    store.engine_open().await;
+    let checkpoint = {
+        let store = store.clone();
+        std::thread::spawn(move || store.checkpoint_now(&EngineWatch::default()))
+    };
+    // After each write of a checkpoint.
+    let mut times = 0;
+    while !checkpoint.is_finished() {
+        if begun.recv_timeout(Duration::from_millis(10)).is_err() {
+            continue;
+        }
+        times += 1;
+        let mut open = Box::pin(store.engine_open());
+        tokio::select! {
+            biased;
+            () = &mut open => unreachable!("it would have to wait"),
+            () = std::future::ready(()) => {}
+        }
+        go_on.send(()).expect("the engine waits");
+        open.await;
+    }
+    assert!(times > 0, "it was opened again");
+    assert!(checkpoint.join().expect("no panic").is_ok());
 }
 
 #[tokio::test]

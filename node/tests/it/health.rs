@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::FutureExt as _;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -29,6 +30,24 @@ async fn started() -> (Machine, Channel) {
 fn asked(service: &str) -> HealthCheckRequest {
     HealthCheckRequest {
         service: service.to_owned(),
+    }
+}
+
+/// What a supervisor learns of it: the process ends as one that failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_stop_whose_last_sync_fails_is_no_good_end() {
+    for fails in [false, true] {
+        let (mut machine, _channel) = started().await;
+        machine.init(&[machine.config.listen.peer.clone()]).await.unwrap();
+        if fails {
+            // The first file of the log: a second one has nothing in it yet.
+            let wal = machine.config.node.data_dir.join("wal");
+            let files = machine.disk.shared().list(&wal).unwrap();
+            machine.disk.fail_next_sync(Some(&wal.join(&files[0])));
+        }
+        let node = machine.node.take().unwrap();
+        tokio::time::timeout(SOON, node.stop()).await.unwrap();
+        assert_eq!(node.fatal().now_or_never().is_some(), fails);
     }
 }
 

@@ -178,6 +178,7 @@ impl Checkpoint {
         let engine = self.generation.engine();
         if engine.memory_bytes() > self.store.inner.options.engine_memory_bytes_max {
             watch.run(EngineCall::Sync, || engine.sync())?;
+            let _away = Away::begin(&self.store);
             watch.run(EngineCall::Reopen, || engine.reopen())?;
         }
         Ok(())
@@ -193,6 +194,23 @@ impl Checkpoint {
         }
         drop(state);
         self.store.inner.room.notify_waiters();
+    }
+}
+
+/// While this lives, who asks first does not ask the engine.
+struct Away<'a>(&'a ReplicaStore);
+
+impl<'a> Away<'a> {
+    fn begin(store: &'a ReplicaStore) -> Self {
+        store.inner.engine_away.store(true, Ordering::Release);
+        Self(store)
+    }
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        self.0.inner.engine_away.store(false, Ordering::Release);
+        self.0.inner.engine_back.notify_waiters();
     }
 }
 

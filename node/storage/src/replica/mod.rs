@@ -91,6 +91,10 @@ pub(crate) struct Inner {
     fed: Notify,
     /// Number of the next generation.
     pub(crate) next_generation: AtomicU64,
+    /// The engine is being opened again.
+    engine_away: AtomicBool,
+    /// Wakes who waits for it.
+    engine_back: Notify,
     /// A checkpoint is under way.
     checkpointing: AtomicBool,
     /// The replica waits in a worker's queue.
@@ -241,6 +245,19 @@ impl ReplicaStore {
         loop {
             let notified = self.inner.room.notified();
             if !self.must_wait() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Returns once the engine can be asked: at once, unless it is being opened again, which takes up to a quarter of a
+    /// second (ADR 0003). Whoever applies or reads without waiting for this keeps its whole thread waiting, and on a node
+    /// of few threads every other replica with it.
+    pub async fn engine_open(&self) {
+        loop {
+            let notified = self.inner.engine_back.notified();
+            if !self.inner.engine_away.load(Ordering::Acquire) {
                 return;
             }
             notified.await;

@@ -122,6 +122,8 @@ impl ReplicaStore {
             options,
             state: RwLock::new(state),
             room: Notify::new(),
+            engine_away: AtomicBool::new(false),
+            engine_back: Notify::new(),
             fed: Notify::new(),
             next_generation: AtomicU64::new(next),
             checkpointing: AtomicBool::new(false),
