@@ -259,8 +259,8 @@ impl Dispatcher {
     pub async fn forwarded(&self, request: pb::ExecuteRequest) -> pb::ExecuteResponse {
         let deadline = Instant::now() + Duration::from_millis(u64::from(request.deadline_ms));
         let page = match &*request.operation {
-            feed::PAGE => Some(self.page_asked_for(&request)),
-            listing::PAGE => Some(self.list_page_asked_for(&request)),
+            feed::PAGE => Some(self.page_asked_for(&request).await),
+            listing::PAGE => Some(self.list_page_asked_for(&request).await),
             _ => None,
         };
         if let Some(page) = page {

@@ -136,7 +136,7 @@ impl Dispatcher {
     ) -> Result<Page, NoPageYet> {
         let mut floors = Vec::new();
         let hosts = self.host.map().map(|map| map.nodes_of(shard)).unwrap_or_default();
-        match self.own_page(shard, from) {
+        match self.own_page(shard, from).await {
             Ok(page) => return Ok(page),
             Err(NoPage::Compacted(floor)) => floors.push(floor),
             Err(NoPage::NotHere) => {}
@@ -179,11 +179,12 @@ impl Dispatcher {
         (self.in_touch(&hosted) && from.index >= hosted.group.store().feed_floor()).then_some(hosted)
     }
 
-    fn own_page(&self, shard: u32, from: At) -> Result<Page, NoPage> {
+    async fn own_page(&self, shard: u32, from: At) -> Result<Page, NoPage> {
         let hosted = self.host.shard(shard).ok_or(NoPage::NotHere)?;
         if !self.in_touch(&hosted) {
             return Err(NoPage::NotHere);
         }
+        hosted.group.store().engine_open().await;
         self.page(&hosted, from)
     }
 
@@ -263,7 +264,7 @@ impl Dispatcher {
     }
 
     /// Answers [`Dispatcher::page_of`] of another node.
-    pub(super) fn page_asked_for(&self, request: &pb::ExecuteRequest) -> Result<Bytes, SpineError> {
+    pub(super) async fn page_asked_for(&self, request: &pb::ExecuteRequest) -> Result<Bytes, SpineError> {
         let mut of_watch = request.clone();
         WATCH.clone_into(&mut of_watch.operation);
         let (_, principal) = checked(&of_watch)?;
@@ -279,7 +280,7 @@ impl Dispatcher {
             index: asked.index,
             skip: asked.skip,
         };
-        match self.own_page(request.shard, from) {
+        match self.own_page(request.shard, from).await {
             Ok(page) => Ok(to_wire(page).encode_to_vec().into()),
             Err(NoPage::Compacted(floor)) => Ok(compacted_page(floor).encode_to_vec().into()),
             Err(NoPage::NotHere) => Err(no_leader(request.shard)),

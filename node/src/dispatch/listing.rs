@@ -68,7 +68,7 @@ impl Dispatcher {
         principal: &Principal,
     ) -> Result<ListPage, NoPageYet> {
         let mut error = no_leader(shard);
-        match self.own_list_page(shard, index, after) {
+        match self.own_list_page(shard, index, after).await {
             Ok(page) => return Ok(page),
             Err(NoPage::NotHere) => {}
             Err(NoPage::Damaged(damage)) => error = damage,
@@ -87,13 +87,19 @@ impl Dispatcher {
         })
     }
 
-    fn own_list_page(&self, shard: u32, index: u64, after: Option<Position>) -> Result<ListPage, NoPage> {
+    async fn own_list_page(
+        &self,
+        shard: u32,
+        index: u64,
+        after: Option<Position>,
+    ) -> Result<ListPage, NoPage> {
         let hosted = self.host.shard(shard).ok_or(NoPage::NotHere)?;
         let applied = hosted.group.store().applied().map_or(0, |id| id.index);
         let is_behind = applied.saturating_add(1) < index && !mutant!("list-behind-reader");
         if !self.in_touch(&hosted) || is_behind {
             return Err(NoPage::NotHere);
         }
+        hosted.group.store().engine_open().await;
         self.list_page(&hosted, after)
     }
 
@@ -158,7 +164,10 @@ impl Dispatcher {
     }
 
     /// Answers [`Dispatcher::list_page_of`] of another node.
-    pub(super) fn list_page_asked_for(&self, request: &pb::ExecuteRequest) -> Result<Bytes, SpineError> {
+    pub(super) async fn list_page_asked_for(
+        &self,
+        request: &pb::ExecuteRequest,
+    ) -> Result<Bytes, SpineError> {
         let mut of_watch = request.clone();
         WATCH.clone_into(&mut of_watch.operation);
         let (_, principal) = checked(&of_watch)?;
@@ -173,7 +182,7 @@ impl Dispatcher {
                 message,
             ));
         };
-        match self.own_list_page(request.shard, index, after) {
+        match self.own_list_page(request.shard, index, after).await {
             Ok(page) => Ok(to_wire(page).encode_to_vec().into()),
             Err(NoPage::NotHere) => Err(no_leader(request.shard)),
             Err(NoPage::Damaged(error)) => Err(error),

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::nodes::{Machine, cluster, leader, principal, until};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Between the end of a deadline and the answer.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -32,7 +32,7 @@ fn dispatcher(machine: &Machine) -> Arc<Dispatcher> {
     Arc::clone(&machine.inner().running().unwrap().dispatcher)
 }
 
-async fn call(
+pub(crate) async fn call(
     machine: &Machine,
     operation: &str,
     body: Bytes,
@@ -44,7 +44,7 @@ async fn call(
         .await
 }
 
-fn put(number: u64) -> Bytes {
+pub(crate) fn put(number: u64) -> Bytes {
     let put = Put {
         suffix: Bytes::from_static(b"s"),
         value: number.to_be_bytes().to_vec().into(),
@@ -76,7 +76,7 @@ fn revision(answer: &Answer) -> u64 {
     CommitResponse::decode(answer.body.clone()).unwrap().revision
 }
 
-fn get() -> Bytes {
+pub(crate) fn get() -> Bytes {
     let key = RecordKey {
         routing_key: "key".to_owned(),
         suffix: Bytes::from_static(b"s"),

@@ -1,8 +1,10 @@
 //! `grpc.health.v1` and reflection, asked over a socket.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -17,6 +19,8 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use crate::nodes::{Machine, SOON};
 
 const DATA: [&str; 3] = ["", "spine.records.v1.RecordsService", "spine.pds.v1.PdsService"];
+/// A new node of one syncs nothing any more after this.
+const QUIET: Duration = Duration::from_millis(500);
 const ADMIN: &str = "spine.admin.v1.AdminService";
 
 async fn started() -> (Machine, Channel) {
@@ -39,6 +43,12 @@ async fn a_planned_stop_whose_last_sync_fails_is_no_good_end() {
     for fails in [false, true] {
         let (mut machine, _channel) = started().await;
         machine.init(&[machine.config.listen.peer.clone()]).await.unwrap();
+        // A sync that fails before the stop is told by who watches the log; this one is to be the last.
+        let mut syncs = 0;
+        while syncs != machine.disk.counters().fsyncs {
+            syncs = machine.disk.counters().fsyncs;
+            sleep(QUIET).await;
+        }
         if fails {
             // The first file of the log: a second one has nothing in it yet.
             let wal = machine.config.node.data_dir.join("wal");

@@ -16,4 +16,5 @@ mod members;
 mod metrics;
 mod nodes;
 mod plain_disk;
+mod reopening;
 mod resets;

@@ -16,7 +16,7 @@ use spine_proto::admin::v1::{InitClusterRequest, InitClusterResponse};
 use spine_services::{Principal, SpineError, catalogue};
 use spine_storage::Driver;
 use spine_storage::disk::SimDisk;
-use spine_storage::engine::MemoryFactory;
+use spine_storage::engine::{EngineFactory, MemoryFactory};
 use tokio::time::{Instant, sleep};
 
 use crate::cut::{Cut, CutNet};
@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     pub(crate) config: Config,
     pub(crate) disk: SimDisk,
     pub(crate) cut: Cut,
+    /// Another engine than the one in memory, and a thread that makes checkpoints.
+    pub(crate) engine: Option<Arc<dyn EngineFactory>>,
     /// What the node runs as from its next start on.
     pub(crate) release: Release,
     pub(crate) node: Option<Node>,
@@ -57,6 +59,7 @@ impl Machine {
                     config: config(number, listen, &seeds),
                     disk: SimDisk::new(number as u64),
                     cut: Cut::default(),
+                    engine: None,
                     release: Release::this(),
                     node: None,
                 }
@@ -79,14 +82,19 @@ impl Machine {
 
     async fn try_start(&mut self) -> Result<(), NodeError> {
         let disk = self.disk.clone();
+        let tasks = Driver::Tasks {
+            sync_latency: Duration::from_millis(1),
+        };
+        let (engine, storage_driver) = match &self.engine {
+            Some(engine) => (Arc::clone(engine), Driver::Threads),
+            None => (Arc::new(MemoryFactory::new(disk.shared())) as _, tasks),
+        };
         let parts = Parts {
             disk: disk.shared(),
             net: Arc::new(CutNet(self.cut.clone())),
             clock: Arc::new(SystemClock),
-            engine: Arc::new(MemoryFactory::new(disk.shared())),
-            storage_driver: Driver::Tasks {
-                sync_latency: Duration::from_millis(1),
-            },
+            engine,
+            storage_driver,
             watch_driver: WatchDriver::Task,
             seed: rand::random(),
             release: self.release.clone(),

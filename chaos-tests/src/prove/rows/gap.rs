@@ -43,7 +43,8 @@ pub(super) const KILL: Row = Row {
     id: "gap-kill",
     issue: 3,
     claim: "kill -9 of a node: the longest call of 64 clients",
-    target: "p99 <= 150 ms (gate 255), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, no error logged",
+    target: "p99 <= 150 ms (gate 255), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, \
+             no error logged",
     run: |context| run(context, Fault::Kill, Some(150.0)),
 };
 
@@ -51,7 +52,8 @@ pub(super) const PAUSE: Row = Row {
     id: "gap-pause",
     issue: 3,
     claim: "a node freezes (SIGSTOP) with all connections open: the longest call of 64 clients",
-    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, no error logged",
+    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, \
+             no error logged",
     run: |context| run(context, Fault::Pause, Some(500.0)),
 };
 
@@ -59,7 +61,8 @@ pub(super) const ONE_WAY: Row = Row {
     id: "gap-one-way",
     issue: 3,
     claim: "a node loses what it sends to its peers, what they send to it, or both, in turns: the longest call of 64 clients",
-    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, no error logged",
+    target: "p99 <= 500 ms (gate 850), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, \
+             no error logged",
     run: |context| run(context, Fault::Silence, Some(500.0)),
 };
 
@@ -67,7 +70,8 @@ pub(super) const DRAIN: Row = Row {
     id: "gap-drain",
     issue: 3,
     claim: "a planned stop, in turns SIGTERM with a restart and spinectl node drain: the longest call of 64 clients",
-    target: "p99 <= 50 ms (gate 85), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, no error logged",
+    target: "p99 <= 50 ms (gate 85), of keys led elsewhere <= 126 ms (gate 214), 0 failed calls, 0 lost, \
+             no error logged",
     run: |context| run(context, Fault::Planned, Some(50.0)),
 };
 

@@ -15,7 +15,8 @@ pub(super) const ROW: Row = Row {
     claim: "64 HTTP clients that send again what was cut: a planned stop cuts hardly any, a kill -9 only what was under way, \
             and every call succeeds",
     target: "kill p99 <= 150 ms (gate 255); planned p99 <= 50 ms (gate 85), at most 1 of 10,000 cut; of keys \
-             led elsewhere at most 3 times the p99 without a fault, or 50 ms (gate 1.7 times that); 0 failed, 0 lost, no error logged",
+             led elsewhere at most 3 times the p99 without a fault, or 50 ms (gate 1.7 times that); 0 failed, 0 lost, \
+             no error logged",
     run,
 };
 
