@@ -20,6 +20,7 @@ pub mod clock;
 pub mod clock_agreement;
 pub mod clock_guard;
 pub mod cluster;
+mod compact;
 pub mod data_dir;
 mod dial_map;
 pub mod disk_guard;

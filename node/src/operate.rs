@@ -33,12 +33,8 @@ const STATUS_DEADLINE: Duration = Duration::from_millis(800);
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(30);
 /// Before a node is asked again.
 const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(200);
-/// A log is purged in the background after a snapshot; a test waits for it this long.
-const COMPACT_WAIT: Duration = Duration::from_secs(4);
-/// How often it looks.
-const COMPACT_POLL: Duration = Duration::from_millis(10);
 
-fn failed(reason: &'static str, message: impl Into<String>) -> SpineError {
+pub(crate) fn failed(reason: &'static str, message: impl Into<String>) -> SpineError {
     SpineError::new(ErrorKind::Unavailable, reason, message)
 }
 
@@ -490,45 +486,6 @@ impl Inner {
         let subject_key = SubjectKey::new(subject_key);
         let key = key::encode(Family::Records, &subject_key, &routing_key, 1, suffix);
         Ok((shard, key))
-    }
-
-    /// Checkpoints a replica here and purges its log up to there.
-    ///
-    /// # Errors
-    /// No such replica, or it stopped.
-    pub async fn compact_replica(&self, shard: u32) -> Result<pb::CompactReplicaResponse, SpineError> {
-        let running = self.running().ok_or_else(not_initialised)?;
-        let shard = self.shard_here(shard)?;
-        let stopped = |error: String| failed("REPLICA_STOPPED", error);
-        let durable = running
-            .checkpoints
-            .checkpoint(shard.group.store())
-            .await
-            .map_err(|error| stopped(error.to_string()))?;
-        let index = durable.map_or(0, |id| id.index);
-        shard
-            .group
-            .snapshot_and_purge()
-            .await
-            .map_err(|error| stopped(error.to_string()))?;
-        let until = Instant::now() + COMPACT_WAIT;
-        while shard.group.snapshot_index() < index && Instant::now() < until {
-            sleep(COMPACT_POLL).await;
-        }
-        // openraft puts a purge off while a follower is being sent what it would remove, so it is asked for again.
-        while shard.group.status().purged_index < index && Instant::now() < until {
-            let upto = shard.group.snapshot_index();
-            shard
-                .group
-                .purge_to(upto)
-                .await
-                .map_err(|error| stopped(error.to_string()))?;
-            sleep(COMPACT_POLL).await;
-        }
-        Ok(pb::CompactReplicaResponse {
-            checkpoint_index: index,
-            purged_index: shard.group.status().purged_index,
-        })
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Crossed {
     pub failed: u64,
     pub first_failure: Option<String>,
     pub lost: u64,
+    /// A replica that kept what the node lacks, so that the node needed no snapshot of it.
+    pub first_kept: Option<String>,
 }
 
 impl Crossed {
@@ -64,7 +66,11 @@ impl std::fmt::Display for Crossed {
         if let Some(first) = &self.first_failure {
             write!(f, " (first: {first})")?;
         }
-        write!(f, ", {} lost", self.lost)
+        write!(f, ", {} lost", self.lost)?;
+        match &self.first_kept {
+            Some(kept) => write!(f, " (first that kept its log: {kept})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -102,7 +108,7 @@ impl TwoReleases {
         let clients = spine::clients(&*self.cluster.lock().await, clients, CALL_DEADLINE)?;
         let load = Load::start(clients);
         wait_calls(&load).await?;
-        let beyond = self.purge_without(&load).await?;
+        let beyond = self.purge_without(&load, &mut crossed.first_kept).await?;
         let cluster = self.cluster.lock().await;
         cluster.wait_healthy(HEALTHY).await?;
         let tally = load.stop().await;
@@ -129,7 +135,7 @@ impl TwoReleases {
 
     /// Kills the node, lets the others go on and purge, and starts it again as what it was. Gives how many
     /// shards were purged beyond what it has.
-    async fn purge_without(&self, load: &Load) -> Result<u32, RollError> {
+    async fn purge_without(&self, load: &Load, first_kept: &mut Option<String>) -> Result<u32, RollError> {
         let mut cluster = self.cluster.lock().await;
         cluster.kill(AWAY)?;
         let held = last_indexes(&cluster).await?;
@@ -140,7 +146,15 @@ impl TwoReleases {
             let mut all = true;
             for node in (0..cluster.nodes()).filter(|node| *node != AWAY) {
                 let compacted = cluster.admin(node)?.compact_replica(shard).await?;
-                all &= compacted.purged_index > last;
+                if compacted.purged_index <= last {
+                    all = false;
+                    first_kept.get_or_insert_with(|| {
+                        format!(
+                            "shard {shard} on node {node}, gone up to {}, a checkpoint at {}, others may have {last}",
+                            compacted.purged_index, compacted.checkpoint_index
+                        )
+                    });
+                }
             }
             beyond += u32::from(all);
         }

@@ -19,6 +19,8 @@ pub mod membership;
 pub mod net;
 mod network_adapter;
 pub mod nodes_view;
+#[cfg(test)]
+mod offer_test;
 pub mod peers;
 mod proofs;
 pub mod repair;

@@ -1,14 +1,17 @@
 //! openraft's state machine on top of a replica's store.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use parking_lot::Mutex;
 use spine_proto::storage::v1 as pb;
-use spine_storage::replica::{ApplyPayload, CheckpointWorker, ReplicaStore};
-use tokio::time::timeout;
+use spine_storage::replica::{ApplyPayload, CheckpointWorker, ReplicaError, ReplicaStore};
+use spine_storage::snapshot::SnapshotSource;
+use tokio::time::{Instant, timeout};
 
 use crate::convert;
 use crate::snapshot::SnapshotData;
@@ -16,6 +19,9 @@ use crate::types::{Command, RaftLogId, RaftStoredMembership, Response, SpineRaft
 
 /// Apply waits this long for room before it asks for a checkpoint again.
 const ROOM_AGAIN: Duration = Duration::from_millis(100);
+/// A follower that cannot be reached is offered a snapshot again and again, ten times a second; a checkpoint is taken
+/// for it once in this time. What has come since is in the log.
+pub(crate) const OFFER_FRESH: Duration = Duration::from_secs(10);
 /// Entries applied under one write lock.
 pub(crate) const APPLY_BATCH_ENTRIES_MAX: usize = 256;
 
@@ -28,6 +34,8 @@ pub(crate) struct StateAdapter {
     shard: u32,
     store: ReplicaStore,
     checkpoints: CheckpointWorker,
+    /// When a checkpoint was last taken for a follower.
+    offered: Arc<Mutex<Option<Instant>>>,
 }
 
 impl StateAdapter {
@@ -38,6 +46,19 @@ impl StateAdapter {
             shard,
             store,
             checkpoints,
+            offered: Arc::default(),
+        }
+    }
+
+    /// The last checkpoint, if it is fresh enough for a follower and none is under way.
+    fn offered_lately(&self) -> Result<Option<SnapshotSource>, ReplicaError> {
+        let taken = *self.offered.lock();
+        if taken.is_none_or(|taken| taken.elapsed() >= OFFER_FRESH) {
+            return Ok(None);
+        }
+        match SnapshotSource::begin(&self.store, self.shard) {
+            Err(ReplicaError::Busy) => Ok(None),
+            begun => begun.map(Some),
         }
     }
 
@@ -98,12 +119,16 @@ impl CheckpointBuilder {
             .snapshot(&this.store, this.shard)
             .await
             .map_err(io::Error::other)?;
-        let state = source.header().state.unwrap_or_default();
-        Ok(Snapshot {
-            meta: meta_of(&state)?,
-            snapshot: SnapshotData::Source(source),
-        })
+        snapshot_of(source)
     }
+}
+
+fn snapshot_of(source: SnapshotSource) -> io::Result<SnapshotOf> {
+    let state = source.header().state.unwrap_or_default();
+    Ok(Snapshot {
+        meta: meta_of(&state)?,
+        snapshot: SnapshotData::Source(source),
+    })
 }
 
 impl RaftSnapshotBuilder<SpineRaft> for CheckpointBuilder {
@@ -168,6 +193,11 @@ impl RaftStateMachine<SpineRaft> for StateAdapter {
         if self.store.durable_index().is_none() {
             return Ok(None);
         }
-        CheckpointBuilder { state: self.clone() }.build().await.map(Some)
+        if let Some(source) = self.offered_lately().map_err(io::Error::other)? {
+            return snapshot_of(source).map(Some);
+        }
+        let built = CheckpointBuilder { state: self.clone() }.build().await?;
+        *self.offered.lock() = Some(Instant::now());
+        Ok(Some(built))
     }
 }

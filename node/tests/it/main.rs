@@ -4,6 +4,7 @@
 
 mod admin;
 mod bootstrap;
+mod compacting;
 mod cut;
 mod data_dir;
 mod dispatch;
