@@ -435,11 +435,17 @@ impl Inner {
         let is_held = self
             .stays_held()
             .map_err(|error| NodeError::open("a hold", error))?;
+        let latest = self.history.outlived_by();
         let mine: Vec<&PlanShard> = plan.shards.iter().filter(here).collect();
         let mut opened = Vec::with_capacity(mine.len());
         for shard in mine {
             if is_held {
                 let absent = survivors::held(opener.replica_id(shard));
+                self.host.remove(shard.shard, absent);
+                continue;
+            }
+            if latest > plan.incarnation {
+                let absent = survivors::left_behind(opener.replica_id(shard), latest);
                 self.host.remove(shard.shard, absent);
                 continue;
             }

@@ -20,12 +20,18 @@ const BETWEEN_RESETS: Duration = Duration::from_millis(300);
 /// A node that is being restarted runs again within this.
 const RUNS: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(20);
+/// A node that is asked to end has ended within this.
+const END: Duration = Duration::from_secs(60);
+/// What is free on a full disk.
+const FULL_BYTES: u64 = 0;
 
 /// What goes wrong with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RollFault {
     /// SIGKILL, then a restart.
     Kill,
+    /// SIGTERM, then a restart: somebody else stops a node.
+    Terminate,
     /// SIGSTOP, then SIGCONT.
     Pause,
     /// The node and its peers do not hear each other. This one and the next three need proxies.
@@ -36,33 +42,45 @@ pub enum RollFault {
     Deaf,
     /// The connections between the node and its peers are reset, again and again.
     Resets,
-    /// The node's syncs wait. Needs a cluster on disks that can be troubled.
+    /// The node's syncs wait. This one and the next need a cluster on disks that can be troubled.
     Stall,
+    /// The node's disk takes nothing more.
+    Full,
 }
 
 impl RollFault {
     /// Each of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Kill,
+        Self::Terminate,
         Self::Pause,
         Self::Silence,
         Self::Mute,
         Self::Deaf,
         Self::Resets,
         Self::Stall,
+        Self::Full,
     ];
+
+    /// Whether it needs disks that can be troubled.
+    #[must_use]
+    pub fn needs_disks(self) -> bool {
+        matches!(self, Self::Stall | Self::Full)
+    }
 
     /// What befell the node, for people.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Kill => "killed",
+            Self::Terminate => "stopped by somebody else",
             Self::Pause => "frozen",
             Self::Silence => "cut off",
             Self::Mute => "not heard",
             Self::Deaf => "hears nobody",
             Self::Resets => "connections reset",
             Self::Stall => "disk stalled",
+            Self::Full => "disk full",
         }
     }
 }
@@ -84,11 +102,11 @@ impl Lasts {
         }
     }
 
-    /// The fault comes at a moment of the first node's restart or of a later one; before the last one where
-    /// the tool is to notice it.
+    /// The fault comes at a moment of any node's restart (a roll takes 16 to 19 s); before the last one where the tool is to
+    /// notice it.
     fn begins_ms(self) -> Range<u64> {
         match self {
-            Self::Moment => 0..12_000,
+            Self::Moment => 0..18_000,
             Self::TooLong => 0..4_000,
         }
     }
@@ -145,12 +163,22 @@ impl Target {
         let lasts = thrown.lasts.time();
         match thrown.fault {
             RollFault::Kill => self.kill(node, lasts).await,
+            RollFault::Terminate => self.terminate(node, lasts).await,
             RollFault::Pause => self.pause(node, lasts).await,
             RollFault::Silence | RollFault::Mute | RollFault::Deaf => {
                 self.cut(node, thrown.fault, lasts).await
             }
             RollFault::Resets => self.reset(node, lasts).await,
-            RollFault::Stall => self.stall(node, lasts).await,
+            RollFault::Stall => {
+                self.trouble(node, thrown.fault, Command::StallSync(None), lasts)
+                    .await
+            }
+            RollFault::Full => {
+                let full = Command::Full(FULL_BYTES);
+                self.trouble(node, thrown.fault, full, lasts).await?;
+                // It does not start on a full disk, and whoever starts it again has waited for the disk.
+                self.start_if_down(node).await
+            }
         }
     }
 
@@ -158,12 +186,22 @@ impl Target {
         // One that is being restarted may be down already.
         self.cluster.lock().await.kill(node)?;
         sleep(lasts).await;
+        self.start_if_down(node).await
+    }
+
+    async fn terminate(&self, node: usize, lasts: Duration) -> Result<(), ClusterError> {
+        self.cluster.lock().await.stop(node, END).await?;
+        sleep(lasts).await;
+        self.start_if_down(node).await
+    }
+
+    /// The tool may have started it meanwhile: to end it again would be a second fault.
+    async fn start_if_down(&self, node: usize) -> Result<(), ClusterError> {
         let mut cluster = self.cluster.lock().await;
-        // The tool may have started it meanwhile: a second kill would be a second fault.
-        if cluster.pid(node).is_none() {
-            cluster.restart(node)?;
+        match cluster.pid(node).filter(|pid| signals::is_running(*pid)) {
+            Some(_) => Ok(()),
+            None => cluster.restart(node),
         }
-        Ok(())
     }
 
     async fn pause(&self, node: usize, lasts: Duration) -> Result<(), ClusterError> {
@@ -220,18 +258,24 @@ impl Target {
         Ok(())
     }
 
-    async fn stall(&self, node: usize, lasts: Duration) -> Result<(), ClusterError> {
+    async fn trouble(
+        &self,
+        node: usize,
+        fault: RollFault,
+        command: Command,
+        lasts: Duration,
+    ) -> Result<(), ClusterError> {
         let disks = self.disks.clone();
         let disks = disks.ok_or_else(|| io::Error::other("these disks cannot be troubled"))?;
-        self.cluster.lock().await.began(node, RollFault::Stall.name());
+        self.cluster.lock().await.began(node, fault.name());
         // In a task of its own: the roll, which shares this one, may wait for a process that cannot end
         // before the disk is healed.
-        let stalled = tokio::spawn(async move {
-            disks.order(node, &Command::StallSync(None))?;
+        let troubled = tokio::spawn(async move {
+            disks.order(node, &command)?;
             sleep(lasts).await;
             disks.order(node, &Command::Heal)
         });
-        stalled.await.map_err(io::Error::other)??;
+        troubled.await.map_err(io::Error::other)??;
         self.cluster.lock().await.ended(node);
         Ok(())
     }

@@ -320,6 +320,11 @@ pub const MUTANTS: &[Mutant] = &[
         node("members::a_node_that_got_an_older_disk_back_does_not_vote_and_gets_new_replicas"),
     ),
     mutant(
+        "outlived-ignored",
+        "goes on serving though the cluster was recovered without this node",
+        node("members::lost_majority::an_old_majority_that_comes_back_serves_nobody"),
+    ),
+    mutant(
         "lost-log-votes",
         "votes with an empty log in the place of one that was lost or damaged",
         node("members::a_node_that_lost_its_log_gets_new_replicas"),

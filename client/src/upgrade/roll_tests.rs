@@ -411,8 +411,8 @@ async fn it_may_end_anywhere_and_goes_on_from_there() {
     }
 }
 
-/// A machine is lost at each step of the tool: while it is away no other node is stopped, and when it is back all
-/// run one program.
+/// A machine is lost at each step of the tool, that of the node which is rolled or another one: while it is away no other
+/// node is stopped, and when it is back all run one program.
 #[tokio::test(start_paused = true)]
 async fn no_node_is_stopped_while_another_is_lost() {
     let steps = [
@@ -426,9 +426,6 @@ async fn no_node_is_stopped_while_another_is_lost() {
     ];
     for step in steps {
         for (node, lost) in (1..=3).flat_map(|node| (1..=3).map(move |lost| (node, lost))) {
-            if node == lost {
-                continue;
-            }
             let (mut nodes, mut noted) = (Nodes::new(), Noted::new(Some(OLD)));
             let (dying, mut is_due) = (nodes.dying.clone(), true);
             let mut tell = |at, told| {
@@ -438,8 +435,13 @@ async fn no_node_is_stopped_while_another_is_lost() {
                 }
             };
             let ended = noted.go_on_and(&mut nodes, &mut tell).await.expect("it ends");
-            // Behind the last of them there is nobody to be stopped.
-            let over = node == 3 && matches!(step, Step::Lead | Step::Canary | Step::Moved);
+            let over = if node == lost {
+                // The restart that is due makes it well; behind the last of them nobody asks any more.
+                step == Step::Drain || (node == 3 && step == Step::Moved)
+            } else {
+                // Behind the last of them there is nobody to be stopped.
+                node == 3 && matches!(step, Step::Lead | Step::Canary | Step::Moved)
+            };
             assert_eq!(
                 ended.is_ok(),
                 over,

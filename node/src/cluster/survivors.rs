@@ -189,6 +189,14 @@ impl Inner {
         self.held.lock().is_some()
     }
 
+    /// The incarnation in which the cluster goes on without this node, if it does.
+    #[must_use]
+    pub fn outlived_by(&self) -> Option<u32> {
+        let running = self.running()?;
+        let latest = self.history.outlived_by();
+        (latest > running.plan().incarnation).then_some(latest)
+    }
+
     /// How far the replicas go that may go on.
     fn ends_here(&self) -> Vec<pb::ReplicaEnd> {
         // In this order: whoever holds them says so before the first is taken away.
@@ -282,6 +290,20 @@ pub(crate) fn held(replica_id: u64) -> Absent {
     Absent {
         replica_id,
         reason: "it is held for a new incarnation of the cluster".to_string(),
+        repairing: false,
+    }
+}
+
+/// Why the replicas of a node do not run that the cluster went on without.
+pub(crate) fn outlived(incarnation: u32) -> String {
+    format!("the cluster went on as incarnation {incarnation} without this node")
+}
+
+/// The same as operators see it.
+pub(crate) fn left_behind(replica_id: u64, incarnation: u32) -> Absent {
+    Absent {
+        replica_id,
+        reason: outlived(incarnation),
         repairing: false,
     }
 }

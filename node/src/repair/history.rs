@@ -108,6 +108,12 @@ impl History {
         self.0.lock().stored.condemned.contains(&replica)
     }
 
+    /// The latest incarnation of the cluster that a peer was found in; 0 if none was later than our own.
+    #[must_use]
+    pub fn outlived_by(&self) -> u32 {
+        self.0.lock().stored.outlived_by
+    }
+
     /// Peers that took our directory for an older copy, and took no connection since.
     #[must_use]
     pub fn refusals(&self) -> usize {
@@ -218,6 +224,21 @@ impl Stores for History {
         self.0.lock().refused_by.remove(&peer.0);
     }
 
+    fn outlived(&self, peer: NodeId, incarnation: u32) {
+        let mut state = self.0.lock();
+        if incarnation <= state.stored.outlived_by || mutant!("outlived-ignored") {
+            return;
+        }
+        state.stored.outlived_by = incarnation;
+        // Durable with the next look; until then it is heard again after a start.
+        state.is_news = true;
+        tracing::error!(
+            peer = peer.0,
+            incarnation,
+            "the cluster went on without this node: its replicas serve no more"
+        );
+    }
+
     fn refused_by(&self, peer: NodeId) {
         let mut state = self.0.lock();
         if state.refused_by.insert(peer.0) {
@@ -231,6 +252,9 @@ impl Stores for History {
 
 #[cfg(test)]
 mod tests {
+    use spine_storage::Driver;
+    use spine_storage::wal::WalOptions;
+
     use super::*;
 
     fn mark(log_number: u32, starts: u64, boot: u64, at: (u64, u32)) -> StoreMark {
@@ -278,5 +302,37 @@ mod tests {
         assert!(!history.is_sound(peer, &mark(1, 2, 8, (1, 8_999))));
         assert!(history.is_sound(peer, &mark(1, 2, 8, (1, 9_000))));
         assert!(history.is_sound(peer, &mark(2, 3, 9, (1, 4_096))), "another log");
+    }
+
+    #[tokio::test]
+    async fn a_later_incarnation_is_kept_and_a_format_of_another_release_is_refused() {
+        let disk = spine_storage::disk::SimDisk::new(1).shared();
+        let (dir, driver) = (
+            Path::new("/data"),
+            Driver::Tasks {
+                sync_latency: Duration::ZERO,
+            },
+        );
+        let log_dir = dir.join("wal");
+        let wal = Wal::open(disk.clone(), &log_dir, [1; 16], WalOptions::default(), driver);
+        let wal = wal.await.expect("log");
+        let history = History::default();
+        history.begin(&disk, dir, 1, (&wal, true)).expect("begin");
+        history.outlived(NodeId(2), 3);
+        history.outlived(NodeId(3), 2);
+        history.keep(false).expect("keep");
+        let again = History::default();
+        again.begin(&disk, dir, 2, (&wal, false)).expect("begin again");
+        assert_eq!(again.outlived_by(), 3);
+
+        let later = StoreHistory {
+            format: FORMAT + 1,
+            ..StoreHistory::default()
+        };
+        twice::write(disk.as_ref(), &dir.join(FILE), &later.encode_to_vec()).expect("write");
+        let refused = History::default().begin(&disk, dir, 3, (&wal, false));
+        assert!(refused.is_err_and(|error| error.to_string().contains("format")));
+        let left = twice::read(disk.as_ref(), &dir.join(FILE)).expect("read");
+        assert_eq!(left, Some(later.encode_to_vec()));
     }
 }

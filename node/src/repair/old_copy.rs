@@ -14,10 +14,8 @@ use crate::events::EventKind;
 impl Supervisor {
     /// Closes what may not vote any more, and keeps what is known of the peers.
     pub(super) async fn heed_refusals(&mut self) {
+        self.keep_history();
         let history = Arc::clone(&self.node.history);
-        if let Err(error) = history.keep(false) {
-            tracing::warn!(%error, "keep what is known of the peers");
-        }
         let refusals = history.refusals();
         let Some(running) = self
             .node
@@ -49,6 +47,12 @@ impl Supervisor {
         self.close_all(&fault).await;
         for patient in self.patients.values_mut() {
             patient.fault = fault.clone();
+        }
+    }
+
+    pub(super) fn keep_history(&self) {
+        if let Err(error) = self.node.history.keep(false) {
+            tracing::warn!(%error, "keep what is known of the peers");
         }
     }
 

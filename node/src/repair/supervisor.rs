@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::open::{Fault, Opener, fault_of};
 use crate::beat::beat;
+use crate::cluster::survivors::outlived;
 use crate::events::EventKind;
 use crate::fitness::Trouble;
 use crate::node::Inner;
@@ -78,6 +79,12 @@ impl Supervisor {
             if self.node.is_held() {
                 // Nothing is opened again, and what an attempt under way had opened is closed.
                 self.close_all(&Fault::Refused("it is held".to_string())).await;
+                beat(self.node.started, LOOK_EVERY).await;
+                continue;
+            }
+            if let Some(incarnation) = self.node.outlived_by() {
+                self.keep_history();
+                self.close_all(&Fault::Refused(outlived(incarnation))).await;
                 beat(self.node.started, LOOK_EVERY).await;
                 continue;
             }

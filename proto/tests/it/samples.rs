@@ -565,6 +565,7 @@ fn cluster() -> Vec<Sample> {
             },
         ),
         sample("StoreHistory", "", store_history()),
+        sample("StoreHistory", "outlived", outlived()),
         sample("PlanNode", "", node),
         sample("PlanShard", "", shard),
         sample("ClusterPlan", "", plan),
@@ -590,6 +591,15 @@ fn store_history() -> pb::StoreHistory {
             mark: Some(store_mark(1)),
         }],
         condemned: vec![(1 << 48) + 5, (1 << 48) + 6],
+        outlived_by: 0,
+    }
+}
+
+/// A history of a node that the cluster went on without.
+fn outlived() -> pb::StoreHistory {
+    pb::StoreHistory {
+        outlived_by: 2,
+        ..store_history()
     }
 }
 

@@ -45,6 +45,8 @@ pub trait Stores: Send + Sync {
     fn refused_by(&self, peer: NodeId);
     /// A peer took a connection of ours.
     fn accepted_by(&self, peer: NodeId);
+    /// A peer is of a later incarnation of the cluster than this node: others went on without it.
+    fn outlived(&self, peer: NodeId, incarnation: u32);
 }
 
 /// Tells nothing and believes everybody.
@@ -62,6 +64,7 @@ impl Stores for NoStores {
     }
     fn refused_by(&self, _: NodeId) {}
     fn accepted_by(&self, _: NodeId) {}
+    fn outlived(&self, _: NodeId, _: u32) {}
 }
 
 /// Who this node is. Empty until the cluster is initialised, then set once.

@@ -19,6 +19,8 @@ use crate::net::Stream;
 
 /// The text of a refusal begins with this where the two ends speak no common protocol; the range follows.
 const WIRE_IS: &str = "this node speaks wire ";
+/// Begins the text of a refusal for another incarnation of the cluster; the number of ours follows.
+const INCARNATION_IS: &str = "this node is of incarnation ";
 
 /// A stream whose two ends know each other, and what was read beyond the handshake.
 pub(crate) struct Greeted {
@@ -63,6 +65,15 @@ impl Introduction {
     fn no_common_wire(&self, peer: u64, release: &str, theirs: &str, counters: &Counters) {
         add(&counters.wire_refusals, 1);
         self.settled.say_refused(peer, release, theirs, self.wire);
+    }
+
+    /// A peer that we dialled is of this incarnation of our cluster. If it is a later one the cluster goes on without us.
+    /// Who dials us is not believed: anybody can say a number.
+    fn heard_of(&self, peer: NodeId, incarnation: u32) {
+        let own = self.identity.get().map_or(0, |known| known.incarnation);
+        if own > 0 && incarnation > own {
+            self.stores.outlived(peer, incarnation);
+        }
     }
 
     /// Our Hello for a lane; a bootstrap Hello names no cluster.
@@ -140,6 +151,12 @@ pub(crate) fn admit(
     }
 }
 
+/// The incarnation in the text of a refusal, which may be of any release; 0 if there is none.
+fn said_incarnation(message: &str) -> u32 {
+    let said = message.strip_prefix(INCARNATION_IS);
+    said.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// The range in the text of a refusal, which may be of any release, or of anybody.
 fn said_wire(message: &str) -> String {
     let known = message.strip_prefix(WIRE_IS).and_then(|said| {
@@ -205,6 +222,9 @@ pub(crate) async fn greet(
                         let theirs = WireRange::of(&answer).to_string();
                         introduction.no_common_wire(answer.node_id, &answer.release, &theirs, counters);
                     }
+                    if let (Err(RefusalReason::WrongIncarnation), Some(peer)) = (recognised, peer) {
+                        introduction.heard_of(peer, answer.incarnation);
+                    }
                     let wire = recognised.map_err(PeerError::Refused)?;
                     if let Some(peer) = peer {
                         introduction.settled.note(peer, wire, answer.level);
@@ -217,6 +237,9 @@ pub(crate) async fn greet(
                     let reason = RefusalReason::parse(&refusal.reason);
                     if let (RefusalReason::OldStore, Some(peer)) = (reason, peer) {
                         introduction.stores.refused_by(peer);
+                    }
+                    if let (RefusalReason::WrongIncarnation, Some(peer)) = (reason, peer) {
+                        introduction.heard_of(peer, said_incarnation(&refusal.message));
                     }
                     if reason == RefusalReason::WrongWire {
                         let (node, theirs) = (peer.map_or(0, |peer| peer.0), said_wire(&refusal.message));
@@ -301,6 +324,10 @@ pub(crate) async fn welcome(
                     said = format!("{WIRE_IS}{}", introduction.wire);
                 } else {
                     tracing::warn!(%reason, node, "a connection is refused");
+                    if reason == RefusalReason::WrongIncarnation {
+                        let own = introduction.identity.get().map_or(0, |known| known.incarnation);
+                        said = format!("{INCARNATION_IS}{own}");
+                    }
                 }
                 refuse(reader.stream(), reason.with_message(said)).await;
                 None
@@ -362,6 +389,7 @@ mod tests {
         }
         fn refused_by(&self, _: NodeId) {}
         fn accepted_by(&self, _: NodeId) {}
+        fn outlived(&self, _: NodeId, _: u32) {}
     }
 
     fn started(starts: u64) -> Option<StoreMark> {
@@ -447,6 +475,19 @@ mod tests {
             recognise(&ours, &ours, peer, &OneIsOld),
             Err(RefusalReason::SelfConnection)
         );
+    }
+
+    #[test]
+    fn an_incarnation_in_the_text_of_a_refusal_is_a_number_or_nothing() {
+        assert_eq!(said_incarnation(&format!("{INCARNATION_IS}7")), 7);
+        for other in [
+            "",
+            "7",
+            "this node is of incarnation -1",
+            "this node is of incarnation 4294967296",
+        ] {
+            assert_eq!(said_incarnation(other), 0, "{other}");
+        }
     }
 
     #[test]

@@ -80,11 +80,15 @@ pub(super) fn check_head(window: &mut Window<'_>, salt: Salt, segment: u64) -> R
         .filter(|payload| header.fits(salt, 0, payload))
         .ok_or_else(|| damage("head of the segment"))?;
     let mut cursor = Cursor::new(payload);
-    let right = cursor.number32() == Some(FORMAT) && cursor.number() == Some(segment);
-    if right && header.kind == Kind::Segment as u8 {
-        Ok(())
-    } else {
-        Err(damage("head names another segment").into())
+    let (format, number) = (cursor.number32(), cursor.number());
+    if header.kind != Kind::Segment as u8 || number != Some(segment) {
+        return Err(damage("head names another segment").into());
+    }
+    match format {
+        Some(FORMAT) => Ok(()),
+        // Whole, and written by a later release: nothing is lost, so nothing may be set aside.
+        Some(other) => Err(WalError::Format(other)),
+        None => Err(damage("head of the segment").into()),
     }
 }
 
@@ -109,5 +113,40 @@ pub(super) fn find_headers(window: &mut Window<'_>, salt: Salt, from: u32) -> io
         }
         let block = u32::try_from(ZEROS.len()).expect("a block is small");
         at = at.checked_add(block).expect("a segment is smaller than 4 GiB");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk as _, SimDisk};
+
+    #[test]
+    fn a_head_of_another_format_is_no_damage() {
+        let (store, segment) = ([7; 16], 3);
+        let disk = SimDisk::new(1);
+        let path = Path::new("/segment");
+        let judge = |format: u32, number: u64| {
+            let mut head = Vec::new();
+            let salt = Salt::new(&store, segment);
+            let spot = Spot {
+                salt,
+                offset: 0,
+                synced: 0,
+            };
+            frame::put(&mut head, spot, 0, Kind::Segment, |buffer| {
+                buffer.extend_from_slice(&format.to_le_bytes());
+                buffer.extend_from_slice(&number.to_le_bytes());
+            });
+            head.resize(HEAD_BYTES as usize, 0);
+            disk.write_atomic(path, &head).expect("write");
+            let file = disk.open(path, false).expect("open");
+            let mut window = Window::new(file.as_ref()).expect("window");
+            check_head(&mut window, salt, segment)
+        };
+        assert!(judge(FORMAT, segment).is_ok());
+        assert!(matches!(judge(2, segment), Err(WalError::Format(2))));
+        assert!(matches!(judge(FORMAT, 4), Err(WalError::Damaged(_))));
+        assert!(matches!(judge(2, 4), Err(WalError::Damaged(_))));
     }
 }

@@ -161,6 +161,59 @@ async fn a_hold_that_nobody_waits_for_any_more_is_carried_through() {
     assert!(machines[0].inner().is_held(), "durably");
 }
 
+/// Nodes 2 and 3 are a majority of the old cluster. Whoever comes back must not have two clusters take writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_majority_that_comes_back_serves_nobody() {
+    let mut machines = three_of(3).await;
+    machines[1].stop().await;
+    machines[2].stop().await;
+    until("the lost ones are missed", || {
+        let peers = &machines[0].inner().peers;
+        peers.is_gone(NodeId(2)) && peers.is_gone(NodeId(3))
+    })
+    .await;
+    let alone = RecoverClusterRequest {
+        accept_data_loss: true,
+    };
+    machines[0].inner().recover_cluster(&alone).unwrap();
+    machines[0].stop().await;
+    machines[0].start().await.unwrap();
+    assert_eq!(machines[0].inner().running().unwrap().plan().incarnation, 2);
+
+    let is_closed = |machine: &Machine| {
+        let node = machine.inner();
+        let told = node.host.absent().into_values();
+        let known = told.filter(|absent| absent.reason.contains("incarnation 2"));
+        node.host.all().is_empty() && known.count() == 2
+    };
+    for machine in &mut machines[1..] {
+        machine.start().await.unwrap();
+    }
+    until("both have heard of the new cluster", || {
+        machines[1..].iter().all(is_closed)
+    })
+    .await;
+    // Nor do they begin again where nobody can tell them.
+    for machine in &mut machines {
+        machine.stop().await;
+    }
+    for machine in &mut machines[1..] {
+        machine.start().await.unwrap();
+        assert!(is_closed(machine));
+    }
+    let dispatcher = Arc::clone(&machines[1].inner().running().unwrap().dispatcher);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let written = dispatcher
+        .call("records.commit", spread(1), &principal().into(), deadline)
+        .await;
+    assert!(written.is_err());
+    // What they have is there for whoever needs it.
+    machines[0].start().await.unwrap();
+    let writer = Writer::through(&machines[0]);
+    writer.some().await;
+    writer.end().await;
+}
+
 const WRITES: u64 = 40;
 
 /// One that every shard gets some of.
