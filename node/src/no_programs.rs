@@ -23,10 +23,26 @@ pub fn begin_anew_without() -> io::Result<()> {
     if env::var_os(PATH).is_some_and(|path| path == NOWHERE) {
         return Ok(());
     }
+    Err(run_again())
+}
+
+/// Begins this process anew, as after a crash, with whatever threads there are; ends it where that cannot be.
+pub fn begin_anew() -> ! {
+    let error = run_again();
+    tracing::error!(%error, "this process cannot begin anew");
+    std::process::exit(1)
+}
+
+/// Returns only why it cannot be done.
+fn run_again() -> io::Error {
+    let program = match env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
     let mut arguments = env::args_os();
-    let mut again = Command::new(env::current_exe()?);
+    let mut again = Command::new(program);
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    Err(again.args(arguments).env(PATH, NOWHERE).exec())
+    again.args(arguments).env(PATH, NOWHERE).exec()
 }

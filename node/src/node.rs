@@ -16,8 +16,8 @@ use spine_proto::storage::v1::{ClusterPlan, PlanNode, PlanShard};
 use spine_statemachine::key::SubjectKey;
 use spine_storage::disk::Disk;
 use spine_storage::engine::EngineFactory;
-use spine_storage::gently;
-use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, WorkerOptions};
+use spine_storage::gently_watched;
+use spine_storage::replica::{CheckpointWorker, ReplicaError, ReplicaOptions, ReplicaStore, WorkerOptions};
 use spine_storage::wal::{Driver as StorageDriver, Wal, WalError, WalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,7 @@ use crate::fitness::Fitness;
 use crate::gateway::edge::DispatcherSource;
 use crate::housekeeping::Housekeeper;
 use crate::leader_log::LeaderLog;
+use crate::no_programs;
 use crate::peers::NodePeers;
 use crate::repair::{Deliveries, Fault, History, Opener, Referee, Supervisor, log_file, scrub};
 use crate::shard::host::{Absent, Host};
@@ -432,20 +433,14 @@ impl Inner {
         });
         let recovered = self.recovered(&opener, plan).await?;
         let plan = recovered.as_ref().unwrap_or(plan);
-        let is_held = self
-            .stays_held()
+        let closed = self
+            .stays_closed(plan)
             .map_err(|error| NodeError::open("a hold", error))?;
-        let latest = self.history.outlived_by();
         let mine: Vec<&PlanShard> = plan.shards.iter().filter(here).collect();
         let mut opened = Vec::with_capacity(mine.len());
         for shard in mine {
-            if is_held {
-                let absent = survivors::held(opener.replica_id(shard));
-                self.host.remove(shard.shard, absent);
-                continue;
-            }
-            if latest > plan.incarnation {
-                let absent = survivors::left_behind(opener.replica_id(shard), latest);
+            if let Some(why) = &closed {
+                let absent = survivors::closed(opener.replica_id(shard), why);
                 self.host.remove(shard.shard, absent);
                 continue;
             }
@@ -453,8 +448,7 @@ impl Inner {
                 opener.create_first(shard).await
             } else {
                 // One after the other, each with syncs of its own.
-                gently(self.parts.storage_driver, || opener.open_level(shard))
-                    .map_err(|error| NodeError::open("a thread", error))?
+                self.open_gently(&opener, shard)?
             };
             match state {
                 Ok(store) => opened.push((shard, store)),
@@ -532,6 +526,23 @@ impl Inner {
         }
         recover::remove_order(disk, dir).map_err(|error| NodeError::open("a recovery", error))?;
         Ok((after.incarnation > plan.incarnation).then_some(after))
+    }
+
+    /// On a thread of its own. An engine that loops there keeps the whole node from starting, now and after any restart: its
+    /// state is given up, and the process begins anew.
+    fn open_gently(
+        &self,
+        opener: &Opener,
+        shard: &PlanShard,
+    ) -> Result<Result<ReplicaStore, Fault>, NodeError> {
+        let open = || opener.open_level(shard);
+        let opened = gently_watched(self.parts.storage_driver, open, || {
+            if let Err(error) = opener.give_up_state(shard) {
+                tracing::error!(%error, "mark the state of an engine that loops");
+            }
+            no_programs::begin_anew()
+        });
+        opened.map_err(|error| NodeError::open("a thread", error))
     }
 
     /// The log, and whether it was begun anew.

@@ -52,6 +52,11 @@ fn spoil(disk: &SimDisk, dir: &Path) -> Result<(), String> {
     io(disk.corrupt(&mark, 20, 1))
 }
 
+/// As a node leaves it whose engine looped: nothing in it is known to be wrong.
+fn give_up(disk: &SimDisk, dir: &Path) -> Result<(), String> {
+    io(disk.write_atomic(&dir.join("GIVEN-UP"), b""))
+}
+
 /// Takes a replica out of the log of a node that is down.
 fn forget_log(disk: &SimDisk, replica: u64) -> std::io::Result<()> {
     let identity = spine_node::data_dir::read(disk, Path::new("/data")).map_err(std::io::Error::other)?;
@@ -126,6 +131,14 @@ fn lost_state_is_built_anew_from_a_peer() {
 fn damaged_state_is_built_anew_from_a_peer() {
     alone(|| {
         play(5, |scene| break_and_repair(scene, true, spoil));
+    });
+}
+
+#[test]
+fn state_that_was_given_up_is_built_anew() {
+    alone(|| {
+        play(6, |scene| break_and_repair(scene, false, give_up));
+        play(6, |scene| break_and_repair(scene, true, give_up));
     });
 }
 

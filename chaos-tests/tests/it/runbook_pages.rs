@@ -1,6 +1,5 @@
 //! The pages of `docs/runbooks`: their sections, their blocks of commands, and what the mark of a block means. Every block
-//! is run by the tests in `runbooks.rs`, or stands in a short list with the reason. Then our programs are asked whether
-//! they know its commands, and those in the running text.
+//! is run by the tests in `runbooks.rs`. Our programs are asked whether they know the commands in the running text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,19 +14,12 @@ const PLAYED: [&str; 4] = [
     "rolling-upgrade.md",
 ];
 const README: &str = "README.md";
-/// Blocks that no test can run: the page, and the reason that the block gives.
-const NOT_RUN: [(&str, &str); 1] = [
-    // It needs an init and ssh to other machines.
-    ("rolling-upgrade.md", "systemd"),
-];
 const SECTIONS: [&str; 5] = ["Symptom", "Confirm", "Act", "Verify", "Undo"];
 
 /// Behind the fence of a block that is run in its turn.
 const RUN: &str = "sh";
 /// Behind that of what is run in front of each other block.
 const BEFORE_EACH: &str = "sh before-each";
-/// Behind that of a block that is not run; the reason follows.
-const NOT_RUN_FOR: &str = "sh not-run=";
 
 /// Asks our programs for their help instead of carrying commands out. Who else is called is passed over, and a hook is only
 /// read.
@@ -118,21 +110,14 @@ pub(crate) fn sections(page: &str) -> Vec<(String, Vec<Block>)> {
 /// What the pages want in front of each block.
 pub(crate) fn before_each() -> String {
     let page = read(README);
-    let mut blocks = marked(&page, BEFORE_EACH);
-    let (_, script) = blocks.pop().expect("it stands in the README");
-    assert!(blocks.is_empty(), "one");
-    script
-}
-
-/// What follows the mark, and the commands, of blocks whose mark begins so.
-fn marked<'a>(page: &'a str, mark: &str) -> Vec<(&'a str, String)> {
-    let fenced = parts(page).into_iter().filter_map(|part| match part {
-        Part::Fenced(fenced) => Some(fenced),
-        Part::Section(_) | Part::Line(_) => None,
+    let marked = parts(&page).into_iter().filter_map(|part| match part {
+        Part::Fenced(fenced) if fenced.mark == BEFORE_EACH => Some(fenced.lines.join("\n")),
+        Part::Fenced(_) | Part::Section(_) | Part::Line(_) => None,
     });
-    fenced
-        .filter_map(|fenced| Some((fenced.mark.strip_prefix(mark)?, fenced.lines.join("\n"))))
-        .collect()
+    let mut scripts: Vec<String> = marked.collect();
+    let script = scripts.pop().expect("it stands in the README");
+    assert!(scripts.is_empty(), "one");
+    script
 }
 
 fn block(lines: &[&str]) -> Block {
@@ -188,7 +173,7 @@ fn pages() -> Vec<(String, String)> {
     names.into_iter().map(with_text).collect()
 }
 
-/// Blocks that no test runs, and that are not among those that need not be run.
+/// Blocks that no test runs.
 fn faults(name: &str, page: &str) -> Vec<String> {
     let mut in_section = false;
     let mut faults = Vec::new();
@@ -203,9 +188,7 @@ fn faults(name: &str, page: &str) -> Vec<String> {
                 let is_known = match mark {
                     RUN => in_section && PLAYED.contains(&name),
                     BEFORE_EACH => name == README,
-                    mark => mark
-                        .strip_prefix(NOT_RUN_FOR)
-                        .is_some_and(|reason| NOT_RUN.contains(&(name, reason))),
+                    _ => false,
                 };
                 if !is_known {
                     faults.push(format!("{name}:{line}: no test runs a block marked {mark:?}"));
@@ -275,7 +258,7 @@ fn blocks_are_read_as_they_are_marked() {
 }
 
 #[test]
-fn every_block_is_run_or_says_why_not() {
+fn every_block_is_run() {
     let pages = pages();
     let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
     let mut known = PLAYED.to_vec();
@@ -291,27 +274,18 @@ fn every_block_is_run_or_says_why_not() {
     let faults: Vec<String> = faults.collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(!before_each().is_empty());
-    // Each of the list once: one more needs a line there.
-    let mut not_run = Vec::new();
-    for (name, page) in &pages {
-        let reasons = marked(page, NOT_RUN_FOR).into_iter().map(|(reason, _)| reason);
-        not_run.extend(reasons.map(|reason| (name.as_str(), reason)));
-    }
-    assert_eq!(not_run, NOT_RUN);
 }
 
 #[test]
-fn a_block_that_is_neither_is_told() {
+fn a_block_that_is_not_run_is_told() {
     let page = |mark: &str| format!("## Act\n```{mark}\nreboot\n```\n");
     assert!(faults("disk-full.md", &page("sh")).is_empty());
-    assert!(faults("rolling-upgrade.md", &page("sh not-run=systemd")).is_empty());
     for mark in [
         "",
         "bash",
         "text",
         "sh later",
         "sh before-each",
-        "sh not-run=",
         "sh not-run=systemd",
     ] {
         assert_eq!(faults("disk-full.md", &page(mark)).len(), 1, "{mark:?}");
@@ -328,14 +302,13 @@ fn a_block_that_is_neither_is_told() {
 }
 
 #[test]
-fn commands_that_no_test_runs_are_known_to_our_programs() {
+fn commands_in_the_text_are_known_to_our_programs() {
     let programs = programs();
     let mut spans = 0;
     for (name, page) in &pages() {
         let commands = in_text(page);
         spans += commands.len();
-        let blocks = marked(page, NOT_RUN_FOR).into_iter().map(|(_, script)| script);
-        for script in commands.into_iter().chain(blocks) {
+        for script in commands {
             let answer = asked(&programs, &script);
             assert!(answer.status.success(), "{name}: {script}\n{}", said(&answer));
         }

@@ -5,11 +5,12 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use spine_faultdisk::{Availability, Command as DiskOrder, FaultDisk, availability};
 use tempfile::TempDir;
 
@@ -26,6 +27,26 @@ if [[ -f by-hand/LOCK ]]; then
   pid=$(cat by-hand/LOCK)
   if grep -qaF \"$FILE\" \"/proc/$pid/cmdline\"; then kill -KILL \"$pid\"; fi
 fi";
+/// Stands for ssh: each node is a machine with an `/opt/spine` of its own. Only what it is told goes there, as ssh would.
+const SSH: &str = r#"#!/usr/bin/env bash
+set -euo pipefail
+[[ $# == 2 && $1 == "${SPINE_NODE_GRPC%:*}" ]]
+opt=$PWD/machines/$SPINE_NODE_GRPC
+mkdir -p "$opt"
+exec env -i PATH="$PATH" MACHINE="$SPINE_NODE_GRPC" bash -c "${2//\/opt\/spine/$opt}"
+"#;
+/// Stands for systemd on such a machine.
+const SYSTEMCTL: &str = r#"#!/usr/bin/env bash
+set -euo pipefail
+[[ $* == 'restart spine-node' ]]
+export SPINE_NODE_GRPC=$MACHINE
+exec ./cluster-config/restart-node.sh --binary "$(readlink "machines/$MACHINE/current")"
+"#;
+/// Says of itself what a newer release would, and does nothing else.
+const BROKEN: &str = r#"#!/bin/sh
+[ "$1" = --version ] || exit 1
+spine-node --version | sed 's/^spine-node .*/spine-node 999.0.0/'
+"#;
 
 /// A cluster of `start.sh` in a directory of its own. Ends with the test.
 struct Local {
@@ -67,7 +88,14 @@ impl Local {
         command
             .args([BLOCK_LIMIT, "bash", "-euo", "pipefail", "-c", script])
             .current_dir(self.dir.path())
-            .env("PATH", format!("{}:{path}", self.programs.display()))
+            .env(
+                "PATH",
+                format!(
+                    "{}:{}:{path}",
+                    self.path("bin").display(),
+                    self.programs.display()
+                ),
+            )
             .envs(self.names.iter().map(|(name, value)| (*name, value)));
         command.output().expect("bash")
     }
@@ -76,6 +104,51 @@ impl Local {
     fn must(&self, script: &str) {
         let done = self.bash(script);
         assert!(done.status.success(), "{script}\n{}", said(&done));
+    }
+
+    /// What spinectl prints as data, of one command or several, and what it says beside it.
+    fn answers(&self, exits_with: i32, script: &str) -> (Vec<Value>, String) {
+        let done = self.bash(&format!("source data/cluster.env; {script}"));
+        assert_eq!(done.status.code(), Some(exits_with), "{script}\n{}", said(&done));
+        let read = serde_json::Deserializer::from_slice(&done.stdout).into_iter();
+        let read: Result<Vec<Value>, _> = read.collect();
+        let beside = String::from_utf8_lossy(&done.stderr).into_owned();
+        (read.expect("JSON on stdout"), beside)
+    }
+
+    /// A program that is this text.
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("it is made");
+        fs::write(&path, text).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it may run");
+        path
+    }
+
+    /// The same program at another path.
+    fn copy(&self, program: &Path, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("it is made");
+        if fs::hard_link(program, &path).is_err() {
+            fs::copy(program, &path).expect("a program");
+        }
+        path
+    }
+
+    /// The process of each node, and the program that the kernel says it runs.
+    fn processes(&self, nodes: u16) -> Vec<(String, PathBuf)> {
+        let of = |node| {
+            let noted = fs::read_to_string(self.path(&format!("data/node-{node}/node.pid")));
+            let process = noted
+                .expect("a node")
+                .lines()
+                .next()
+                .expect("a process")
+                .to_owned();
+            let program = fs::read_link(format!("/proc/{process}/exe")).expect("it runs");
+            (process, program)
+        };
+        (1..=nodes).map(of).collect()
     }
 
     /// As the page says.
@@ -162,6 +235,39 @@ fn replace_node() {
             std::thread::sleep(NOTICED);
         }
     });
+    // Four are left. One is to leave, and is told to stay before it has let go of anything much.
+    let (said, _) = local.answers(
+        0,
+        "spinectl --output json node decommission 4 --wait 0s || [[ $? == 6 ]]
+         spinectl --output json node decommission 4 --undo",
+    );
+    let leaves_and_stays = ["leaving", "serving"].map(|state| json!({"node_id": 4, "state": state}));
+    assert_eq!(said, leaves_and_stays);
+    let (said, _) = local.answers(
+        0,
+        "spinectl --output json cluster apply --wait 180s
+         spinectl --output json cluster balance --wait 180s
+         spinectl --output json cluster plan
+         spinectl --output json cluster status",
+    );
+    let [applied, balanced, plan, status] = &said[..] else {
+        panic!("four answers: {said:?}");
+    };
+    assert_eq!([applied, balanced], [&json!({"balanced": true}); 2]);
+    let idle = (&json!(false), &json!([]), &json!([]));
+    assert_eq!((&plan["balancing"], &plan["moving"], &plan["next"]), idle);
+    let nodes = status["nodes"].as_array().expect("nodes");
+    assert!(nodes.iter().all(|node| node["state"] == "serving"), "{nodes:?}");
+    let replicas = nodes
+        .iter()
+        .map(|node| node["replicas"].as_u64().expect("a number"));
+    let replicas: Vec<u64> = replicas.collect();
+    assert_eq!(replicas.len(), 4, "{nodes:?}");
+    let (least, most) = (replicas.iter().min(), replicas.iter().max());
+    assert!(
+        most.zip(least).is_some_and(|(most, least)| most - least <= 1),
+        "{replicas:?}"
+    );
 }
 
 #[test]
@@ -216,11 +322,59 @@ fn disk_full() {
 #[test]
 fn rolling_upgrade() {
     let mut local = Local::start(3, 29_000);
-    let (old, new) = (local.programs.join("spine-node"), local.path("new/spine-node"));
-    fs::create_dir(local.path("new")).expect("a directory");
-    if fs::hard_link(&old, &new).is_err() {
-        fs::copy(&old, &new).expect("a program");
+    let old = local.programs.join("spine-node");
+    let new = local.copy(&old, "new/spine-node");
+    local.script("bin/ssh", SSH);
+    local.script("bin/systemctl", SYSTEMCTL);
+    let shown = |path: &Path| path.display().to_string();
+    local.names.extend([("NEW", shown(&new)), ("OLD", shown(&old))]);
+    let mut before = Vec::new();
+    local.play("rolling-upgrade.md", |local, section| match section {
+        "Verify" => {
+            for node in [1, 2, 3] {
+                let current = local.path("machines").join(local.grpc(node)).join("current");
+                assert_eq!(fs::read_link(current).expect("a link"), new, "node {node}");
+            }
+            assert!(local.processes(3).iter().all(|(_, program)| *program == new));
+        }
+        "Only a restart" => before = local.processes(3),
+        "Finalize" => {
+            for (node, (now, before)) in (1..).zip(local.processes(3).iter().zip(&before)) {
+                assert_ne!(now.0, before.0, "node {node} was not restarted");
+                assert_eq!([&now.1, &before.1], [&old, &old], "node {node}");
+            }
+        }
+        _ => {}
+    });
+    assert!(!before.is_empty(), "the page has no such section");
+}
+
+#[test]
+fn a_program_that_does_not_start_is_taken_back() {
+    let local = Local::start(3, 17_000);
+    let old = local.programs.join("spine-node");
+    local.script("broken/spine-node", BROKEN);
+    let before = local.processes(3);
+    let (said, beside) = local.answers(
+        1,
+        "code=0
+         ./cluster-config/rolling-restart.sh --binary broken/spine-node >&2 || code=$?
+         spinectl --output json upgrade status --state data/upgrade.json
+         exit $code",
+    );
+    let [said] = &said[..] else {
+        panic!("one answer: {said:?}");
+    };
+    let reason = "node 1: the hook ended with code 1";
+    let expected = (&json!("rolled back"), &json!(reason), &json!([]));
+    assert_eq!((&said["phase"], &said["reason"], &said["nodes_done"]), expected);
+    let told = format!("all nodes run again what they ran before: {reason}");
+    for line in ["node-1 ended while it started", "node 1 is done", &told] {
+        assert!(beside.contains(line), "{line}: {beside}");
     }
-    local.names.push(("NEW", new.display().to_string()));
-    local.play("rolling-upgrade.md", |_, _| {});
+    let after = local.processes(3);
+    assert!(after.iter().all(|(_, program)| *program == old), "{after:?}");
+    let restarted = after.iter().zip(&before).map(|(after, before)| after != before);
+    assert_eq!(restarted.collect::<Vec<_>>(), [true, false, false]);
+    local.must("source data/cluster.env; spinectl cluster status");
 }

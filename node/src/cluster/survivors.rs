@@ -245,7 +245,8 @@ impl Inner {
 
     async fn close(&self, shard: &Shard) {
         let identity = shard.group.identity();
-        self.host.remove(identity.shard, held(identity.replica_id));
+        self.host
+            .remove(identity.shard, closed(identity.replica_id, HELD));
         if timeout(CLOSE_TIME, shard.group.shutdown()).await.is_err() {
             tracing::warn!(shard = identity.shard, "a replica that is held does not end");
         }
@@ -269,11 +270,20 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether replicas are held since an earlier life of this node.
+    /// Why no replica is opened when this node starts, if none is.
     ///
     /// # Errors
     /// What the disk says.
-    pub(crate) fn stays_held(&self) -> io::Result<bool> {
+    pub(crate) fn stays_closed(&self, plan: &ClusterPlan) -> io::Result<Option<String>> {
+        if self.stays_held()? {
+            return Ok(Some(HELD.to_string()));
+        }
+        let latest = self.history.outlived_by();
+        Ok((latest > plan.incarnation).then(|| outlived(latest)))
+    }
+
+    /// Whether replicas are held since an earlier life of this node.
+    fn stays_held(&self) -> io::Result<bool> {
         let file = self.config.node.data_dir.join(HOLD);
         let content = twice::read(self.parts.disk.as_ref(), &file)?;
         let Some(content) = content else {
@@ -285,25 +295,18 @@ impl Inner {
     }
 }
 
-/// As operators see it.
-pub(crate) fn held(replica_id: u64) -> Absent {
-    Absent {
-        replica_id,
-        reason: "it is held for a new incarnation of the cluster".to_string(),
-        repairing: false,
-    }
-}
+const HELD: &str = "it is held for a new incarnation of the cluster";
 
 /// Why the replicas of a node do not run that the cluster went on without.
 pub(crate) fn outlived(incarnation: u32) -> String {
     format!("the cluster went on as incarnation {incarnation} without this node")
 }
 
-/// The same as operators see it.
-pub(crate) fn left_behind(replica_id: u64, incarnation: u32) -> Absent {
+/// As operators see a replica that stays closed.
+pub(crate) fn closed(replica_id: u64, why: &str) -> Absent {
     Absent {
         replica_id,
-        reason: outlived(incarnation),
+        reason: why.to_string(),
         repairing: false,
     }
 }

@@ -19,6 +19,9 @@ use super::history::History;
 use crate::cluster::change::replica_on;
 use crate::peers::NodePeers;
 
+/// In the directory of a replica: its state is not to be opened, and goes with the directory.
+const GIVEN_UP: &str = "GIVEN-UP";
+
 /// Why a replica does not run, by what can be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -234,7 +237,26 @@ impl Opener {
         }
         let (disk, engine) = (Arc::clone(&self.disk), Arc::clone(&self.engine));
         let (dir, options) = (self.dir_of(shard), self.options_of(shard));
+        let given_up = disk.exists(&dir.join(GIVEN_UP));
+        if given_up.map_err(|error| Fault::Passing(error.to_string()))? {
+            return Err(Fault::StateDamaged(
+                "its engine looped when it was opened".to_string(),
+            ));
+        }
         Ok(ReplicaStore::open(disk, &dir, engine, options)?)
+    }
+
+    /// The state is damaged in a way that shows only in an engine that never comes back: from now on it is not opened any
+    /// more. Durable on return.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn give_up_state(&self, shard: &PlanShard) -> std::io::Result<()> {
+        tracing::error!(
+            shard = shard.shard,
+            "an engine loops: the state of its replica is given up"
+        );
+        self.disk.write_atomic(&self.dir_of(shard).join(GIVEN_UP), b"")
     }
 
     /// Deletes the state and begins an empty one. Nothing may have it open.

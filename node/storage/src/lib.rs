@@ -9,5 +9,5 @@ pub mod snapshot;
 pub mod ids;
 pub mod wal;
 
-pub use gently::gently;
+pub use gently::{gently, gently_watched};
 pub use wal::Driver;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -59,7 +60,9 @@ pub(super) const RECOVER: Row = Row {
     issue: 5,
     claim: "a cluster that lost two of three nodes for good goes on from the third with spinectl cluster recover, grows to \
             three again, and refuses the lost ones when they come back",
-    target: "healthy with three replicas of each shard, every record there that was on all nodes; the old node refused",
+    target: "healthy with three replicas of each shard, every record there that was on all nodes; each shard \
+             told as one that may have lost something, and where it goes on; the old node refused for its \
+             incarnation",
     run: recover,
 };
 
@@ -140,16 +143,27 @@ fn run(context: &Context, deed: Deed) -> Result<Finding, RowError> {
 
 /// Records that are on all nodes before two of them are lost.
 const KEPT: usize = 200;
+/// The meta shard, and those of start.sh.
+const SHARDS: u64 = 9;
+/// A node of the earlier incarnation is refused within this: it dials as soon as it has opened its data.
+const REFUSED_LIMIT: Duration = Duration::from_secs(20);
+/// What the refusing node logs, or the refused one.
+const REFUSAL: &str = "WRONG_INCARNATION";
 
 #[derive(Default, Serialize)]
 struct Recovered {
     incarnation: u64,
+    /// Shards of which the order told what it must.
     shards_told: usize,
+    /// What was amiss in what it told.
+    told_amiss: Vec<String>,
     kept: usize,
     of: usize,
     grown: bool,
-    /// Connections of the old node that the new incarnation refused.
+    /// Connections that the first node refused once the old one was there.
     refused: u64,
+    /// Lines that say that it was for its incarnation, in the log of either.
+    refusals_logged: usize,
     recover_ms: u64,
     grow_ms: u64,
 }
@@ -159,7 +173,7 @@ impl fmt::Display for Recovered {
         write!(
             f,
             "incarnation {} of {} shards serves after {} ms with {} of {} records; three replicas each {} after {} ms; \
-             {} connections of an old node refused",
+             {} connections refused since an old node is back, {} lines tell its other incarnation",
             self.incarnation,
             self.shards_told,
             self.recover_ms,
@@ -167,18 +181,25 @@ impl fmt::Display for Recovered {
             self.of,
             if self.grown { "again" } else { "never" },
             self.grow_ms,
-            self.refused
-        )
+            self.refused,
+            self.refusals_logged
+        )?;
+        match self.told_amiss.first() {
+            Some(first) => write!(f, "; told amiss: {first}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl Measurement for Recovered {
     fn met(&self) -> bool {
         self.incarnation == 2
-            && self.shards_told == 9
+            && self.told_amiss.is_empty()
+            && self.shards_told as u64 == SHARDS
             && self.kept == self.of
             && self.grown
             && self.refused > 0
+            && self.refusals_logged > 0
     }
 }
 
@@ -201,6 +222,7 @@ fn recover(context: &Context) -> Result<Finding, RowError> {
         operator.healthy(|_| true).await?;
         // Followers hear of the last commits with the next entry or look.
         tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = operator.status()?;
         // Node 2 comes back later, node 3 never.
         operator.kill(2)?;
         operator.kill(3)?;
@@ -213,7 +235,7 @@ fn recover(context: &Context) -> Result<Finding, RowError> {
         let said = operator.spinectl_at(&survivor, &["cluster", "recover", "--accept-data-loss"])?;
         let said: Value = serde_json::from_slice(&said).unwrap_or_default();
         measured.incarnation = said["incarnation"].as_u64().unwrap_or(0);
-        measured.shards_told = said["shards"].as_array().map_or(0, Vec::len);
+        (measured.shards_told, measured.told_amiss) = told(&said, &before);
         tokio::time::sleep(Duration::from_secs(2)).await;
         operator.restart(1)?;
         operator.healthy(|_| true).await?;
@@ -236,11 +258,53 @@ fn recover(context: &Context) -> Result<Finding, RowError> {
             })
             .await?;
         measured.grow_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        operator.restart_without_waiting(2)?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        measured.refused = operator.refusals_of(1)?;
+        (measured.refused, measured.refusals_logged) = operator.refused_old_node(2).await?;
         Finding::of(&measured)
     })
+}
+
+/// Shards of which the order said what it must, and what it said otherwise.
+fn told(said: &Value, before: &Value) -> (usize, Vec<String>) {
+    let mut amiss = Vec::new();
+    let shards = said["shards"].as_array().map_or(&[][..], Vec::as_slice);
+    for number in 0..SHARDS {
+        let mut of_shard = shards.iter().filter(|shard| shard["shard"] == number);
+        let why = match (of_shard.next(), of_shard.next()) {
+            (Some(shard), None) => told_amiss(shard, applied_on(before, number, 1)),
+            _ => Some("it is not told once"),
+        };
+        amiss.extend(why.map(|why| format!("shard {number}: {why}")));
+    }
+    (shards.len(), amiss)
+}
+
+/// What is wrong in what was told of a shard of which one voter of three is left, on the first node, which
+/// had applied `applied` before the others were lost.
+fn told_amiss(shard: &Value, applied: Option<u64>) -> Option<&'static str> {
+    let number = |name: &str| shard[name].as_u64();
+    let (last, committed) = (number("last_index"), number("committed_index"));
+    if shard["complete"] != false {
+        Some("nothing is lost, it says, and two of three voters are")
+    } else if number("node_id") != Some(1) {
+        Some("it goes on from another node than the one that is left")
+    } else if number("last_term").unwrap_or(0) == 0 {
+        Some("its log is of no term")
+    } else if applied.is_none() || last < applied {
+        Some("its log ends before what the node had applied")
+    } else if committed.is_none() || committed > last {
+        Some("more is committed than is there")
+    } else {
+        None
+    }
+}
+
+/// Up to where a node's replica of a shard had applied its log.
+fn applied_on(status: &Value, shard: u64, node: u64) -> Option<u64> {
+    let shards = status["shards"].as_array()?;
+    let shard = shards.iter().find(|found| found["shard"] == shard)?;
+    let mut replicas = shard["replicas"].as_array()?.iter();
+    let replica = replicas.find(|replica| replica["node_id"] == node)?;
+    replica["applied_index"].as_u64()
 }
 
 fn kept(number: usize) -> Key {
@@ -372,23 +436,39 @@ impl Operator<'_> {
         self.spinectl_at(&self.endpoints(), arguments)
     }
 
+    /// Starts a node of the earlier incarnation: connections that the first node refused since then, and
+    /// lines of the two that say for what.
+    async fn refused_old_node(&self, old: u64) -> Result<(u64, usize), RowError> {
+        let (counted, logged) = (self.refusals_of(1)?, self.refusal_lines(old)?);
+        let _old_node = self.restart_without_waiting(old)?;
+        let until = Instant::now() + REFUSED_LIMIT;
+        loop {
+            tokio::time::sleep(POLL).await;
+            let refused = self.refusals_of(1)? - counted;
+            let lines = self.refusal_lines(old)? - logged;
+            if (refused > 0 && lines > 0) || Instant::now() >= until {
+                return Ok((refused, lines));
+            }
+        }
+    }
+
+    /// Lines by which the first node says that it refused this one for its incarnation, or this one that it
+    /// was.
+    fn refusal_lines(&self, old: u64) -> Result<usize, RowError> {
+        let ours = fs::read(self.node_dir(1).join("node.log"))?;
+        let theirs = fs::read(self.node_dir(old).join("node.log"))?;
+        let refuser = refusal_lines(&String::from_utf8_lossy(&ours), Some(old));
+        Ok(refuser + refusal_lines(&String::from_utf8_lossy(&theirs), None))
+    }
+
     /// The old node does not become healthy: nobody waits for that.
-    fn restart_without_waiting(&self, node: u64) -> Result<(), RowError> {
+    fn restart_without_waiting(&self, node: u64) -> Result<Unwaited, RowError> {
         let data = self.node_dir(node);
-        let mut command = std::process::Command::new(self.context.programs.join("spine-node"));
+        let mut command = Command::new(self.context.programs.join("spine-node"));
         command.arg("--config").arg(data.join("spine.toml"));
         let log = fs::OpenOptions::new().append(true).open(data.join("node.log"))?;
-        command
-            .stdin(std::process::Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let mut child = command.spawn()?;
-        std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_secs(4));
-            // It ends with the row.
-            let _ = child.kill().and_then(|()| child.wait());
-        });
-        Ok(())
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Unwaited(command.spawn()?))
     }
 
     /// Connections of peers that a node refused, by its metrics page.
@@ -456,6 +536,28 @@ impl Operator<'_> {
     }
 }
 
+/// A node that the scripts do not know of; ends when dropped.
+struct Unwaited(Child);
+
+impl Drop for Unwaited {
+    fn drop(&mut self) {
+        // One that has ended by itself is as good.
+        let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
+    }
+}
+
+/// Lines of a log that say that somebody is of another incarnation; where a node is given, only those about
+/// it.
+fn refusal_lines(log: &str, node: Option<u64>) -> usize {
+    let about = node.map(|node| format!("node={node}"));
+    let is_about = |line: &str| {
+        let Some(about) = &about else { return true };
+        line.split_whitespace().any(|word| word == about)
+    };
+    let lines = log.lines().filter(|line| line.contains(REFUSAL));
+    lines.filter(|line| is_about(line)).count()
+}
+
 /// Copies a directory; what vanishes meanwhile is passed over.
 fn copy_tree(from: &Path, to: &Path) -> Result<(), RowError> {
     fs::create_dir_all(to)?;
@@ -486,4 +588,71 @@ fn ids_of(status: &Value, node: u64) -> Vec<u64> {
     let here = replicas(status).filter(|replica| replica["node_id"] == node);
     here.filter_map(|replica| replica["replica_id"].as_u64())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shard(number: u64) -> Value {
+        json!({
+            "shard": number, "node_id": 1, "last_index": 20, "last_term": 2, "committed_index": 19,
+            "complete": false,
+        })
+    }
+
+    fn before() -> Value {
+        let replicas = json!([{ "node_id": 2, "applied_index": 30 }, { "node_id": 1, "applied_index": 20 }]);
+        let shards = (0..SHARDS).map(|number| json!({ "shard": number, "replicas": replicas }));
+        json!({ "shards": shards.collect::<Vec<_>>() })
+    }
+
+    #[test]
+    fn each_shard_is_told_once_and_as_incomplete() {
+        let all: Vec<Value> = (0..SHARDS).map(shard).collect();
+        let told_of = |shards: &[Value]| told(&json!({ "shards": shards }), &before());
+        assert_eq!(told_of(&all), (9, Vec::new()));
+        assert_eq!(told_of(&all[1..]).1, ["shard 0: it is not told once"]);
+        for (name, wrong) in [
+            ("complete", json!(true)),
+            ("complete", Value::Null),
+            ("node_id", json!(2)),
+            ("last_term", json!(0)),
+            ("last_index", json!(19)),
+            ("last_index", Value::Null),
+            ("committed_index", json!(21)),
+            ("committed_index", Value::Null),
+        ] {
+            let mut shards = all.clone();
+            shards[3][name] = wrong;
+            assert_eq!(told_of(&shards).1.len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_another_reason_or_of_another_node_does_not_count() {
+        let log = "WARN a connection is refused reason=WRONG_INCARNATION node=2\n\
+                   WARN a connection is refused reason=WRONG_INCARNATION node=22\n\
+                   WARN a connection is refused reason=UNKNOWN_NODE node=2\n";
+        assert_eq!((refusal_lines(log, Some(2)), refusal_lines(log, None)), (1, 2));
+    }
+
+    #[test]
+    fn refusals_alone_do_not_meet_the_target() {
+        let mut recovered = Recovered {
+            incarnation: 2,
+            shards_told: 9,
+            grown: true,
+            refused: 3,
+            refusals_logged: 1,
+            ..Recovered::default()
+        };
+        assert!(recovered.met());
+        recovered.refusals_logged = 0;
+        assert!(!recovered.met());
+        (recovered.refusals_logged, recovered.refused) = (1, 0);
+        assert!(!recovered.met());
+    }
 }

@@ -10,6 +10,7 @@ mod fjall;
 mod memory;
 mod sled;
 mod sled_files;
+mod stuck;
 mod watch;
 
 use std::io;
@@ -23,6 +24,7 @@ pub(crate) use checked::{read_frames, unwrap_one, wrap_one, write_frame};
 pub use self::fjall::FjallFactory;
 pub use self::memory::MemoryFactory;
 pub use self::sled::SledFactory;
+pub(crate) use stuck::{Calls, noted};
 pub use watch::{EngineCall, EngineWatch};
 
 /// One change of a sorted batch: the key, and its new value or `None` to remove it.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Change, Engine, EngineError, EngineFactory, classify, guarded, sled_files};
+use super::{Change, Engine, EngineError, EngineFactory, classify, guarded, noted, sled_files};
 
 /// Pairs in a leaf: 128 scans four times as fast as the default 1,024 and rewrites less. Part of the file format.
 const LEAF_FANOUT: usize = 128;
@@ -105,7 +105,7 @@ impl SledEngine {
         let first = usize::try_from(first % READERS as u64).unwrap_or_default();
         let free = (0..READERS).find_map(|step| open.readers[(first + step) % READERS].try_lock());
         let reader = free.unwrap_or_else(|| open.readers[first].lock());
-        guarded(|| work(&reader))
+        noted(|| guarded(|| work(&reader)))
     }
 
     /// Runs a write; after one failure none is tried again, since sled's next flush would wait for the failed one.

@@ -194,7 +194,10 @@ async fn carry_out(context: &Context, carried: &Carried, progress: &mut Progress
         Some(path) => Some(program(path).await?),
         None => None,
     };
-    let hook = Hook(carried.hook.clone());
+    let hook = Hook {
+        command: carried.hook.clone(),
+        limit: HOOK_TIME,
+    };
     let client_of = |address: &str| context.client_of(&[address.to_owned()]);
     let mut fleet = LiveFleet::new(context.client()?, client_of, hook);
     let mut roll = Roll {
@@ -291,13 +294,18 @@ async fn program(path: &Path) -> Result<Program, Failure> {
 }
 
 /// Restarts a node as the operator says.
-struct Hook(String);
+struct Hook {
+    /// For a shell.
+    command: String,
+    /// It is ended after so long.
+    limit: Duration,
+}
 
 impl Restart for Hook {
     async fn restart(&mut self, node: &NodeSummary, program: &Path) -> Result<(), String> {
         // Its talk is ours: data alone goes to stdout.
         let running = Command::new("sh")
-            .args(["-c", &self.0])
+            .args(["-c", &self.command])
             .env("SPINE_NODE_ID", node.node_id.to_string())
             .env("SPINE_NODE_GRPC", &node.grpc_address)
             .env("SPINE_NODE_ADMIN", &node.admin_address)
@@ -306,11 +314,11 @@ impl Restart for Hook {
             .stdout(io::stderr())
             .kill_on_drop(true)
             .status();
-        match timeout(HOOK_TIME, running).await {
+        match timeout(self.limit, running).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("the hook ended with {}", said(status))),
             Ok(Err(error)) => Err(format!("the hook could not be run: {error}")),
-            Err(_) => Err(format!("the hook did not end within {} s", HOOK_TIME.as_secs())),
+            Err(_) => Err(format!("the hook did not end within {} s", self.limit.as_secs())),
         }
     }
 }
@@ -366,6 +374,8 @@ fn write_state(path: &Path, progress: &Progress) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -387,5 +397,62 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let nowhere = lock(&dir.path().join("nowhere/upgrade.json")).unwrap_err();
         assert_eq!(nowhere.exit, Exit::NotFound);
+    }
+
+    /// What comes of a hook for node 7.
+    async fn restarted(command: String, limit: Duration) -> Result<(), String> {
+        let node = NodeSummary {
+            node_id: 7,
+            grpc_address: "host:7401".to_owned(),
+            admin_address: "host:7601".to_owned(),
+            ..NodeSummary::default()
+        };
+        let mut hook = Hook { command, limit };
+        hook.restart(&node, Path::new("/opt/a release/spine-node")).await
+    }
+
+    #[tokio::test]
+    async fn a_hook_is_told_which_node_and_which_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = dir.path().join("told");
+        let names = r#""$SPINE_NODE_ID" "$SPINE_NODE_GRPC" "$SPINE_NODE_ADMIN" "$SPINE_BINARY""#;
+        let hook = format!("printf '%s\\n' {names} >'{}'", told.display());
+        restarted(hook, HOOK_TIME).await.unwrap();
+        let told = fs::read_to_string(told).unwrap();
+        assert_eq!(told, "7\nhost:7401\nhost:7601\n/opt/a release/spine-node\n");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_fails_says_how_it_ended() {
+        for (hook, why) in [
+            ("exit 3", "the hook ended with code 3"),
+            (
+                "no-such-program-of-ours 2>/dev/null",
+                "the hook ended with code 127",
+            ),
+            ("kill -KILL $$", "the hook ended with signal: 9 (SIGKILL)"),
+        ] {
+            let failed = restarted(hook.to_owned(), HOOK_TIME).await;
+            assert_eq!(failed, Err(why.to_owned()), "{hook}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_hangs_is_ended_at_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let noted = dir.path().join("process");
+        let hook = format!("echo $$ >'{}'; exec sleep 60", noted.display());
+        let (limit, soon) = (Duration::from_secs(1), Duration::from_secs(20));
+        let began = Instant::now();
+        let failed = restarted(hook, limit).await;
+        assert_eq!(failed, Err("the hook did not end within 1 s".to_owned()));
+        assert!((limit..soon).contains(&began.elapsed()));
+        let process = fs::read_to_string(noted).unwrap();
+        // Signalled and not yet waited for, it is a zombie for a moment.
+        let stat = PathBuf::from(format!("/proc/{}/stat", process.trim()));
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(began.elapsed() < soon, "the hook still runs");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
