@@ -102,11 +102,11 @@ impl Lasts {
         }
     }
 
-    /// The fault comes at a moment of any node's restart (a roll takes 16 to 19 s); before the last one where the tool is to
+    /// The fault comes at a moment of any node's restart (a roll takes 8 to 19 s); before the last one where the tool is to
     /// notice it.
     fn begins_ms(self) -> Range<u64> {
         match self {
-            Self::Moment => 0..18_000,
+            Self::Moment => 0..12_000,
             Self::TooLong => 0..4_000,
         }
     }
