@@ -57,6 +57,16 @@ fn give_up(disk: &SimDisk, dir: &Path) -> Result<(), String> {
     io(disk.write_atomic(&dir.join("GIVEN-UP"), b""))
 }
 
+/// A write that went to the wrong place: the pointer of another replica of the node.
+fn mistake(disk: &SimDisk, dir: &Path) -> Result<(), String> {
+    let replicas = Path::new("/data/replicas");
+    let names = io(disk.list(replicas))?;
+    let mut all = names.iter().map(|name| replicas.join(name));
+    let other = all.rfind(|other| other != dir);
+    let current = io(disk.read(&other.ok_or("no other replica")?.join("CURRENT")))?;
+    io(disk.write_atomic(&dir.join("CURRENT"), &current))
+}
+
 /// Takes a replica out of the log of a node that is down.
 fn forget_log(disk: &SimDisk, replica: u64) -> std::io::Result<()> {
     let identity = spine_node::data_dir::read(disk, Path::new("/data")).map_err(std::io::Error::other)?;
@@ -139,6 +149,13 @@ fn state_that_was_given_up_is_built_anew() {
     alone(|| {
         play(6, |scene| break_and_repair(scene, false, give_up));
         play(6, |scene| break_and_repair(scene, true, give_up));
+    });
+}
+
+#[test]
+fn state_that_says_it_is_of_another_replica_is_built_anew() {
+    alone(|| {
+        play(8, |scene| break_and_repair(scene, true, mistake));
     });
 }
 

@@ -81,7 +81,7 @@ impl From<ReplicaError> for Fault {
         match error {
             // With its log there, state that is not is as good as damaged.
             ReplicaError::Damaged(_) | ReplicaError::Missing => Self::StateDamaged(error.to_string()),
-            ReplicaError::Foreign
+            ReplicaError::Foreign { .. }
             | ReplicaError::Exists
             | ReplicaError::Halted(_)
             | ReplicaError::Level(_) => Self::Refused(error.to_string()),
@@ -243,7 +243,14 @@ impl Opener {
                 "its engine looped when it was opened".to_string(),
             ));
         }
-        Ok(ReplicaStore::open(disk, &dir, engine, options)?)
+        match ReplicaStore::open(disk, &dir, engine, options) {
+            // A write that went to the wrong place; what is of another store somebody has put there.
+            Err(ReplicaError::Foreign { owner }) if owner.starts_with(&self.options.owner) => {
+                let why = "it says that it is of another replica of this node";
+                Err(Fault::StateDamaged(why.to_string()))
+            }
+            opened => Ok(opened?),
+        }
     }
 
     /// The state is damaged in a way that shows only in an engine that never comes back: from now on it is not opened any

@@ -76,7 +76,7 @@ fn is_created_once_and_opened_by_its_owner() {
         drop(store);
         let twice = ReplicaStore::create(disk(), &case.dir(), Arc::clone(&case.factory), options(b"me"));
         assert!(matches!(error(twice), ReplicaError::Exists));
-        assert!(matches!(error(again(b"other")), ReplicaError::Foreign));
+        assert!(matches!(error(again(b"other")), ReplicaError::Foreign { .. }));
         assert!(again(b"me").expect("open").applied().is_none());
         ReplicaStore::destroy(disk().as_ref(), &case.dir()).expect("destroy");
         assert!(matches!(error(case.open()), ReplicaError::Missing));

@@ -24,7 +24,10 @@ pub enum ReplicaError {
     Exists,
     /// The directory belongs to another replica or another data directory.
     #[error("the replica state belongs to another owner")]
-    Foreign,
+    Foreign {
+        /// As it is written there.
+        owner: Vec<u8>,
+    },
     /// The delta is at its hard limit; nothing was applied. Wait for [`crate::replica::ReplicaStore::room`].
     #[error("the delta holds {bytes} bytes, at most {limit} are allowed")]
     DeltaFull {

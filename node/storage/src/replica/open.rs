@@ -75,7 +75,9 @@ impl ReplicaStore {
         let current = disk.read(&dir.join(CURRENT_FILE))?;
         let (number, owner) = decode_current(&current)?;
         if owner != options.owner {
-            return Err(ReplicaError::Foreign);
+            return Err(ReplicaError::Foreign {
+                owner: owner.to_vec(),
+            });
         }
         if !disk.exists(&dir.join(dir_name(number)))? {
             return Err(ReplicaError::Damaged("the generation in force is missing".into()));
