@@ -26,7 +26,8 @@ pub fn begin_anew_without() -> io::Result<()> {
     Err(run_again())
 }
 
-/// Begins this process anew, as after a crash, with whatever threads there are; ends it where that cannot be.
+/// Begins this process anew in the same way, as after a crash, with whatever threads there are; ends it where that cannot
+/// be.
 pub fn begin_anew() -> ! {
     let error = run_again();
     tracing::error!(%error, "this process cannot begin anew");
