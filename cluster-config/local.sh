@@ -135,6 +135,21 @@ start_node() {
   done
 }
 
+# note_address DIR I: where cluster.env names node I, it names the address that the node's settings say now.
+note_address() {
+  local -a all=()
+  local address
+  [[ -f $1/cluster.env ]] || return 0
+  address=$(sed -n 's/^grpc = "\(.*\)"$/\1/p' "$1/node-$2/spine.toml")
+  # In the order of the nodes' numbers: start.sh writes it like that, and add-node.sh adds the next one.
+  IFS=, read -ra all <<<"$(sed -n 's/^export SPINE_ENDPOINTS=//p' "$1/cluster.env")"
+  if [[ -n $address && -n ${all[$2 - 1]:-} && ${all[$2 - 1]} != "$address" ]]; then
+    all[$2 - 1]=$address
+    (IFS=, && printf 'export SPINE_ENDPOINTS=%s\n' "${all[*]}") >"$1/cluster.env.new"
+    mv "$1/cluster.env.new" "$1/cluster.env"
+  fi
+}
+
 # stop_nodes DIR SECONDS: SIGTERM to every node of DIR that runs, then waits; 1 if one is left.
 stop_nodes() {
   local dir=$1 patience=$2 file pid name deadline left

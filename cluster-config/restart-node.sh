@@ -73,4 +73,5 @@ running "$pidfile" >/dev/null || {
   tail -n 15 "$data/node-$node/node.log" >&2
   fail "node-$node ended while it started"
 }
+note_address "$data" "$node"
 say "node-$node runs $binary as process $(running "$pidfile")"

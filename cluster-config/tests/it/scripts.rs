@@ -182,3 +182,29 @@ fn a_node_that_ends_as_it_starts_is_told_with_its_log() {
     assert!(text.contains("no such setting"), "{text}");
     assert!(text.contains("node-1 ended while it started"), "{text}");
 }
+
+#[test]
+fn a_node_that_starts_under_another_address_is_named_there() {
+    let dir = stopped_cluster();
+    let second = dir.path().join("node-2");
+    fs::create_dir(&second).unwrap();
+    fs::write(second.join("spine.toml"), "[listen]\ngrpc = \"127.0.0.1:7422\"\n").unwrap();
+    let named = dir.path().join("cluster.env");
+    let names = |second: &str| format!("export SPINE_ENDPOINTS=127.0.0.1:7401,{second},127.0.0.1:7403\n");
+    fs::write(&named, names("127.0.0.1:7402")).unwrap();
+    for (node, after) in [
+        ("1", "127.0.0.1:7402"),
+        ("2", "127.0.0.1:7422"),
+        ("2", "127.0.0.1:7422"),
+    ] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("local.sh");
+        let done = Command::new("bash")
+            .args(["-euc", "source \"$0\"; note_address \"$1\" \"$2\""])
+            .arg(script)
+            .arg(dir.path())
+            .arg(node)
+            .status();
+        assert!(done.unwrap().success());
+        assert_eq!(fs::read_to_string(&named).unwrap(), names(after), "node-{node}");
+    }
+}

@@ -109,6 +109,15 @@ fn processor_time(thread: i32) -> Option<Duration> {
     Some(Duration::from_nanos(nanoseconds))
 }
 
+/// Priority of the calling thread, from the kernel: the 17th field behind its name.
+#[cfg(test)]
+pub(crate) fn niceness() -> i32 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux tells");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+    let nice = fields.split_whitespace().nth(16).expect("a field");
+    nice.parse().expect("a number")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
@@ -116,14 +125,6 @@ mod tests {
 
     use super::*;
     use crate::engine::noted;
-
-    /// Of the calling thread, from the kernel: the 17th field behind its name.
-    fn niceness() -> i32 {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux tells");
-        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
-        let nice = fields.split_whitespace().nth(16).expect("a field");
-        nice.parse().expect("a number")
-    }
 
     /// Whether this work is told.
     fn is_told(limit: Duration, work: impl FnOnce() + Send) -> bool {

@@ -4,6 +4,7 @@
 //! sorted batches, and made durable by [`Engine::sync`]; between two syncs it may keep any part of what was written.
 //! What an interrupted batch leaves behind is healed by the effects file of [`crate::replica`].
 
+mod brisk;
 mod checked;
 mod dirs;
 mod fjall;

@@ -1,10 +1,14 @@
 //! The watchdog's view of engine calls: what runs now, and since when.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::EngineError;
+use super::brisk::Brisk;
 
 /// A call into an engine made by the checkpoint worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +35,37 @@ struct Inner {
     /// 0 = idle, else the position in [`CALLS`] plus one.
     call: AtomicUsize,
     started_ms: AtomicU64,
+    /// For work that callers wait for; without it, whoever calls does it.
+    brisk: Option<Brisk>,
 }
 
 impl Default for EngineWatch {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl EngineWatch {
+    fn new(brisk: Option<Brisk>) -> Self {
         let inner = Inner {
             base: Instant::now(),
             call: AtomicUsize::new(0),
             started_ms: AtomicU64::new(0),
+            brisk,
         };
         Self {
             inner: Arc::new(inner),
         }
     }
-}
 
-impl EngineWatch {
+    /// With a thread of the caller's priority, for [`Self::run_briskly`].
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub(crate) fn with_thread() -> io::Result<Self> {
+        Ok(Self::new(Some(Brisk::start()?)))
+    }
+
     /// The running call and for how long it has been running.
     #[must_use]
     pub fn running(&self) -> Option<(EngineCall, Duration)> {
@@ -54,6 +73,18 @@ impl EngineWatch {
         let started = Duration::from_millis(self.inner.started_ms.load(Ordering::Acquire));
         let call = CALLS.get(call.checked_sub(1)?)?;
         Some((*call, self.inner.base.elapsed().saturating_sub(started)))
+    }
+
+    /// The same for a call whose end callers wait for, on the thread of [`Self::with_thread`].
+    pub(crate) fn run_briskly(
+        &self,
+        call: EngineCall,
+        work: impl FnOnce() -> Result<(), EngineError> + Send + 'static,
+    ) -> Result<(), EngineError> {
+        self.run(call, || match &self.inner.brisk {
+            Some(brisk) => brisk.run(work)?,
+            None => work(),
+        })
     }
 
     /// Runs `work` as the published call. One call at a time: there is one checkpoint worker.

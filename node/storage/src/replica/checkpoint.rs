@@ -179,7 +179,10 @@ impl Checkpoint {
         if engine.memory_bytes() > self.store.inner.options.engine_memory_bytes_max {
             watch.run(EngineCall::Sync, || engine.sync())?;
             let _away = Away::begin(&self.store);
-            watch.run(EngineCall::Reopen, || engine.reopen())?;
+            let (began, generation) = (Instant::now(), Arc::clone(&self.generation));
+            watch.run_briskly(EngineCall::Reopen, move || generation.engine().reopen())?;
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(took_ms, "engine closed and opened, to give memory back");
         }
         Ok(())
     }

@@ -51,7 +51,10 @@ impl CheckpointWorker {
     /// If the thread cannot be started.
     pub fn start(driver: Driver, options: WorkerOptions) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE_REPLICAS_MAX);
-        let watch = EngineWatch::default();
+        let watch = match driver {
+            Driver::Threads => EngineWatch::with_thread()?,
+            Driver::Tasks { .. } => EngineWatch::default(),
+        };
         let worker = Worker {
             queue,
             watch: watch.clone(),
