@@ -88,6 +88,17 @@ hook=$(printf '%q ' "$root/cluster-config/restart-node.sh" --data "$data")
 state=$data/upgrade.json
 
 forward() { "$spinectl" upgrade apply --binary "$work/new/spine-node" --from "$work/old/spine-node" --hook "$hook" --state "$state"; }
+# forward_again: a node that just installed snapshots is refused for as long as it is behind.
+forward_again() {
+  local tries code
+  for ((tries = 0; tries < 60; tries++)); do
+    code=0
+    forward || code=$?
+    ((code == 5)) || return "$code"
+    sleep 1
+  done
+  return 5
+}
 back() { "$spinectl" upgrade rollback --hook "$hook" --state "$state"; }
 finalize() { "$spinectl" upgrade finalize --state "$state"; }
 # code COMMAND...: its exit code, whatever it is.
@@ -171,21 +182,32 @@ callers() {
 callers &
 load=$!
 
+# level_of PROGRAM: the highest level that it can follow.
+level_of() { "$1" --version | sed -n 's/^levels .* to //p'; }
+old_level=$(level_of "$work/old/spine-node")
+new_level=$(level_of "$work/new/spine-node")
+
 clients_work 'old program'
-expect 5 'finalize on the old program' finalize
+if ((old_level < new_level)); then
+  expect 5 'finalize on the old program' finalize
+fi
 expect 0 'roll forward' forward
 clients_work 'new program'
 expect 0 'roll back' back
 clients_work 'old program again'
 expect 0 'the new program installs snapshots of the old one' crosses old new
 expect 0 'the old program installs snapshots of the new one' crosses new old
-expect 0 'roll forward again' forward
+expect 0 'roll forward again' forward_again
 expect 0 'finalize' finalize
 clients_work 'finalized'
 expect 0 'finalize again' finalize
-expect 4 'roll back after finalize' back
-expect 5 'install the old program after finalize' \
-  "$spinectl" upgrade apply --binary "$work/old/spine-node" --hook "$hook" --state "$data/other.json"
+if ((old_level < new_level)); then
+  expect 4 'roll back after finalize' back
+  expect 5 'install the old program after finalize' \
+    "$spinectl" upgrade apply --binary "$work/old/spine-node" --hook "$hook" --state "$data/other.json"
+else
+  say "SKIPPED what finalize refuses: both programs follow level $new_level"
+fi
 : >"$work/enough"
 wait "$load"
 load=''
