@@ -75,7 +75,7 @@ impl EngineWatch {
         Some((*call, self.inner.base.elapsed().saturating_sub(started)))
     }
 
-    /// The same for a call whose end callers wait for, on the thread of [`Self::with_thread`].
+    /// As [`Self::run`], for a call whose end others wait for: on the thread of [`Self::with_thread`].
     pub(crate) fn run_briskly(
         &self,
         call: EngineCall,
