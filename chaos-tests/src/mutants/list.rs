@@ -198,6 +198,24 @@ pub const MUTANTS: &[Mutant] = &[
         snapshot("a_snapshot_carries_the_whole_state_into_another_replica"),
     ),
     mutant(
+        "request-filter-forgets",
+        "takes request ids for new ones that are not",
+        test(
+            "spine-storage",
+            "request_filter",
+            "new_ids_are_not_looked_for_and_known_ones_are_found",
+        ),
+    ),
+    mutant(
+        "request-filter-not-stored",
+        "forgets after a restart which request ids its filters held",
+        test(
+            "spine-storage",
+            "request_filter",
+            "new_ids_are_not_looked_for_and_known_ones_are_found",
+        ),
+    ),
+    mutant(
         "older-snapshot-installed",
         "goes back to an older state",
         snapshot("an_older_snapshot_is_not_installed"),

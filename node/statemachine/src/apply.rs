@@ -1,5 +1,7 @@
 //! The only function that changes replicated state. No clock, no randomness, no I/O of its own.
 
+mod sweep;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use spine_mutants::mutant;
@@ -8,9 +10,9 @@ use spine_proto::storage::v1::{self as pb, SlotRange};
 use crate::chain;
 use crate::check::{self, Broken};
 use crate::digest::Digest;
-use crate::key::{self, Family};
+use crate::key;
 use crate::levels::{self, LevelRange, Rule, UnknownLevel};
-use crate::limits::{APPEND_POSITION_BYTES, RANGE_RECORDS_MAX, REQUEST_SWEEP_ROWS};
+use crate::limits::{APPEND_POSITION_BYTES, RANGE_RECORDS_MAX};
 use crate::request::Seen;
 use crate::session_rows::SessionRows;
 use crate::state::SystemState;
@@ -148,11 +150,11 @@ pub fn apply(
     }
 }
 
-/// What a look at a call's request row has found.
+/// What there is where a call's request row would be written.
 #[derive(Clone, Copy)]
 enum Row {
-    /// No record. Only the call itself can write one before its SubTxn has ended, and ids are spread over the whole
-    /// family: to look again would be the dearest read of the entry.
+    /// No record. Only the call itself can write one before its SubTxn has ended, and ids are hashes: to look again
+    /// would be the dearest read of the entry.
     Absent,
     /// Perhaps one that counts no more.
     Unknown,
@@ -184,6 +186,9 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
     fn level(&mut self, level: u32) -> Result<Applied, ReadError> {
         let rises = level > self.state.level;
         self.state.level = level;
+        if rises && self.state.follows(Rule::REQUESTS_BY_BUCKET) {
+            self.state.requests.keep_by_bucket(self.index);
+        }
         if rises && self.state.follows(Rule::LEVEL_IN_A_ROW) {
             self.put(key::level(), levels::SCHEMA, levels::value(level))?;
         }
@@ -265,11 +270,11 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
                 (seen, Row::Unknown)
             }
             None => {
-                let record = self.store.get(&request::row_key(request))?;
-                let row = if record.is_none() {
-                    Row::Absent
-                } else {
-                    Row::Unknown
+                let record = request::find(self.store, self.state, request)?;
+                // What counts no more is not in the present bucket.
+                let row = match self.state.requests.bucket() {
+                    None if record.is_some() => Row::Unknown,
+                    _ => Row::Absent,
                 };
                 (request::seen(record.as_ref(), self.state, request)?, row)
             }
@@ -380,7 +385,10 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
                 .remember(self.store, self.state, request, call, done);
         }
         let value = request::row_after(request, self.state.log_time_ms, self.index, outcome);
-        let key = request::row_key(request);
+        let key = match self.state.requests.bucket() {
+            Some(bucket) => Bytes::copy_from_slice(&request::together_key(request, bucket)),
+            None => request::scattered_key(request),
+        };
         let replaced = match row {
             Row::Unknown => self.put(key, request::SCHEMA, value)?,
             Row::Absent => {
@@ -389,33 +397,6 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             }
         };
         self.state.requests.wrote_row(replaced, None);
-        Ok(())
-    }
-
-    /// Removes forgotten rows, going round all of them page by page in step with the work done.
-    fn sweep_requests(&mut self) -> Result<(), ReadError> {
-        let first = [Family::Request as u8];
-        let end = key::successor(&first);
-        while let Some(cursor) = self.state.requests.next_sweep() {
-            let from = if cursor.is_empty() {
-                Bytes::copy_from_slice(&first)
-            } else {
-                key::just_after(&cursor)
-            };
-            let page = self.store.range(&from, &end, REQUEST_SWEEP_ROWS)?;
-            let mut removed = 0;
-            for (key, record) in &page {
-                if !self.state.requests.remembers(record.revision) {
-                    self.delete(key)?;
-                    removed += 1;
-                }
-            }
-            let cursor = match page.last() {
-                Some((key, _)) if page.len() == REQUEST_SWEEP_ROWS => key.clone(),
-                _ => Bytes::new(),
-            };
-            self.state.requests.swept(cursor, removed);
-        }
         Ok(())
     }
 

@@ -76,6 +76,9 @@ impl Rule {
     /// Search tokens stand beside each patient. A leader without the rule changes patients and not their tokens, so
     /// that they are found no more.
     pub const SEARCH_TOKENS: Self = Self { since: 2 };
+    /// Request rows of one stretch of the log stand together (see [`crate::window`]). A replica without the rule would look
+    /// for them, and write them, elsewhere.
+    pub const REQUESTS_BY_BUCKET: Self = Self { since: 2 };
 
     /// The level that brings it.
     #[must_use]

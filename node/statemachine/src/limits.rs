@@ -30,8 +30,11 @@ pub const TXN_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const REQUEST_WINDOW_MS: i64 = 15 * 60 * 1_000;
 /// A bucket of request ids, forgotten as a whole, takes rows for so long; milliseconds of log time.
 pub const REQUEST_BUCKET_MS: i64 = 60 * 1_000;
-/// A bucket of request ids takes no more entries once it has so many rows.
-pub const REQUEST_BUCKET_ROWS_MAX: u64 = 62_500;
+/// A bucket of request ids takes no more entries once it has so many rows. They stand together: a checkpoint that adds
+/// to a bucket writes most of its leaves again.
+pub const REQUEST_BUCKET_ROWS_MAX: u64 = 16_384;
+/// The same before [`crate::Rule::REQUESTS_BY_BUCKET`].
+pub const SCATTERED_BUCKET_ROWS_MAX: u64 = 62_500;
 /// Request ids remembered by one shard; above it the oldest buckets go early.
 pub const REQUEST_ROWS_MAX: u64 = 1_000_000;
 /// After so much work, transactions and rows counted alike, apply looks for forgotten rows to remove.
@@ -55,7 +58,8 @@ const _: () = {
         "the window is whole buckets"
     );
     assert!(
-        REQUEST_ROWS_MAX >= 8 * REQUEST_BUCKET_ROWS_MAX,
+        REQUEST_ROWS_MAX >= 8 * SCATTERED_BUCKET_ROWS_MAX
+            && SCATTERED_BUCKET_ROWS_MAX >= REQUEST_BUCKET_ROWS_MAX,
         "a busy shard forgets a small part at a time"
     );
     assert!(

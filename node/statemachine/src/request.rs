@@ -1,7 +1,10 @@
 //! Exactly once: a row for each request id that took effect, kept for a window of log time.
 //!
-//! Rows are ordinary records: family, slot 0, the request's id as subject, kind. The slot is in the row and not in
-//! its key, so that an id used again for another slot of the shard is noticed. Which rows still count is in
+//! Rows are ordinary records. Those of sessions, and all of them before [`crate::Rule::REQUESTS_BY_BUCKET`], are
+//! *scattered*: family, 0 in the place of a slot, the request's id as subject, kind. The others stand *together* by the
+//! bucket that they are of: family, 1, bucket, id, kind in its place. Ids are hashes: were rows scattered that nobody
+//! writes again, each checkpoint would write nearly every leaf of the family. The slot is in the row and not in its
+//! key, so that an id used again for another slot of the shard is noticed. Which rows still count is in
 //! [`crate::window`].
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -18,8 +21,17 @@ use crate::{frame, session};
 pub const SCHEMA: u32 = 1;
 /// Kind of a request row's key.
 pub const KIND: u8 = 1;
+/// The same where the rows of a bucket stand together.
+pub const KIND_TOGETHER: u8 = 3;
 /// Bytes of a request key's id and digest.
 pub const HASH_BYTES: usize = SUBJECT_BYTES;
+
+/// What stands in the place of a slot.
+const SCATTERED: u16 = 0;
+const TOGETHER: u16 = 1;
+const BUCKET_BEGIN: usize = 1 + 2;
+const BUCKET_END: usize = BUCKET_BEGIN + 8;
+const TOGETHER_KEY_BYTES: usize = BUCKET_END + HASH_BYTES + 1;
 
 /// What is known of a call before it is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +113,11 @@ pub(crate) fn is_well_formed(key: &RequestKey) -> bool {
         && key.session.as_ref().is_none_or(session::is_well_formed)
 }
 
-/// Where the row of a well-formed request key is.
-pub(crate) fn row_key(key: &RequestKey) -> Bytes {
+/// Where the row of a well-formed request key is if it is scattered.
+pub(crate) fn scattered_key(key: &RequestKey) -> Bytes {
     let mut row = BytesMut::with_capacity(PREFIX_BYTES);
     row.put_u8(Family::Request as u8);
-    row.put_u16(0);
+    row.put_u16(SCATTERED);
     row.put_slice(&key.id);
     row.put_u8(if key.session.is_some() {
         session::KIND
@@ -113,6 +125,42 @@ pub(crate) fn row_key(key: &RequestKey) -> Bytes {
         KIND
     });
     row.freeze()
+}
+
+/// Where the row of a well-formed request key is in a bucket whose rows stand together.
+pub(crate) fn together_key(key: &RequestKey, bucket: u64) -> [u8; TOGETHER_KEY_BYTES] {
+    let mut row = [0; TOGETHER_KEY_BYTES];
+    row[..BUCKET_END].copy_from_slice(&together_prefix(bucket));
+    let (first, rest) = key.id.split_at(PREFIX_BYTES - 1 - BUCKET_END);
+    row[BUCKET_END..PREFIX_BYTES - 1].copy_from_slice(first);
+    row[PREFIX_BYTES - 1] = KIND_TOGETHER;
+    row[PREFIX_BYTES..].copy_from_slice(rest);
+    row
+}
+
+/// What the keys of a bucket's rows begin with; those of older buckets sort before it, scattered rows before all.
+pub(crate) fn together_prefix(bucket: u64) -> [u8; BUCKET_END] {
+    let mut prefix = [0; BUCKET_END];
+    prefix[0] = Family::Request as u8;
+    prefix[1..BUCKET_BEGIN].copy_from_slice(&TOGETHER.to_be_bytes());
+    prefix[BUCKET_BEGIN..].copy_from_slice(&bucket.to_be_bytes());
+    prefix
+}
+
+/// Bucket and id of a row that stands together with others of its bucket; `None` for every other key.
+#[must_use]
+pub fn together(key: &[u8]) -> Option<(u64, [u8; HASH_BYTES])> {
+    let key: &[u8; TOGETHER_KEY_BYTES] = key.try_into().ok()?;
+    let (prefix, rest) = key.split_first_chunk::<BUCKET_END>()?;
+    let bucket = u64::from_be_bytes(*prefix.last_chunk()?);
+    if *prefix != together_prefix(bucket) || key[PREFIX_BYTES - 1] != KIND_TOGETHER {
+        return None;
+    }
+    let mut id = [0; HASH_BYTES];
+    let (first, last) = id.split_at_mut(PREFIX_BYTES - 1 - BUCKET_END);
+    first.copy_from_slice(&rest[..first.len()]);
+    last.copy_from_slice(&rest[first.len() + 1..]);
+    Some((bucket, id))
 }
 
 /// What the store remembers of a call.
@@ -124,10 +172,33 @@ pub fn look(
     state: &SystemState,
     key: &RequestKey,
 ) -> Result<Seen, ReadError> {
-    seen(store.get(&row_key(key))?.as_ref(), state, key)
+    seen(find(store, state, key)?.as_ref(), state, key)
 }
 
-/// The same, of the record that is at the call's [`row_key`].
+/// The row of a call, or one that was its row and counts no more.
+pub(crate) fn find(
+    store: &(impl OrderedRead + ?Sized),
+    state: &SystemState,
+    key: &RequestKey,
+) -> Result<Option<Record>, ReadError> {
+    if key.session.is_none() {
+        for bucket in state.requests.buckets_together() {
+            let place = together_key(key, bucket);
+            if store.surely_lacks(&place) {
+                continue;
+            }
+            if let Some(record) = store.get(&place)? {
+                return Ok(Some(record));
+            }
+        }
+        if !state.requests.has_scattered() {
+            return Ok(None);
+        }
+    }
+    store.get(&scattered_key(key))
+}
+
+/// The same as [`look`], of the row that [`find`] found.
 pub(crate) fn seen(
     record: Option<&Record>,
     state: &SystemState,
@@ -183,6 +254,20 @@ mod tests {
         assert_ne!(one.id, key("po", "p", "id", b"body").id);
         assert_ne!(one.id, key("p", "opi", "d", b"body").id);
         assert!(is_well_formed(&one));
+    }
+
+    #[test]
+    fn rows_of_a_bucket_stand_together_behind_those_of_older_ones_and_say_whose_they_are() {
+        let one = key("p", "op", "id", b"body");
+        let row = together_key(&one, 7);
+        let (bucket, id) = together(&row).unwrap();
+        assert_eq!((bucket, &id[..]), (7, &one.id[..]));
+        assert!(row.starts_with(&together_prefix(7)) && together_key(&one, 6)[..] < together_prefix(7)[..]);
+        assert!(scattered_key(&one)[..] < together_prefix(0)[..]);
+        let other_kind = [&row[..PREFIX_BYTES - 1], &[KIND], &row[PREFIX_BYTES..]].concat();
+        for other in [&scattered_key(&one)[..], &row[1..], &other_kind] {
+            assert_eq!(together(other), None);
+        }
     }
 
     #[test]

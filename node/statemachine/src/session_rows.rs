@@ -74,7 +74,7 @@ impl SessionRows {
         state: &SystemState,
         key: &RequestKey,
     ) -> Result<&mut Open, ReadError> {
-        let place = match self.0.entry(request::row_key(key)) {
+        let place = match self.0.entry(request::scattered_key(key)) {
             Entry::Occupied(open) => return Ok(open.into_mut()),
             Entry::Vacant(place) => place,
         };

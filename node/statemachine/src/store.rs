@@ -31,6 +31,11 @@ pub trait OrderedRead {
     /// [`ReadError`] where the store cannot be read or is damaged.
     fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError>;
 
+    /// Whether there is nothing at `key`, as far as that is known without looking there: `false` says nothing.
+    fn surely_lacks(&self, _key: &[u8]) -> bool {
+        false
+    }
+
     /// Records with `start <= key < end` in key order, at most `limit` of them.
     ///
     /// # Errors

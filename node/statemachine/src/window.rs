@@ -2,12 +2,16 @@
 //!
 //! A bucket is a stretch of the log. A row counts while its revision is not below the floor, so forgetting a bucket
 //! is one number; its rows are removed later, a bounded number per entry, the same ones on every replica.
+//!
+//! Since [`crate::levels::Rule::REQUESTS_BY_BUCKET`] the rows of a bucket also stand together: what is written is
+//! written in one place, and what is removed is the beginning of the family. Rows of sessions stand by their ids.
 
 use bytes::Bytes;
 use spine_proto::storage::v1 as pb;
 
 use crate::limits::{
     REQUEST_BUCKET_MS, REQUEST_BUCKET_ROWS_MAX, REQUEST_ROWS_MAX, REQUEST_SWEEP_EVERY, REQUEST_WINDOW_MS,
+    SCATTERED_BUCKET_ROWS_MAX,
 };
 
 /// Counters of the request-id rows; equal on all replicas at one index.
@@ -25,6 +29,10 @@ pub struct RequestWindow {
     work: u64,
     /// Of the sessions whose rows are forgotten, the newest was opened then.
     session_floor_ms: i64,
+    /// Rows of buckets that begin after this index stand together; 0: none do.
+    by_bucket_after: u64,
+    /// The last row that was removed of those that stand together.
+    by_bucket_cursor: Bytes,
 }
 
 /// The request ids of one stretch of the log.
@@ -83,9 +91,14 @@ impl RequestWindow {
             self.buckets.remove(0);
             self.floor = self.buckets.first().map_or(index, |next| next.first_index);
         }
+        let (after, rows_max) = match self.by_bucket_after {
+            0 => (0, SCATTERED_BUCKET_ROWS_MAX),
+            after => (after, REQUEST_BUCKET_ROWS_MAX),
+        };
         let full = |last: &Bucket| {
             last.first_ms.saturating_add(REQUEST_BUCKET_MS) <= log_time_ms
-                || last.rows >= REQUEST_BUCKET_ROWS_MAX
+                || last.rows >= rows_max
+                || last.first_index <= after
         };
         if self.buckets.last().is_none_or(full) {
             let bucket = Bucket {
@@ -123,6 +136,46 @@ impl RequestWindow {
         self.work = self.work.saturating_add(1);
     }
 
+    /// From the next entry on the rows of a bucket stand together. `index` is that of the present entry.
+    pub(crate) fn keep_by_bucket(&mut self, index: u64) {
+        if self.by_bucket_after == 0 {
+            self.by_bucket_after = index;
+        }
+    }
+
+    /// The buckets that count and whose rows stand together, newest first, each by the index of its first entry.
+    pub fn buckets_together(&self) -> impl Iterator<Item = u64> {
+        let together =
+            |bucket: &&Bucket| self.by_bucket_after != 0 && bucket.first_index > self.by_bucket_after;
+        self.buckets
+            .iter()
+            .rev()
+            .take_while(together)
+            .map(|bucket| bucket.first_index)
+    }
+
+    /// The bucket that takes the rows of the present entry, if its rows stand together.
+    pub(crate) fn bucket(&self) -> Option<u64> {
+        self.buckets_together().next()
+    }
+
+    /// Whether a row that counts may stand by its id alone, though it is of no session.
+    pub(crate) fn has_scattered(&self) -> bool {
+        let first = self.buckets.first();
+        self.by_bucket_after == 0 || first.is_some_and(|first| first.first_index <= self.by_bucket_after)
+    }
+
+    /// Of the rows that stand together: the last one that was removed, and the first bucket that still counts.
+    pub(crate) fn forgotten_together(&self) -> (&Bytes, u64) {
+        (&self.by_bucket_cursor, self.floor)
+    }
+
+    /// Records how many rows that stand together were removed, and the last of them.
+    pub(crate) fn removed_together(&mut self, last: Bytes, removed: u64) {
+        self.by_bucket_cursor = last;
+        self.stored_rows = self.stored_rows.saturating_sub(removed);
+    }
+
     /// Where the next page of the sweep begins, if it is time for one: behind this key.
     pub(crate) fn next_sweep(&mut self) -> Option<Bytes> {
         if self.stored_rows <= self.remembered_rows() {
@@ -154,6 +207,8 @@ impl RequestWindow {
             cursor: self.cursor.clone(),
             work: self.work,
             session_floor_ms: self.session_floor_ms,
+            by_bucket_after: self.by_bucket_after,
+            by_bucket_cursor: self.by_bucket_cursor.clone(),
         }
     }
 
@@ -187,6 +242,8 @@ impl RequestWindow {
             cursor: stored.cursor.clone(),
             work: stored.work,
             session_floor_ms: stored.session_floor_ms,
+            by_bucket_after: stored.by_bucket_after,
+            by_bucket_cursor: stored.by_bucket_cursor.clone(),
         })
     }
 }
@@ -217,26 +274,48 @@ mod tests {
 
     #[test]
     fn too_many_rows_push_out_the_oldest_bucket_and_never_the_newest() {
-        let mut window = RequestWindow::default();
-        let mut newest_forgotten = 0;
-        for index in 1..=3_000 {
-            // All within a second of log time.
-            entry(&mut window, index, 5, 1_000);
-            assert!(window.remembers(index), "what was just written counts");
-            assert!(window.remembered_rows() <= REQUEST_ROWS_MAX + REQUEST_BUCKET_ROWS_MAX);
-            newest_forgotten = window.floor;
+        for (together, bucket_rows, buckets_max) in [
+            (false, SCATTERED_BUCKET_ROWS_MAX, 20),
+            (true, REQUEST_BUCKET_ROWS_MAX, 70),
+        ] {
+            let mut window = RequestWindow::default();
+            if together {
+                window.keep_by_bucket(1);
+            }
+            let mut newest_forgotten = 0;
+            for index in 2..=3_001 {
+                // All within a second of log time.
+                entry(&mut window, index, 5, 1_000);
+                assert!(window.remembers(index), "what was just written counts");
+                assert!(window.remembered_rows() <= REQUEST_ROWS_MAX + bucket_rows);
+                newest_forgotten = window.floor;
+            }
+            let remembered = window.remembered_rows();
+            assert!(remembered > REQUEST_ROWS_MAX - 2 * bucket_rows, "{remembered}");
+            assert_eq!(
+                remembered,
+                (3_001 - newest_forgotten + 1) * 1_000,
+                "whole entries"
+            );
+            assert!(window.buckets.len() < buckets_max);
         }
-        let remembered = window.remembered_rows();
-        assert!(
-            remembered > REQUEST_ROWS_MAX - 2 * REQUEST_BUCKET_ROWS_MAX,
-            "{remembered}"
-        );
-        assert_eq!(
-            remembered,
-            (3_000 - newest_forgotten + 1) * 1_000,
-            "whole entries"
-        );
-        assert!(window.buckets.len() < 40);
+    }
+
+    #[test]
+    fn buckets_from_before_the_rule_stay_as_they_are_until_they_are_forgotten() {
+        let mut window = RequestWindow::default();
+        entry(&mut window, 1, 0, 3);
+        window.keep_by_bucket(2);
+        window.keep_by_bucket(3);
+        assert_eq!((window.bucket(), window.has_scattered()), (None, true));
+        entry(&mut window, 4, 0, 3);
+        entry(&mut window, 5, 0, 3);
+        assert_eq!((window.bucket(), window.has_scattered()), (Some(4), true));
+        entry(&mut window, 6, REQUEST_BUCKET_MS, 3);
+        assert_eq!(window.buckets_together().collect::<Vec<_>>(), [6, 4]);
+        entry(&mut window, 7, REQUEST_BUCKET_MS + REQUEST_WINDOW_MS, 3);
+        assert_eq!(window.buckets_together().collect::<Vec<_>>(), [7, 6]);
+        assert!(!window.has_scattered());
     }
 
     #[test]
@@ -274,6 +353,8 @@ mod tests {
             );
         }
         window.swept(Bytes::from_static(b"x"), 1);
+        window.keep_by_bucket(100);
+        window.removed_together(Bytes::from_static(b"y"), 1);
         let stored = window.to_proto();
         assert_eq!(RequestWindow::from_proto(&stored), Some(window));
         let few = pb::RequestWindow {

@@ -15,7 +15,9 @@ use spine_storage::disk::RealDisk;
 use spine_storage::engine::{EngineFactory, EngineWatch, MemoryFactory};
 use spine_storage::replica::{ApplyPayload, FeedChange, ReplicaError, ReplicaOptions, ReplicaStore};
 use spine_storage::snapshot::{SnapshotInstaller, SnapshotSource};
-use support::workload::{apply_to, create, delete, disk, log_id, open, plain, prefix, put, record_key, txn};
+use support::workload::{
+    apply_to, create, delete, disk, log_id, open, plain, prefix, put, record_key, txn_at,
+};
 
 /// Few subjects, so that every kind of change meets records that are there.
 const SEED: u64 = 3;
@@ -161,7 +163,7 @@ fn only_what_committed_is_shown() {
     apply(
         &store,
         3,
-        txn(
+        txn_at(
             vec![
                 guarded(&key, "one"),
                 guarded(&key, "refused"),

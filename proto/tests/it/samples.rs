@@ -428,6 +428,16 @@ fn window() -> pb::RequestWindow {
         cursor: bytes("cursor"),
         work: 5,
         session_floor_ms: 0,
+        by_bucket_after: 0,
+        by_bucket_cursor: bytes(""),
+    }
+}
+
+fn window_by_bucket() -> pb::RequestWindow {
+    pb::RequestWindow {
+        by_bucket_after: 190,
+        by_bucket_cursor: bytes("row"),
+        ..window()
     }
 }
 
@@ -457,6 +467,7 @@ fn state_and_snapshots() -> Vec<Sample> {
         sample("ReplicaState", "", state()),
         sample("RequestWindow", "", window()),
         sample("RequestWindow", "sessions", window_with_sessions()),
+        sample("RequestWindow", "by-bucket", window_by_bucket()),
         sample("RequestBucket", "", bucket()),
         sample("RequestBucket", "sessions", bucket_with_sessions()),
         sample(

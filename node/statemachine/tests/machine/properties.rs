@@ -9,11 +9,13 @@ use crate::generate::{Step, steps};
 use crate::shard::Shard;
 
 /// Slots of ann and bob are owned, that of eve is not.
-fn shard() -> Shard {
+fn shard(level: u32) -> Shard {
     let slot = |name| spine_proto::ids::RoutingKey::parse(name).unwrap().slot().get();
     let first = slot("ann").min(slot("bob"));
     assert!(slot("eve") < first, "eve's slot is foreign");
-    Shard::owning(first, 16_383)
+    let mut shard = Shard::owning(first, 16_383);
+    assert!(shard.apply(&txn::level(level)).is_ok());
+    shard
 }
 
 /// All but the request rows, of which forgotten ones may go at any time.
@@ -43,8 +45,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_same_sequence_gives_the_same_state_across_restarts(steps in steps()) {
-        let (mut one, mut other) = (shard(), shard());
+    fn the_same_sequence_gives_the_same_state_across_restarts(steps in steps(), level in 0_u32..=2) {
+        let (mut one, mut other) = (shard(level), shard(level));
         let outcomes = run(&mut one, &steps, |_| ());
         let again = run(&mut other, &steps, |shard| *shard = shard.restarted());
         prop_assert_eq!(outcomes, again);
@@ -54,8 +56,8 @@ proptest! {
 
     /// Leaving out what did not commit changes nothing at all.
     #[test]
-    fn a_failed_sub_txn_leaves_no_trace(steps in steps()) {
-        let (mut whole, mut pruned) = (shard(), shard());
+    fn a_failed_sub_txn_leaves_no_trace(steps in steps(), level in 0_u32..=2) {
+        let (mut whole, mut pruned) = (shard(level), shard(level));
         let mut now_ms = 0;
         for step in steps {
             now_ms += step.passes_ms;
@@ -74,8 +76,8 @@ proptest! {
 
     /// A repeated entry commits nothing that carries a request id and answers as the first time.
     #[test]
-    fn a_repeated_request_takes_effect_once(steps in steps()) {
-        let mut shard = shard();
+    fn a_repeated_request_takes_effect_once(steps in steps(), level in 0_u32..=2) {
+        let mut shard = shard(level);
         run(&mut shard, &steps, |_| ());
         let Some(last) = steps.last() else { return Ok(()) };
         let subs: Vec<_> = last.subs().into_iter().filter(|sub| sub.request.is_some()).collect();
@@ -99,7 +101,7 @@ proptest! {
 
     #[test]
     fn log_time_and_level_never_go_back(steps in steps()) {
-        let mut shard = shard();
+        let mut shard = shard(0);
         let mut last = (0, 0);
         for (number, step) in steps.iter().enumerate() {
             let level = [0, 1, 0, 2][number % 4];

@@ -81,7 +81,7 @@ impl ReplicaStore {
             _ => {
                 let frozen = Frozen {
                     state: state.to_proto(),
-                    delta: std::mem::take(&mut state.live),
+                    delta: state.take_delta(),
                 };
                 Arc::clone(state.frozen.insert(Arc::new(frozen)))
             }

@@ -66,7 +66,7 @@ pub(crate) fn decode(file: &[u8]) -> Result<Effects, ReplicaError> {
                 }
                 changes.push(change);
             }
-            Parsed::End(count, state) => end = Some((count, state)),
+            Parsed::End(count, state) => end = Some((count, *state)),
         }
         Ok(())
     })?;
@@ -79,7 +79,7 @@ pub(crate) fn decode(file: &[u8]) -> Result<Effects, ReplicaError> {
 
 enum Parsed {
     Change(Change),
-    End(u64, v1::ReplicaState),
+    End(u64, Box<v1::ReplicaState>),
 }
 
 fn parse_frame(mut content: &[u8]) -> Result<Parsed, ReplicaError> {
@@ -97,7 +97,7 @@ fn parse_frame(mut content: &[u8]) -> Result<Parsed, ReplicaError> {
         END => {
             let count = content.try_get_u64_le().map_err(short)?;
             let state = v1::ReplicaState::decode(content).map_err(|_| damaged("no state"))?;
-            Ok(Parsed::End(count, state))
+            Ok(Parsed::End(count, Box::new(state)))
         }
         _ => Err(damaged("an unknown kind")),
     }

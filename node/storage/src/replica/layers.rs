@@ -10,6 +10,7 @@ use super::codec::decode_record;
 use super::delta::Delta;
 use super::effects::FIRST_RECORD_KEY;
 use super::feed::{FeedChange, is_fed};
+use super::request_filter::RequestFilters;
 use crate::engine::Engine;
 
 /// Pairs asked of the engine at once, at most.
@@ -42,6 +43,8 @@ impl OrderedRead for Layers<'_> {
     }
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
+        // What is below is the replica's own.
+        let start = start.max(FIRST_RECORD_KEY);
         if start >= end || limit == 0 {
             return Ok(Vec::new());
         }
@@ -54,7 +57,7 @@ impl OrderedRead for Layers<'_> {
             older: frozen.peekable(),
         }
         .peekable();
-        let mut stored = EngineCursor::new(self.engine, start.max(FIRST_RECORD_KEY), end, limit);
+        let mut stored = EngineCursor::new(self.engine, start, end, limit);
         let mut found = Vec::new();
         while found.len() < limit {
             let changed = match (changes.peek(), stored.peek()?) {
@@ -168,6 +171,7 @@ pub(crate) struct DeltaWriter<'a> {
     pub(crate) live: &'a mut Delta,
     pub(crate) frozen: Option<&'a Delta>,
     pub(crate) engine: &'a dyn Engine,
+    pub(crate) request_filters: &'a mut RequestFilters,
 }
 
 impl DeltaWriter<'_> {
@@ -195,11 +199,16 @@ impl OrderedRead for DeltaWriter<'_> {
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
         self.layers().range(start, end, limit)
     }
+
+    fn surely_lacks(&self, key: &[u8]) -> bool {
+        self.request_filters.surely_lacks(key)
+    }
 }
 
 impl OrderedWrite for DeltaWriter<'_> {
     fn put(&mut self, key: Key, record: Record, digest: Digest) {
         self.note(&key, Some(&record));
+        self.request_filters.note(&key);
         self.live.set(key, Some(record), digest);
     }
 

@@ -14,6 +14,7 @@ mod layers;
 mod limits;
 mod open;
 mod pins;
+pub(crate) mod request_filter;
 mod ring;
 mod state;
 mod worker;
@@ -163,6 +164,10 @@ impl OrderedRead for View<'_> {
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
         self.layers.range(start, end, limit)
+    }
+
+    fn surely_lacks(&self, key: &[u8]) -> bool {
+        self.state.request_filters.surely_lacks(key)
     }
 }
 

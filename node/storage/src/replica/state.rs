@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use spine_mutants::mutant;
 use spine_proto::storage::v1;
-use spine_statemachine::{Applied, LevelRange, SystemState};
+use spine_statemachine::{Applied, Digest, LevelRange, SystemState};
 
 use super::codec::{log_id_from_proto, log_id_to_proto};
 use super::delta::Delta;
@@ -13,6 +13,7 @@ use super::generation::Generation;
 use super::layers::{DeltaWriter, Layers};
 use super::open::check_level;
 use super::pins::Pins;
+use super::request_filter::RequestFilters;
 use super::ring::DigestRing;
 use super::{ApplyPayload, ReplicaError, ReplicaOptions};
 use crate::ids::LogId;
@@ -30,6 +31,7 @@ pub(crate) struct State {
     /// The state the engine holds, durable.
     pub(crate) mark: v1::ReplicaState,
     pub(crate) system: SystemState,
+    pub(crate) request_filters: RequestFilters,
     pub(crate) applied: Option<LogId>,
     pub(crate) membership_log_id: Option<LogId>,
     pub(crate) membership: v1::Membership,
@@ -55,6 +57,7 @@ impl State {
         let system =
             SystemState::load_from(&mark).map_err(|error| ReplicaError::Damaged(error.to_string()))?;
         check_level(options.levels, &mark)?;
+        let request_filters = RequestFilters::load(&system.requests, generation.engine())?;
         let feed_floor = mark.applied.as_ref().map_or(0, |applied| applied.index + 1);
         let mut state = Self {
             live: Delta::default(),
@@ -65,6 +68,7 @@ impl State {
             membership: mark.membership.clone().unwrap_or_default(),
             mark,
             system,
+            request_filters,
             ring: DigestRing::default(),
             feed: Feed::new(feed_floor, options.feed_bytes_max),
             pins: Pins::default(),
@@ -150,6 +154,7 @@ impl State {
             live: &mut self.live,
             frozen: self.frozen.as_ref().map(|frozen| &frozen.delta),
             engine: self.generation.engine(),
+            request_filters: &mut self.request_filters,
         };
         let applied = spine_statemachine::apply(&mut writer, &mut self.system, self.levels, index, entry)
             .map_err(|halt| {
@@ -161,6 +166,16 @@ impl State {
                 ReplicaError::Halted(why)
             })?;
         Ok((applied, changes))
+    }
+
+    /// The delta as a checkpoint takes it, with what the replica keeps beside its records; the live one is empty then.
+    pub(crate) fn take_delta(&mut self) -> Delta {
+        let mut delta = std::mem::take(&mut self.live);
+        let revision = self.applied.map_or(0, |applied| applied.index);
+        for (key, record) in self.request_filters.take_changes(&self.system.requests, revision) {
+            delta.set(key, record, Digest::default());
+        }
+        delta
     }
 
     fn remember_digest(&mut self) {

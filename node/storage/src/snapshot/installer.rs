@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use spine_mutants::mutant;
 use spine_proto::storage::v1;
+use spine_statemachine::SystemState;
 use spine_statemachine::key::Family;
 
 use super::sum::RecordSum;
@@ -13,6 +14,7 @@ use super::{SNAPSHOT_FORMAT, SNAPSHOT_RECORD_BYTES_MAX};
 use crate::engine::Change;
 use crate::ids::LogId;
 use crate::replica::codec::{decode_record, log_id_from_proto};
+use crate::replica::request_filter::RequestFilters;
 use crate::replica::{Generation, ReplicaError, ReplicaStore, effects};
 
 /// The engine is written in batches of this many records ...
@@ -30,6 +32,7 @@ pub struct SnapshotInstaller {
     batch: Vec<Change>,
     batch_bytes: usize,
     sum: RecordSum,
+    request_filters: RequestFilters,
 }
 
 /// A received, verified and durable state; [`ReplicaStore::install`] puts it in force. Dropped it leaves nothing.
@@ -82,6 +85,7 @@ impl SnapshotInstaller {
             batch: Vec::new(),
             batch_bytes: 0,
             sum: RecordSum::default(),
+            request_filters: RequestFilters::default(),
         })
     }
 
@@ -113,6 +117,7 @@ impl SnapshotInstaller {
         let parsed = decode_record(record.stored.clone());
         let parsed = parsed.map_err(|_| ReplicaError::BadSnapshot("a record does not parse".into()))?;
         self.sum.add(&record.key, &parsed);
+        self.request_filters.note(&record.key);
         self.last_key = record.key.clone();
         self.batch_bytes += record.key.len() + record.stored.len();
         if !mutant!("request-ids-not-in-snapshots") || record.key[0] != Family::Request as u8 {
@@ -151,6 +156,10 @@ impl SnapshotInstaller {
                 "count or digest differ from what was received".into(),
             ));
         }
+        let system = SystemState::load_from(&self.state)
+            .map_err(|error| ReplicaError::BadSnapshot(error.to_string()))?;
+        let filters = self.request_filters.take_rows(&self.state, &system.requests);
+        self.generation.engine().write_sorted(&filters)?;
         self.generation
             .engine()
             .write_sorted(&[effects::engine_mark(&self.state)])?;

@@ -8,7 +8,7 @@ use prost::Message;
 use spine_proto::storage::v1::{self, entry, guard, mutation};
 use spine_statemachine::memory::MemoryStore;
 use spine_statemachine::store::{OrderedRead, Record};
-use spine_statemachine::{Digest, LevelRange, SystemState, frame, key as keys};
+use spine_statemachine::{Digest, LevelRange, SystemState, frame, key as keys, txn};
 use spine_storage::disk::{Disk, RealDisk};
 use spine_storage::engine::EngineFactory;
 use spine_storage::ids::LogId;
@@ -67,7 +67,7 @@ pub(crate) fn delete(key: Bytes) -> v1::Mutation {
     }
 }
 
-pub(crate) fn txn(subs: Vec<v1::SubTxn>, at_ms: i64) -> Bytes {
+pub(crate) fn txn_at(subs: Vec<v1::SubTxn>, at_ms: i64) -> Bytes {
     encode(entry::Kind::Txn(v1::Txn {
         subs,
         proposed_at_ms: at_ms,
@@ -76,7 +76,7 @@ pub(crate) fn txn(subs: Vec<v1::SubTxn>, at_ms: i64) -> Bytes {
 
 /// An unguarded transaction.
 pub(crate) fn plain(mutations: Vec<v1::Mutation>) -> Bytes {
-    txn(
+    txn_at(
         vec![v1::SubTxn {
             mutations,
             ..Default::default()
@@ -101,19 +101,25 @@ pub(crate) fn own_all_slots() -> Bytes {
     )])
 }
 
+/// Where a run goes from the first rules to the present ones.
+fn level_rises_at(seed: u64) -> u64 {
+    45 + seed % 4 * 20
+}
+
 /// The entry at `index` of run `seed`.
 pub(crate) fn payload(seed: u64, index: u64) -> ApplyPayload {
     let noise = |n: u64| mix(seed.wrapping_mul(1_000_003) ^ index.wrapping_mul(1009) ^ n);
     match (index, noise(0) % 20) {
         (1, _) => ApplyPayload::Membership(membership(3)),
         (2, _) => ApplyPayload::Entry(own_all_slots()),
+        (_, _) if index == level_rises_at(seed) => ApplyPayload::Entry(txn::level(2)),
         (_, 0) => ApplyPayload::Blank,
         (_, 1) => ApplyPayload::Entry(encode(entry::Kind::Noop(v1::Noop {}))),
         (_, 2) => ApplyPayload::Membership(membership(noise(1) % 5 + 1)),
-        // Two minutes for each entry, so that request ids are forgotten on the way.
-        _ => ApplyPayload::Entry(txn(
+        // So much time for each entry that request ids are forgotten on the way, and that a bucket takes two of them.
+        _ => ApplyPayload::Entry(txn_at(
             vec![sub(seed, &noise), sub(seed, &|n| noise(n + 1000))],
-            120_000 * at(index),
+            40_000 * at(index),
         )),
     }
 }
