@@ -16,6 +16,9 @@ use crate::unfit::Reason;
 
 /// Leaders that are asked to hand over get this long together.
 const HAND_OVER_GRACE: Duration = Duration::from_secs(3);
+/// A drain lasts at least so long: a peer that has not heard of it yet may still hand over a shard to this node. Seven
+/// frames of a watch connection, and what it takes to hand over.
+const NEWS_GRACE: Duration = Duration::from_millis(150);
 /// Pause between two looks at what is left.
 const HAND_OVER_POLL: Duration = Duration::from_millis(5);
 /// An offer that nobody has taken is made again after this long.
@@ -34,19 +37,33 @@ impl Inner {
     }
 
     /// Waits until another node leads each shard that this one led and has committed an entry of its own, or nobody
-    /// can take it.
+    /// can take it; and until no peer can hand this node another shard.
     async fn hand_over(&self) -> usize {
-        let until = Instant::now() + HAND_OVER_GRACE;
-        let mut left: Vec<Arc<Shard>> = self.host.all();
-        left.retain(|shard| shard.group.status().leading && shard.group.voters().len() > 1);
-        let mut again = Instant::now();
-        while !left.is_empty() && Instant::now() < until {
-            if Instant::now() >= again {
+        let began = Instant::now();
+        let is_shared = |shard: &Arc<Shard>| shard.group.voters().len() > 1;
+        let mut shards = self.host.all();
+        shards.retain(is_shared);
+        let mut left: Vec<Arc<Shard>> = Vec::new();
+        let mut again = began;
+        while !shards.is_empty() {
+            let had = left.len();
+            for shard in shards.iter().filter(|shard| shard.group.status().leading) {
+                if !left.iter().any(|known| Arc::ptr_eq(known, shard)) {
+                    left.push(Arc::clone(shard));
+                }
+            }
+            let now = Instant::now();
+            if now >= again {
                 self.offer(&left).await;
-                again = Instant::now() + OFFER_AGAIN;
+                again = now + OFFER_AGAIN;
+            } else {
+                self.offer(&left[had..]).await;
+            }
+            left.retain(|shard| !is_handed_over(&shard.group.status(), shard.group.identity().replica_id));
+            if is_over(left.is_empty(), now - began) {
+                break;
             }
             sleep(HAND_OVER_POLL).await;
-            left.retain(|shard| !is_handed_over(&shard.group.status(), shard.group.identity().replica_id));
         }
         left.len()
     }
@@ -99,6 +116,11 @@ impl Inner {
     }
 }
 
+/// Whether a drain that has lasted so long ends.
+fn is_over(is_nothing_left: bool, lasted: Duration) -> bool {
+    is_nothing_left && lasted >= NEWS_GRACE || lasted >= HAND_OVER_GRACE
+}
+
 fn is_handed_over(status: &GroupStatus, own_replica: u64) -> bool {
     let led_elsewhere = status.leader.is_some_and(|(replica, _)| replica != own_replica);
     status.stopped.is_some() || (led_elsewhere && status.committed_term == status.term)
@@ -119,6 +141,14 @@ mod tests {
             committed_term,
             purged_index: 0,
         }
+    }
+
+    #[test]
+    fn a_drain_lasts_until_nobody_hands_it_a_shard_any_more() {
+        assert!(!is_over(true, Duration::ZERO), "a peer may not have heard of it");
+        assert!(is_over(true, NEWS_GRACE));
+        assert!(!is_over(false, NEWS_GRACE));
+        assert!(is_over(false, HAND_OVER_GRACE), "nobody takes it");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub struct Gap {
     pub lost: u64,
     /// Lines of the level ERROR that the nodes wrote: a fault that the cluster is made for is none, and a planned stop even
     /// less.
-    pub errors_logged: usize,
+    pub errors_logged: Vec<String>,
     /// New terms over all shards.
     pub elections: u64,
     /// The same for calls to shards that the hurt node did not lead.
@@ -93,8 +93,8 @@ pub struct Gap {
 impl Gap {
     /// No call failed, nothing was lost, and no node called anything an error.
     #[must_use]
-    pub const fn is_clean(&self) -> bool {
-        self.failed == 0 && self.lost == 0 && self.errors_logged == 0
+    pub fn is_clean(&self) -> bool {
+        self.failed == 0 && self.lost == 0 && self.errors_logged.is_empty()
     }
 }
 
@@ -115,8 +115,12 @@ impl std::fmt::Display for Gap {
             write!(f, " (first: {first})")?;
         }
         write!(f, ", {} lost, {} elections", self.lost, self.elections)?;
-        if self.errors_logged > 0 {
-            write!(f, ", {} errors in the nodes' logs", self.errors_logged)?;
+        if let Some(first) = self.errors_logged.first() {
+            write!(
+                f,
+                ", {} errors in the nodes' logs (first: {first})",
+                self.errors_logged.len()
+            )?;
         }
         let Summary { p50_ms, p99_ms, .. } = self.others;
         write!(f, ", keys led elsewhere p50 {p50_ms} p99 {p99_ms} ms")?;
@@ -147,7 +151,7 @@ trait Patient {
     /// Where the store keeps its files.
     fn directory(&self) -> PathBuf;
     /// Errors that it has logged so far.
-    fn errors_logged(&self) -> usize;
+    fn errors_logged(&self) -> Vec<String>;
     /// Terms so far, over all groups.
     async fn terms(&mut self) -> Result<u64, ClusterError>;
 }
@@ -356,7 +360,7 @@ impl Patient for SpinePatient<'_> {
         self.cluster.directory().to_path_buf()
     }
 
-    fn errors_logged(&self) -> usize {
+    fn errors_logged(&self) -> Vec<String> {
         self.cluster.errors_logged()
     }
 
@@ -414,8 +418,8 @@ impl Patient for EtcdPatient<'_> {
     }
 
     /// It has levels of its own.
-    fn errors_logged(&self) -> usize {
-        0
+    fn errors_logged(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Nobody looks at the faults of etcd one by one.

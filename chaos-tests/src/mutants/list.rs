@@ -266,6 +266,11 @@ pub const MUTANTS: &[Mutant] = &[
         machine("scripts::transcripts"),
     ),
     mutant(
+        "handed-back-at-once",
+        "gives a shard back to the node that has just handed it over to stop",
+        consensus("elections_test::who_has_just_come_to_lead_does_not_hand_back_at_once"),
+    ),
+    mutant(
         "vote-before-fsync",
         "answers a candidate before the vote is durable",
         consensus("suite_test::a_vote_is_durable_before_it_is_answered"),

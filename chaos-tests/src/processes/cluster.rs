@@ -421,10 +421,15 @@ impl Cluster {
 
     /// Lines of the level ERROR in the logs of all nodes.
     #[must_use]
-    pub fn errors_logged(&self) -> usize {
-        let logs = self.local.nodes().iter().map(|node| node.log_tail(usize::MAX));
-        logs.map(|log| log.lines().filter(|line| line.contains(" ERROR ")).count())
-            .sum()
+    pub fn errors_logged(&self) -> Vec<String> {
+        let errors = self.local.nodes().iter().flat_map(|node| {
+            let log = node.log_tail(usize::MAX);
+            let errors = log.lines().filter(|line| line.contains(" ERROR "));
+            errors
+                .map(|line| format!("node {}: {line}", node.number()))
+                .collect::<Vec<_>>()
+        });
+        errors.collect()
     }
 
     /// Waits until every running node calls the cluster healthy.

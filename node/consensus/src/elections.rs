@@ -25,6 +25,9 @@ pub const CANDIDATE_GRACE: Duration = Duration::from_millis(150);
 /// A preferred leader must have been heard and fit for this long before leadership is handed to it. One that starts is
 /// unfit until it has applied its log, and then it has to catch up, and its clients come back.
 pub const BALANCE_AFTER: Duration = Duration::from_secs(3);
+/// For the sake of balance a leader hands over only once it has led for so long, several times what it takes to hear that a node
+/// is to stop.
+pub const LEADS_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// What the driver sees of one group.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +129,8 @@ pub struct ElectionDriver {
     /// The newest term seen of each group.
     terms: BTreeMap<u32, u64>,
     last_transfer: Option<Duration>,
+    /// Since when this node has led a shard, with the term.
+    led_since: BTreeMap<u32, (u64, Duration)>,
     /// When a leader that had handed over in vain last asked another voter, by shard.
     passed_on: BTreeMap<u32, Duration>,
     proofs: Proofs,
@@ -140,6 +145,7 @@ impl ElectionDriver {
             patience: BTreeMap::new(),
             terms: BTreeMap::new(),
             last_transfer: None,
+            led_since: BTreeMap::new(),
             passed_on: BTreeMap::new(),
             proofs: Proofs::default(),
         }
@@ -163,8 +169,12 @@ impl ElectionDriver {
             if group.abdicated && !gives_way {
                 return self.pass_on(now, group, nodes);
             }
-            return self.hand_over(now, group, nodes);
+            let leads_long = self.leads_long(now, group);
+            return (leads_long || nodes.self_unfit)
+                .then(|| self.hand_over(now, group, nodes))
+                .flatten();
         }
+        self.led_since.remove(&group.shard);
         if (gives_way || nodes.self_unheard) && group.members.len() > 1 {
             return None;
         }
@@ -333,6 +343,16 @@ impl ElectionDriver {
         self.passed_on.insert(group.shard, now);
         let replica = group.members.iter().find(|(_, node)| *node == target);
         replica.map(|(replica, _)| Action::TransferTo(*replica))
+    }
+
+    /// A shard that a node handed over because it is to stop must not go back to it: that it is to stop is heard a few
+    /// frames later.
+    fn leads_long(&mut self, now: Duration, group: &GroupView) -> bool {
+        let led = self.led_since.entry(group.shard).or_insert((group.term, now));
+        if led.0 != group.term {
+            *led = (group.term, now);
+        }
+        now >= led.1 + LEADS_AT_LEAST || mutant!("handed-back-at-once")
     }
 
     /// A leader hands over to the preferred node once that one is back and caught up, one group at a time.

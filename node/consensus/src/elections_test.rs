@@ -40,8 +40,9 @@ fn nothing_is_handed_over_while_voters_change() {
         ..led.clone()
     };
     assert_eq!(driver.decide(ms(0), &changing, &nodes, 0.5), None);
+    assert_eq!(driver.decide(LEADS_AT_LEAST, &changing, &nodes, 0.5), None);
     assert_eq!(
-        driver.decide(ms(1), &led, &nodes, 0.5),
+        driver.decide(LEADS_AT_LEAST, &led, &nodes, 0.5),
         Some(Action::TransferTo(11))
     );
 }
@@ -459,11 +460,70 @@ fn leadership_returns_to_the_preferred_node_when_it_is_caught_up() {
         fit_for: BTreeMap::from([(1, BALANCE_AFTER)]),
         ..NodesView::default()
     };
-    assert_eq!(driver.decide(ms(0), &seen, &nodes, 0.0), None, "not caught up");
+    assert_eq!(driver.decide(ms(0), &seen, &nodes, 0.0), None);
+    assert_eq!(
+        driver.decide(LEADS_AT_LEAST, &seen, &nodes, 0.0),
+        None,
+        "not caught up"
+    );
     seen.caught_up = vec![1];
     assert_eq!(
-        driver.decide(ms(0), &seen, &nodes, 0.0),
+        driver.decide(LEADS_AT_LEAST, &seen, &nodes, 0.0),
         Some(Action::TransferTo(11))
+    );
+}
+
+/// Who handed it over may be about to stop: it would get it back before it could say so, and take it along.
+#[test]
+fn who_has_just_come_to_lead_does_not_hand_back_at_once() {
+    let mut driver = ElectionDriver::new(2);
+    let led = |term| GroupView {
+        caught_up: vec![1],
+        term,
+        ..group(Some(2), true)
+    };
+    let nodes = NodesView {
+        fit_for: BTreeMap::from([(1, BALANCE_AFTER * 100)]),
+        ..NodesView::default()
+    };
+    let tick = ms(20);
+    assert_eq!(driver.decide(tick, &led(1), &nodes, 0.0), None);
+    assert_eq!(
+        driver.decide(tick + LEADS_AT_LEAST - ms(1), &led(1), &nodes, 0.0),
+        None
+    );
+    let again = tick + LEADS_AT_LEAST;
+    assert_eq!(
+        driver.decide(again, &led(3), &nodes, 0.0),
+        None,
+        "it has lost it meanwhile"
+    );
+    let followed = NodesView {
+        claims: BTreeMap::from([(1, vec![0])]),
+        ..nodes.clone()
+    };
+    assert_eq!(
+        driver.decide(again + ms(1), &group(Some(1), false), &followed, 0.0),
+        None
+    );
+    assert_eq!(
+        driver.decide(again + LEADS_AT_LEAST, &led(3), &nodes, 0.0),
+        None,
+        "nor has it led since"
+    );
+    assert_eq!(
+        driver.decide(again + LEADS_AT_LEAST * 2, &led(3), &nodes, 0.0),
+        Some(Action::TransferTo(11))
+    );
+    let gives_way = NodesView {
+        self_unfit: true,
+        ..nodes
+    };
+    let mut driver = ElectionDriver::new(2);
+    assert_eq!(
+        driver.decide(tick, &led(1), &gives_way, 0.0),
+        Some(Action::TransferTo(11)),
+        "who should not lead does not wait"
     );
 }
 
@@ -480,10 +540,15 @@ fn a_node_without_its_replica_is_unfit_for_that_shard_and_no_other() {
         ..group(Some(2), true)
     };
     let mut driver = ElectionDriver::new(2);
+    let other = GroupView {
+        shard: 3,
+        ..led.clone()
+    };
     assert_eq!(driver.decide(ms(0), &led, &nodes, 0.0), None);
-    let other = GroupView { shard: 3, ..led };
+    assert_eq!(driver.decide(ms(0), &other, &nodes, 0.0), None);
+    assert_eq!(driver.decide(LEADS_AT_LEAST, &led, &nodes, 0.0), None);
     assert_eq!(
-        driver.decide(ms(0), &other, &nodes, 0.0),
+        driver.decide(LEADS_AT_LEAST, &other, &nodes, 0.0),
         Some(Action::TransferTo(11))
     );
 }

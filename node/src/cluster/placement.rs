@@ -257,7 +257,10 @@ impl<'a> Board<'a> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{
+        Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    };
+    use proptest::test_runner::TestCaseError;
     use proptest::{collection, sample};
 
     use super::*;
@@ -386,6 +389,90 @@ mod tests {
         ])
     }
 
+    #[derive(Clone, Debug)]
+    enum Happens {
+        /// A node is not heard, is heard again, is given up, or is to leave.
+        Turns(sample::Index, NodeState),
+        /// All steps that may begin do.
+        Begins,
+        /// The step of a shard is carried out, or given up where its new node is not heard.
+        Ends(sample::Index),
+    }
+
+    fn happens() -> impl Strategy<Value = Happens> {
+        prop_oneof![
+            2 => (any::<sample::Index>(), state()).prop_map(|(at, to)| Happens::Turns(at, to)),
+            2 => Just(Happens::Begins),
+            3 => any::<sample::Index>().prop_map(Happens::Ends),
+        ]
+    }
+
+    /// Nobody comes back from being given up, and who is to leave stays so while it lives.
+    fn turn(node: &mut PlacedNode, to: NodeState) {
+        node.state = match (node.state, to) {
+            (NodeState::Gone, _) => NodeState::Gone,
+            (NodeState::Leaving, NodeState::Serving | NodeState::Silent) => NodeState::Leaving,
+            _ => to,
+        };
+    }
+
+    fn state_of(nodes: &[PlacedNode], id: u64) -> NodeState {
+        let found = nodes.iter().find(|node| node.node == id);
+        found.map_or(NodeState::Gone, |node| node.state)
+    }
+
+    fn begin(nodes: &[PlacedNode], shards: &mut [PlacedShard], goal: Goal) -> Result<(), TestCaseError> {
+        for Step { shard, places } in next_steps(nodes, shards, goal) {
+            let state = |id| state_of(nodes, id);
+            let shard = shards
+                .iter_mut()
+                .find(|placed| placed.shard == shard)
+                .expect("its shard");
+            prop_assert!(shard.change.is_none(), "one step of a shard at once");
+            prop_assert_eq!(state(places.to), NodeState::Serving);
+            prop_assert!(
+                !shard.voters.contains(&places.to),
+                "a node has one replica of a shard"
+            );
+            let from = places.from.expect("every shard has three");
+            prop_assert!(shard.voters.contains(&from));
+            prop_assert!(
+                state(from) != NodeState::Silent,
+                "what may come back is not given up"
+            );
+            let others_are_heard = shard
+                .voters
+                .iter()
+                .all(|id| matches!(state(*id), NodeState::Serving | NodeState::Leaving));
+            prop_assert!(
+                state(from) == NodeState::Gone || others_are_heard,
+                "a living replica moves only where all others serve"
+            );
+            shard.change = Some(places);
+        }
+        Ok(())
+    }
+
+    fn end(nodes: &[PlacedNode], shard: &mut PlacedShard) -> Result<(), TestCaseError> {
+        let Some(places) = shard.change.take() else {
+            return Ok(());
+        };
+        let lives = |id: &&u64| state_of(nodes, **id) != NodeState::Gone;
+        if !matches!(
+            state_of(nodes, places.to),
+            NodeState::Serving | NodeState::Leaving
+        ) {
+            // It never caught up.
+            return Ok(());
+        }
+        let before = shard.voters.iter().filter(lives).count();
+        shard.voters.retain(|id| Some(*id) != places.from);
+        shard.voters.push(places.to);
+        prop_assert!(shard.voters.iter().filter(lives).count() >= before);
+        prop_assert_eq!(shard.voters.len(), 3);
+        Ok(())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
@@ -443,6 +530,36 @@ mod tests {
                     let possible = zones(&serving).min(3);
                     prop_assert_eq!(zones(&after.voters), possible, "as many zones as there are");
                 }
+            }
+        }
+
+        #[test]
+        fn steps_are_safe_and_end_whatever_becomes_of_nodes_meanwhile(
+            zones in collection::vec(0_usize..4, 4..10),
+            count in 1_u32..20,
+            story in collection::vec(happens(), 1..80),
+            balance in any::<bool>(),
+        ) {
+            let goal = Goal { balance, ..EVEN };
+            let mut nodes: Vec<_> = (1..).zip(&zones).map(|(id, zone)| node(id, *zone, NodeState::Serving)).collect();
+            let mut shards: Vec<_> = (1..=count).map(|number| shard(number, &[1, 2, 3])).collect();
+            for event in story {
+                match event {
+                    Happens::Turns(at, to) => turn(&mut nodes[at.index(zones.len())], to),
+                    Happens::Begins => begin(&nodes, &mut shards, goal)?,
+                    Happens::Ends(at) => end(&nodes, &mut shards[at.index(count as usize)])?,
+                }
+            }
+            // Nothing more happens: what is under way ends, what is to be done begins, and that ends, too.
+            let mut rounds = 0;
+            loop {
+                shards.iter_mut().try_for_each(|shard| end(&nodes, shard))?;
+                begin(&nodes, &mut shards, goal)?;
+                if shards.iter().all(|shard| shard.change.is_none()) {
+                    break;
+                }
+                rounds += 1;
+                prop_assert!(rounds < 1_000, "the steps end");
             }
         }
 
