@@ -37,7 +37,7 @@ impl Inner {
     }
 
     /// Waits until another node leads each shard that this one led and has committed an entry of its own, or nobody
-    /// can take it; and until no peer can hand this node another shard.
+    /// can take it; and at least [`NEWS_GRACE`], in which it takes care of what is still handed to it.
     async fn hand_over(&self) -> usize {
         let began = Instant::now();
         let is_shared = |shard: &Arc<Shard>| shard.group.voters().len() > 1;
