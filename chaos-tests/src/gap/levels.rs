@@ -93,7 +93,7 @@ impl TwoReleases {
             let mut progress = self.progress().await?;
             progress.done = vec![1, 2, 3];
             progress.turn_back("asked for");
-            let ended = roll(&self.cluster, &mut progress, &mut |_| ()).await?;
+            let ended = roll(&self.cluster, &mut progress, &mut |_, _| ()).await?;
             if !matches!(ended, Err(Failure::RolledBack(_))) {
                 return Err(RollError::Roll(found.rolls, format!("back: {ended:?}")));
             }
@@ -126,7 +126,7 @@ impl TwoReleases {
         let mut progress = self.progress().await?;
         let mut restarts = 0;
         let mut refused = false;
-        let mut tell = |step| {
+        let mut tell = |_, step| {
             restarts += u32::from(step == spine_client::upgrade::Step::Moved);
             if restarts == 1 && !refused {
                 refused = self
@@ -160,7 +160,7 @@ impl TwoReleases {
         let back = ["upgrade", "rollback", "--hook", "true", "--state", &state];
         let by_tool = self.spinectl(&back)? == Some(4);
         progress.turn_back("asked for");
-        let ended = roll(&self.cluster, &mut progress, &mut |_| ()).await?;
+        let ended = roll(&self.cluster, &mut progress, &mut |_, _| ()).await?;
         Ok(by_tool && matches!(ended, Err(Failure::Stopped(_))))
     }
 

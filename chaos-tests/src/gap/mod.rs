@@ -23,4 +23,4 @@ pub use roll_faults::{RolledThrough, rolls_with_faults};
 pub use rolls::{RollError, Rolled, Shared, http_rolls, spine_rolls};
 pub use rounds::{Fault, Gap, Rounds, etcd_rounds, http_rounds, spine_rounds};
 pub use summary::{Summary, elsewhere_limit_ms};
-pub use thrown::{Lasts, RollFault, Target, Thrown};
+pub use thrown::{Begins, Lasts, RollFault, Target, Thrown, Victim};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use spine_client::upgrade::{Failure, Progress};
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::load::Load;
 use super::rolls::{RollError, cluster_id, roll, roll_within, two_programs};
@@ -41,6 +42,8 @@ pub struct RolledThrough {
     pub refused: u32,
     /// Runs that stopped on their way.
     pub stopped: u32,
+    /// Faults that were to come with a step which the tool never took.
+    pub not_thrown: u32,
     pub calls: u64,
     pub failed: u64,
     pub first_failure: Option<String>,
@@ -66,6 +69,9 @@ impl fmt::Display for RolledThrough {
         }
         if let Some(first) = &self.first_reason {
             write!(f, " (first: {first})")?;
+        }
+        if self.not_thrown > 0 {
+            write!(f, ", {} faults were not thrown", self.not_thrown)?;
         }
         write!(f, ", {} calls, {} failed", self.calls, self.failed)?;
         if let Some(first) = &self.first_failure {
@@ -121,6 +127,7 @@ impl RolledThrough {
         self.rolled_back += other.rolled_back;
         self.refused += other.refused;
         self.stopped += other.stopped;
+        self.not_thrown += other.not_thrown;
         self.calls += other.calls;
         self.failed += other.failed;
         self.first_failure = self.first_failure.take().or(other.first_failure);
@@ -141,13 +148,19 @@ impl RolledThrough {
         let id = cluster_id(shared).await?;
         let begun = || Progress::new(id.clone(), Some(now.to_path_buf()), next.to_path_buf());
         let mut progress = begun();
-        let mut silent = |_| {};
+        let (told, mut steps) = unbounded_channel();
+        let rolling = async {
+            // Ends with the tool, so that nobody waits for a step that does not come.
+            let told = told;
+            let mut tell = |node, step| {
+                // Nobody listens where the fault comes at any moment.
+                let _ = told.send((node, step));
+            };
+            roll_within(thrown.lasts.patience(), shared, &mut progress, &mut tell).await
+        };
         // The fault is always undone, also where the tool has ended before.
-        let (ended, hurt) = tokio::join!(
-            roll_within(thrown.lasts.patience(), shared, &mut progress, &mut silent),
-            target.hurt(thrown, random)
-        );
-        hurt?;
+        let (ended, hurt) = tokio::join!(rolling, target.hurt(thrown, &mut steps, random));
+        self.not_thrown += u32::from(!hurt?);
         let mut ended = ended?;
         self.note(thrown.lasts, &ended);
         let mut tries = 1;
@@ -163,7 +176,7 @@ impl RolledThrough {
             if progress.has_ended() {
                 progress = begun();
             }
-            ended = roll(shared, &mut progress, &mut |_| {}).await?;
+            ended = roll(shared, &mut progress, &mut |_, _| {}).await?;
         }
     }
 

@@ -1,5 +1,6 @@
 //! Roll after roll: every node of a cluster on another program, and back, with the same clients all the time.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -186,7 +187,7 @@ async fn rolls(
                 progress.turn_back("asked for");
             }
             let mut drained = Instant::now();
-            let mut tell = |step| match step {
+            let mut tell = |_, step| match step {
                 Step::Drain => {
                     load.forget();
                     drained = Instant::now();
@@ -250,6 +251,21 @@ pub(super) async fn cluster_id(shared: &Shared) -> Result<String, ClusterError> 
     Ok(shared.lock().await.status(0).await?.cluster_id)
 }
 
+/// What the harness calls each node, by what the cluster calls it.
+async fn numbers_by_id(shared: &Shared) -> Result<BTreeMap<u64, usize>, ClusterError> {
+    let cluster = shared.lock().await;
+    let status = cluster.status(0).await?;
+    let number = |node: &NodeSummary| {
+        let mut numbers = 0..cluster.nodes();
+        numbers.find(|number| cluster.grpc(*number) == node.grpc_address)
+    };
+    let known = status
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node.node_id, number(node)?)));
+    Ok(known.collect())
+}
+
 /// Calls in a second, the median of some.
 async fn quiet(load: &Load, disk: &DiskProbe) -> u64 {
     let mut seconds = Vec::new();
@@ -272,11 +288,11 @@ async fn count(load: &Load, disk: &DiskProbe, seconds: &mut Vec<u64>) {
     }
 }
 
-/// Carries an upgrade on, as the tool does.
+/// Carries an upgrade on, as the tool does; `tell` hears each step that it begins, and with which node.
 pub(super) async fn roll(
     shared: &Shared,
     progress: &mut Progress,
-    tell: &mut dyn FnMut(Step),
+    tell: &mut dyn FnMut(usize, Step),
 ) -> Result<Result<(), Failure>, RollError> {
     roll_within(Timings::default(), shared, progress, tell).await
 }
@@ -286,10 +302,11 @@ pub(super) async fn roll_within(
     timings: Timings,
     shared: &Shared,
     progress: &mut Progress,
-    tell: &mut dyn FnMut(Step),
+    tell: &mut dyn FnMut(usize, Step),
 ) -> Result<Result<(), Failure>, RollError> {
     let from = progress.from.as_deref().map(program).transpose()?;
     let to = program(&progress.to)?;
+    let numbers = numbers_by_id(shared).await?;
     let cluster = shared.lock().await;
     // Never through a proxy: the tool stands beside the nodes.
     let endpoints: Vec<String> = (0..cluster.nodes())
@@ -312,7 +329,7 @@ pub(super) async fn roll_within(
             ..timings
         },
         note: &mut |_| Ok(()),
-        tell: &mut |_, step| tell(step),
+        tell: &mut |id, step| tell(numbers.get(&id).copied().unwrap_or_default(), step),
     };
     Ok(roll.run(progress).await)
 }

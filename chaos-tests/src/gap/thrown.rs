@@ -1,4 +1,4 @@
-//! What goes wrong with one node while all are rolled, and how that is undone.
+//! What goes wrong with one node while all are rolled, when, and how that is undone.
 
 use std::io;
 use std::ops::Range;
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
-use spine_client::upgrade::Timings;
+use spine_client::upgrade::{Step, Timings};
 use spine_faultdisk::Command;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
 use super::rolls::Shared;
@@ -125,12 +126,34 @@ impl Lasts {
     }
 }
 
+/// When it begins, and which node it befalls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// At any moment, any node.
+    Anytime,
+    /// As soon as the tool begins this step with any node, and then that node or another one.
+    At(Step, Victim),
+}
+
+/// Whom a fault befalls that comes with a step of the tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// The node that is being moved.
+    Moved,
+    /// Another one.
+    Other,
+}
+
 /// One fault of one roll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thrown {
     pub fault: RollFault,
     pub lasts: Lasts,
+    pub begins: Begins,
 }
+
+/// What the tool says it does, by node number.
+pub(super) type Steps = UnboundedReceiver<(usize, Step)>;
 
 /// A cluster that is rolled and hurt at the same time.
 pub struct Target {
@@ -155,11 +178,37 @@ impl Target {
         &self.cluster
     }
 
-    /// Waits a while, hurts a node for a while, and undoes it.
-    pub(super) async fn hurt(&self, thrown: Thrown, random: &mut ChaCha8Rng) -> Result<(), ClusterError> {
-        let begins_ms = random.random_range(thrown.lasts.begins_ms());
-        sleep(Duration::from_millis(begins_ms)).await;
-        let node = random.random_range(0..self.cluster.lock().await.nodes());
+    /// Waits a while, hurts a node for a while, and undoes it. `false` where the tool has ended before the step with
+    /// which it was to begin.
+    pub(super) async fn hurt(
+        &self,
+        thrown: Thrown,
+        steps: &mut Steps,
+        random: &mut ChaCha8Rng,
+    ) -> Result<bool, ClusterError> {
+        let nodes = self.cluster.lock().await.nodes();
+        let node = match thrown.begins {
+            Begins::Anytime => {
+                let begins_ms = random.random_range(thrown.lasts.begins_ms());
+                sleep(Duration::from_millis(begins_ms)).await;
+                random.random_range(0..nodes)
+            }
+            Begins::At(step, victim) => {
+                let moved_before = random.random_range(0..nodes);
+                let Some(moved) = nth(steps, step, moved_before).await else {
+                    return Ok(false);
+                };
+                match victim {
+                    Victim::Moved => moved,
+                    Victim::Other => (moved + random.random_range(1..nodes)) % nodes,
+                }
+            }
+        };
+        self.befall(node, thrown).await?;
+        Ok(true)
+    }
+
+    async fn befall(&self, node: usize, thrown: Thrown) -> Result<(), ClusterError> {
         let lasts = thrown.lasts.time();
         match thrown.fault {
             RollFault::Kill => self.kill(node, lasts).await,
@@ -281,6 +330,21 @@ impl Target {
     }
 }
 
+/// The node with which the tool begins this step for the time after so many others.
+async fn nth(steps: &mut Steps, step: Step, others: usize) -> Option<usize> {
+    let mut seen = 0;
+    loop {
+        let (node, told) = steps.recv().await?;
+        if told != step {
+            continue;
+        }
+        if seen == others {
+            return Some(node);
+        }
+        seen += 1;
+    }
+}
+
 fn mesh(cluster: &Cluster) -> Result<&Mesh, ClusterError> {
     cluster.mesh().ok_or(ClusterError::NoProxies)
 }
@@ -320,6 +384,22 @@ mod tests {
         }
         let patience = Lasts::Moment.patience();
         assert!(Lasts::Moment.time() < patience.drain.min(patience.answer).min(patience.settle));
+    }
+
+    #[tokio::test]
+    async fn a_fault_waits_for_its_step_and_is_not_thrown_where_that_never_comes() {
+        let (tell, mut steps) = tokio::sync::mpsc::unbounded_channel();
+        for told in [
+            (2, Step::Drain),
+            (2, Step::Restart),
+            (0, Step::Drain),
+            (1, Step::Drain),
+        ] {
+            tell.send(told).unwrap();
+        }
+        drop(tell);
+        assert_eq!(nth(&mut steps, Step::Drain, 1).await, Some(0));
+        assert_eq!(nth(&mut steps, Step::Restart, 0).await, None);
     }
 
     #[tokio::test]

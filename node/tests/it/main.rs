@@ -8,6 +8,7 @@ mod compacting;
 mod cut;
 mod data_dir;
 mod dispatch;
+mod draining;
 mod exchange;
 mod fhir;
 mod health;

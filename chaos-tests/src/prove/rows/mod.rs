@@ -48,6 +48,7 @@ mod roll_20;
 mod roll_faults;
 mod roll_http;
 mod roll_resume;
+mod roll_steps;
 mod rollback_formats;
 mod rolling;
 mod scale_10k_1m;
@@ -116,6 +117,7 @@ pub const ROWS: &[Row] = &[
     seeds_changing::ROW,
     roll_20::ROW,
     roll_faults::ROW,
+    roll_steps::ROW,
     roll_resume::ROW,
     rollback_formats::ROW,
     golden_dirs::ROW,

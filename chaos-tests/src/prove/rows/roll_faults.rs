@@ -7,7 +7,7 @@ use spine_faultdisk::{Availability, availability};
 
 use super::rolling::{CLIENTS, kept, options, shared};
 use super::support::block_on;
-use crate::gap::{Lasts, RollFault, RolledThrough, Target, Thrown, rolls_with_faults};
+use crate::gap::{Begins, Lasts, RollFault, RolledThrough, Target, Thrown, rolls_with_faults};
 use crate::processes::{Cluster, Disks};
 use crate::prove::{Context, Finding, Measurement, Row, RowError};
 
@@ -163,7 +163,11 @@ fn quick(seed: u64) -> RollFault {
 }
 
 fn planned(fault: RollFault, rolls: &[Lasts]) -> Vec<Thrown> {
-    let thrown = |lasts| Thrown { fault, lasts };
+    let thrown = |lasts| Thrown {
+        fault,
+        lasts,
+        begins: Begins::Anytime,
+    };
     rolls.iter().copied().map(thrown).collect()
 }
 
