@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use spine_cluster_config::Config;
 use spine_consensus::net::Net;
+use spine_consensus::runtime::blocking;
 use spine_mutants::mutant;
 use spine_proto::admin::v1::ReplicaEnd;
 use spine_proto::storage::v1::{ClusterPlan, PlanNode};
@@ -233,7 +234,7 @@ impl Inner {
         self.stop.cancel();
         self.tasks.close();
         let _ = tokio::time::timeout_at(until, self.tasks.wait()).await;
-        if let Err(error) = self.history.keep(true) {
+        if let Err(error) = blocking(|| self.history.keep(true)) {
             tracing::warn!(%error, "keep what is known of the peers");
         }
         for shard in self.host.all() {

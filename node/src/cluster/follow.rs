@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spine_consensus::runtime::blocking;
 use spine_proto::ids::NodeId;
 use spine_proto::internal::raft::v1::peer_frame::Body;
 use spine_proto::internal::raft::v1::{Lane, PlanRequest};
@@ -103,7 +104,7 @@ impl Inner {
             return Ok(());
         }
         self.begin_new_replicas(&running, &plan).await?;
-        self.plan_files().store_plan(&plan)?;
+        blocking(|| self.plan_files().store_plan(&plan))?;
         tracing::info!(epoch = plan.epoch, "follow the cluster's plan");
         self.put_in_force(&running, plan);
         Ok(())

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use spine_consensus::runtime::blocking;
 use spine_mutants::mutant;
 use spine_proto::storage::v1::NodeState;
 
@@ -34,7 +35,7 @@ impl Supervisor {
         let fault = if 2 * refusals > others {
             // Those that are stopped, too: their logs are as old.
             let replicas = self.opener.wal.replicas();
-            if let Err(error) = history.condemn(replicas) {
+            if let Err(error) = blocking(|| history.condemn(replicas)) {
                 tracing::warn!(%error, "condemn the replicas of an older copy");
                 return;
             }
@@ -51,7 +52,8 @@ impl Supervisor {
     }
 
     pub(super) fn keep_history(&self) {
-        if let Err(error) = self.node.history.keep(false) {
+        // Syncs several times: every other task of the node would wait for the disk.
+        if let Err(error) = blocking(|| self.node.history.keep(false)) {
             tracing::warn!(%error, "keep what is known of the peers");
         }
     }
