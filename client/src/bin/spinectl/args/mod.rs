@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use self::bench::{Bench, BenchCommand, Compare, Demo, Load, Mix, Target};
+pub(crate) use self::bench::{Bench, Demo, Load, Mix};
+#[cfg(feature = "bench-etcd")]
+pub(crate) use self::bench::{BenchCommand, Compare, Target};
 pub(crate) use self::cluster::{Carried, Cluster, Node, Shard, Upgrade};
 pub(crate) use self::patient::{Change, Death, PatchFormat, Patient, Related, Sensitivity};
 pub(crate) use self::records::{Organisations, Population, Records};
