@@ -12,7 +12,7 @@ pub(super) const ROW: Row = Row {
     id: "mutants",
     issue: 3,
     claim: "each of the bugs planted on purpose is noticed by a test of every commit, and a release build holds none",
-    target: "0 missed (quick: those of the storage), 0 names of bugs in the released programs",
+    target: "0 missed (quick: those of the storage that tests outside it notice), 0 names of bugs in the released programs",
     run,
 };
 
@@ -67,7 +67,9 @@ fn run(context: &Context) -> Result<Finding, RowError> {
 }
 
 fn is_quick(mutant: &Mutant) -> bool {
+    // For tests inside a library cargo would build those of every package.
     matches!(mutant.caught_by, Detector::Test { package, .. } if QUICK.contains(&package))
+        && !mutant.caught_by.is_library()
 }
 
 /// Of `mutants: N caught: N missed: N`.
