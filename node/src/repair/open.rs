@@ -98,7 +98,8 @@ impl From<ReplicaError> for Fault {
     }
 }
 
-/// What opening a replica needs of its node.
+/// What opening a replica needs of its node. What takes the disk a while, deleting gigabytes, opening an engine, several
+/// syncs, is done beside the runtime: this node would answer nobody meanwhile, not even a ping.
 pub struct Opener {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) engine: Arc<dyn EngineFactory>,
@@ -145,7 +146,6 @@ impl Opener {
     pub async fn create(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
         let created = self.log(shard).create().await;
         created.map_err(|error| Fault::Passing(error.to_string()))?;
-        // Several syncs: on a busy disk seconds in which this node answers nobody otherwise, not even a ping.
         blocking(|| self.create_state(shard))
     }
 
@@ -168,7 +168,7 @@ impl Opener {
         if self.log(shard).exists() {
             self.begin_anew(shard).map(drop)
         } else {
-            let destroyed = ReplicaStore::destroy(self.disk.as_ref(), &self.dir_of(shard));
+            let destroyed = blocking(|| ReplicaStore::destroy(self.disk.as_ref(), &self.dir_of(shard)));
             destroyed.map_err(|error| Fault::Passing(error.to_string()))?;
             self.create(shard).await.map(drop)
         }
@@ -186,7 +186,7 @@ impl Opener {
     /// What the disk says.
     pub async fn forget(&self, replica_id: u64) -> std::io::Result<()> {
         let dir = self.dir.join(replica_id.to_string());
-        ReplicaStore::destroy(self.disk.as_ref(), &dir)?;
+        blocking(|| ReplicaStore::destroy(self.disk.as_ref(), &dir))?;
         self.wal.group(replica_id).remove().await
     }
 
@@ -243,7 +243,7 @@ impl Opener {
                 "its engine looped when it was opened".to_string(),
             ));
         }
-        match ReplicaStore::open(disk, &dir, engine, options) {
+        match blocking(|| ReplicaStore::open(disk, &dir, engine, options)) {
             // A write that went to the wrong place; what is of another store somebody has put there.
             Err(ReplicaError::Foreign { owner }) if owner.starts_with(&self.options.owner) => {
                 let why = "it says that it is of another replica of this node";
@@ -271,9 +271,11 @@ impl Opener {
     /// # Errors
     /// [`Fault`]
     pub fn begin_anew(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
-        let destroyed = ReplicaStore::destroy(self.disk.as_ref(), &self.dir_of(shard));
-        destroyed.map_err(|error| Fault::Passing(format!("delete damaged state: {error}")))?;
-        self.create_state(shard)
+        blocking(|| {
+            let destroyed = ReplicaStore::destroy(self.disk.as_ref(), &self.dir_of(shard));
+            destroyed.map_err(|error| Fault::Passing(format!("delete damaged state: {error}")))?;
+            self.create_state(shard)
+        })
     }
 
     /// Starts the group: replays the log, and takes part from then on.

@@ -1,10 +1,10 @@
 //! Whole nodes in this process: simulated disks, real sockets of loopback.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spine_client::local_cluster::free_ports;
 use spine_cluster_config::{Config, Listen, LogFormat, Mode, Node as NodeName, Security};
 use spine_consensus::transport::WatchDriver;
 use spine_node::clock::SystemClock;
@@ -43,8 +43,8 @@ impl Machine {
             // Another test of this process may have done it.
             logging::init(LogFormat::Text, &filter).ok();
         }
-        let held = free_ports(4 * count);
-        let at = |i: usize| held[i].local_addr().unwrap().to_string();
+        let ports = free_ports(4 * count).unwrap();
+        let at = |i: usize| format!("127.0.0.1:{}", ports[i]);
         let seeds: Vec<String> = (0..count).map(|number| at(4 * number)).collect();
         (0..count)
             .map(|number| {
@@ -122,13 +122,6 @@ impl Machine {
         };
         self.inner().init_cluster(request).await
     }
-}
-
-/// Below the range from which the kernel gives ports to outgoing connections.
-fn free_ports(count: usize) -> Vec<TcpListener> {
-    let first = rand::random_range(12_000..30_000);
-    let bound = (first..32_000).filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-    bound.take(count).collect()
 }
 
 fn config(number: usize, listen: Listen, seeds: &[String]) -> Config {

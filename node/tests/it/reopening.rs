@@ -1,4 +1,4 @@
-//! An engine that is opened again keeps nobody waiting but who needs it. The node of these tests has one thread.
+//! An engine that is opened, anew or again, keeps nobody waiting but who needs it. The node of these tests has one thread.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +21,25 @@ use crate::nodes::{Machine, begin, until};
 /// Who waits for the engine's own lock waits so long.
 const REOPENING: Duration = Duration::from_secs(3);
 
-/// Orders one reopening.
+/// Orders one opening.
 #[derive(Default)]
 struct Order {
-    given: AtomicBool,
+    /// Of an engine that is open.
+    again: AtomicBool,
+    /// Of the next one that is opened.
+    anew: AtomicBool,
     begun: AtomicBool,
     may_end: AtomicBool,
+}
+
+impl Order {
+    fn take_long(&self) {
+        let began = std::time::Instant::now();
+        self.begun.store(true, Ordering::SeqCst);
+        while !self.may_end.load(Ordering::SeqCst) && began.elapsed() < REOPENING {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 struct Slow {
@@ -49,15 +62,11 @@ impl Engine for Slow {
     }
     fn reopen(&self) -> Result<(), EngineError> {
         let engine = self.engine.write();
-        let began = std::time::Instant::now();
-        self.order.begun.store(true, Ordering::SeqCst);
-        while !self.order.may_end.load(Ordering::SeqCst) && began.elapsed() < REOPENING {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.order.take_long();
         engine.reopen()
     }
     fn memory_bytes(&self) -> u64 {
-        let is_ordered = self.order.given.swap(false, Ordering::SeqCst);
+        let is_ordered = self.order.again.swap(false, Ordering::SeqCst);
         if is_ordered { u64::MAX } else { 0 }
     }
 }
@@ -69,11 +78,23 @@ impl EngineFactory for SlowFactory {
         self.0.name()
     }
     fn open(&self, dir: &Path) -> Result<Box<dyn Engine>, EngineError> {
+        if self.1.anew.swap(false, Ordering::SeqCst) {
+            self.1.take_long();
+        }
         Ok(Box::new(Slow {
             engine: RwLock::new(self.0.open(dir)?),
             order: Arc::clone(&self.1),
         }))
     }
+}
+
+/// A cluster of one whose engines take orders.
+async fn one(order: &Arc<Order>) -> Machine {
+    let mut machines = Machine::several(1);
+    let memory = MemoryFactory::new(machines[0].disk.shared());
+    machines[0].engine = Some(Arc::new(SlowFactory(memory, Arc::clone(order))));
+    begin(&mut machines).await;
+    machines.remove(0)
 }
 
 /// Begins a cluster of one, and `work` while the engine of its shard is opened again: the thread goes on, and the work
@@ -82,15 +103,11 @@ async fn beside_a_reopening<T: Send + 'static>(
     work: impl FnOnce(Arc<Machine>, Arc<Shard>) -> JoinHandle<T>,
 ) -> T {
     let order = Arc::<Order>::default();
-    let mut machines = Machine::several(1);
-    let memory = MemoryFactory::new(machines[0].disk.shared());
-    machines[0].engine = Some(Arc::new(SlowFactory(memory, Arc::clone(&order))));
-    begin(&mut machines).await;
-    let machine = Arc::new(machines.remove(0));
+    let machine = Arc::new(one(&order).await);
     call(&machine, "records.commit", put(1), PATIENCE).await.unwrap();
     let shard = machine.inner().host.shard(1).unwrap();
 
-    order.given.store(true, Ordering::SeqCst);
+    order.again.store(true, Ordering::SeqCst);
     let checkpoints = machine.inner().running().unwrap().checkpoints.clone();
     checkpoints.request(shard.group.store());
     until("it is opened again", || order.begun.load(Ordering::SeqCst)).await;
@@ -135,4 +152,26 @@ async fn apply_waits_for_the_engine_and_the_thread_does_not() {
         tokio::spawn(async move { shard.group.propose(txn_entry(vec![sub], 0)).await.is_ok() })
     });
     assert!(applied.await);
+}
+
+/// A replica whose state is deleted and begun anew, or opened again after a fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_replica_that_is_begun_anew_keeps_no_other_task_waiting() {
+    let order = Arc::<Order>::default();
+    let mut machine = one(&order).await;
+    let running = machine.inner().running().unwrap();
+    let mut another = running.plan().shards[0].clone();
+    another.members[0].replica_id += 1_000;
+
+    order.anew.store(true, Ordering::SeqCst);
+    let opener = Arc::clone(&running.opener);
+    let begun = tokio::spawn(async move { opener.begin_anew(&another).map(drop) });
+    until("it is begun", || order.begun.load(Ordering::SeqCst)).await;
+    let beside = tokio::time::timeout(REOPENING / 2, tokio::spawn(async {})).await;
+    assert!(beside.is_ok(), "the thread was kept waiting");
+    assert!(!begun.is_finished(), "it needs the engine");
+    order.may_end.store(true, Ordering::SeqCst);
+    begun.await.unwrap().unwrap();
+    drop(running);
+    machine.stop().await;
 }
