@@ -12,8 +12,8 @@ const PORT_LAST: u16 = 31_999;
 
 const SPAN: u16 = PORT_LAST - PORT_FIRST + 1;
 
-/// Where this process looks next: what it has given to one cluster it gives to no other, which may listen on it only later
-/// or again. Other processes begin elsewhere.
+/// Where this process looks next. What it has given to one cluster it gives to another only when it has given all: a node
+/// listens later, and again after it was killed. Other processes begin elsewhere.
 static NEXT: Mutex<Option<u16>> = Mutex::new(None);
 
 /// So many ports that nobody listens on now.

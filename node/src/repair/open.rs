@@ -98,8 +98,8 @@ impl From<ReplicaError> for Fault {
     }
 }
 
-/// What opening a replica needs of its node. What takes the disk a while, deleting gigabytes, opening an engine, several
-/// syncs, is done beside the runtime: this node would answer nobody meanwhile, not even a ping.
+/// What opening a replica needs of its node. What may take long (to delete state, to open an engine, to replay a log) is done
+/// beside the runtime: this node would answer nobody meanwhile, not even a ping.
 pub struct Opener {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) engine: Arc<dyn EngineFactory>,
@@ -208,13 +208,13 @@ impl Opener {
         Ok(store)
     }
 
-    /// Opens the state, and brings it level with what the log has committed: the long part of a start. Blocks.
+    /// Opens the state, and brings it level with what the log has committed: the long part of a start.
     ///
     /// # Errors
     /// [`Fault`]
     pub fn open_level(&self, shard: &PlanShard) -> Result<ReplicaStore, Fault> {
         let (store, log) = (self.open(shard)?, self.log(shard));
-        let replayed = replay(&log, &store, &self.checkpoints);
+        let replayed = blocking(|| replay(&log, &store, &self.checkpoints));
         replayed.map_err(|error| fault_of(&log, &store, error.to_string()))?;
         Ok(store)
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use spine_consensus::peers::Peers as _;
 use spine_consensus::repair::{has_gap, restore};
-use spine_consensus::runtime::blocking;
 use spine_proto::internal::raft::v1 as pb;
 use spine_proto::storage::v1::PlanShard;
 use spine_storage::replica::{ReplicaStore, StoreEnd};
@@ -237,10 +236,7 @@ impl Supervisor {
             | Fault::OldCopy
             | Fault::Doubted
             | Fault::Refused(_)
-            | Fault::Passing(_) => (
-                blocking(|| self.opener.open_level(shard))?,
-                EventKind::ReplicaReopened,
-            ),
+            | Fault::Passing(_) => (self.opener.open_level(shard)?, EventKind::ReplicaReopened),
         };
         if has_gap(&self.opener.log(shard), &store) {
             self.fetch(shard, &store).await.map_err(|reason| {

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use spine_node::repair::Fault;
 use spine_node::shard::host::Shard;
 use spine_node::shard::proposals::txn_entry;
 use spine_proto::storage::v1 as pb;
 use spine_statemachine::key;
 use spine_storage::engine::{Change, Engine, EngineError, EngineFactory, MemoryFactory};
+use spine_storage::replica::ReplicaStore;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::{PATIENCE, call, get, put};
 use crate::nodes::{Machine, begin, until};
@@ -154,24 +156,39 @@ async fn apply_waits_for_the_engine_and_the_thread_does_not() {
     assert!(applied.await);
 }
 
-/// A replica whose state is deleted and begun anew, or opened again after a fault.
+/// Opens a replica whose engine takes long, as the one thing that the one thread of tasks has to do. Another task goes on.
+async fn beside_an_opening(
+    order: &Order,
+    open: impl FnOnce() -> Result<ReplicaStore, Fault> + Send + 'static,
+) -> ReplicaStore {
+    order.begun.store(false, Ordering::SeqCst);
+    order.may_end.store(false, Ordering::SeqCst);
+    order.anew.store(true, Ordering::SeqCst);
+    let opening = tokio::spawn(async move { open() });
+    until("its engine is opened", || order.begun.load(Ordering::SeqCst)).await;
+    let beside = timeout(REOPENING / 2, tokio::spawn(async {})).await;
+    assert!(beside.is_ok(), "the thread was kept waiting");
+    assert!(!opening.is_finished(), "it needs the engine");
+    order.may_end.store(true, Ordering::SeqCst);
+    opening.await.unwrap().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_replica_that_is_begun_anew_keeps_no_other_task_waiting() {
+async fn a_replica_that_is_begun_anew_or_opened_again_keeps_no_other_task_waiting() {
     let order = Arc::<Order>::default();
     let mut machine = one(&order).await;
     let running = machine.inner().running().unwrap();
     let mut another = running.plan().shards[0].clone();
     another.members[0].replica_id += 1_000;
+    running.opener.log(&another).create().await.unwrap();
 
-    order.anew.store(true, Ordering::SeqCst);
+    let (opener, shard) = (Arc::clone(&running.opener), another.clone());
+    let store = beside_an_opening(&order, move || opener.begin_anew(&shard)).await;
+    let ended = store.end();
+    drop(store);
+    until("nothing has it open", || ended.is_reached()).await;
     let opener = Arc::clone(&running.opener);
-    let begun = tokio::spawn(async move { opener.begin_anew(&another).map(drop) });
-    until("it is begun", || order.begun.load(Ordering::SeqCst)).await;
-    let beside = tokio::time::timeout(REOPENING / 2, tokio::spawn(async {})).await;
-    assert!(beside.is_ok(), "the thread was kept waiting");
-    assert!(!begun.is_finished(), "it needs the engine");
-    order.may_end.store(true, Ordering::SeqCst);
-    begun.await.unwrap().unwrap();
+    drop(beside_an_opening(&order, move || opener.open_level(&another)).await);
     drop(running);
     machine.stop().await;
 }

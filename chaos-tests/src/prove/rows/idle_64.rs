@@ -25,7 +25,6 @@ const SECONDS_QUICK: u64 = 10;
 const SPREADS: Duration = Duration::from_secs(120);
 /// After the last hand-over: every group is calm (`calm.rs`), and first rows and first checkpoints are over.
 const SETTLES: Duration = Duration::from_secs(10);
-const SETTLES_QUICK: Duration = Duration::from_secs(3);
 const GOAL_PERCENT: f64 = 1.0;
 const GATE_PERCENT: f64 = 1.7;
 
@@ -76,7 +75,7 @@ fn run(context: &Context) -> Result<Finding, RowError> {
         };
         let cluster = Cluster::start_with_defaults(&options).await?;
         cluster.wait_leaders_spread(SPREADS).await?;
-        sleep(context.rounds(SETTLES, SETTLES_QUICK)).await;
+        sleep(SETTLES).await;
         let (began, before) = (Instant::now(), processor_seconds(&cluster)?);
         sleep(Duration::from_secs(seconds)).await;
         let (seconds, after) = (began.elapsed().as_secs_f64(), processor_seconds(&cluster)?);
