@@ -322,6 +322,7 @@ impl PeerHandler for Inbound {
         let Some(node) = self.0.upgrade() else {
             return Body::Response(unavailable("stopped"));
         };
+        // What is not an append is boxed: this future is made anew for every message, as large as its largest part.
         match body {
             // Consensus would call it an error that somebody still writes to it.
             Body::Request(_) if node.is_stopping() => Body::Response(unavailable("this node stops")),
@@ -333,24 +334,24 @@ impl PeerHandler for Inbound {
                 shard,
                 kind: Some(pb::group_request::Kind::PullSnapshot(request)),
                 ..
-            }) => Body::Response(repair::offered(&node, from, shard, request).await),
+            }) => Body::Response(Box::pin(repair::offered(&node, from, shard, request)).await),
             Body::Request(request) => Body::Response(match node.host.shard(request.shard) {
                 Some(shard) => shard.group.handle(request).await,
                 None => unavailable("no replica of this shard here"),
             }),
             Body::Execute(request) => match node.running() {
-                Some(running) => Body::Executed(running.dispatcher.forwarded(request).await),
+                Some(running) => Body::Executed(Box::pin(running.dispatcher.forwarded(request)).await),
                 None => Body::Response(unavailable("not part of a cluster")),
             },
-            Body::Bootstrap(request) => Body::Bootstrapped(node.bootstrapped(request).await),
+            Body::Bootstrap(request) => Body::Bootstrapped(Box::pin(node.bootstrapped(request)).await),
             Body::Status(_) => Body::StatusIs(pb::StatusResponse {
                 node_status: node.node_status().encode_to_vec().into(),
             }),
             Body::Plan(_) => Body::PlanIs(pb::PlanResponse {
                 plan: node.running().map(|running| ClusterPlan::clone(&running.plan())),
             }),
-            Body::Cluster(request) => Body::ClusterDone(node.change_cluster(request).await),
-            Body::Change(request) => Body::Changed(node.change_step(request).await),
+            Body::Cluster(request) => Body::ClusterDone(Box::pin(node.change_cluster(request)).await),
+            Body::Change(request) => Body::Changed(Box::pin(node.change_step(request)).await),
             _ => Body::Response(unavailable("message of an unknown kind")),
         }
     }

@@ -146,7 +146,7 @@ impl Shard {
             &mut self.state,
             LevelRange::RELEASE,
             self.index,
-            &entry,
+            &entry[..],
         ) {
             Ok(Applied::Txn(mut outcomes)) => outcomes.pop(),
             _ => None,

@@ -270,6 +270,11 @@ impl RaftGroup {
         if self.ready_term.load(Ordering::Acquire) == term {
             return Ok(());
         }
+        // Boxed: seldom needed, and else as large as all that is left of a call.
+        Box::pin(self.become_ready(term)).await
+    }
+
+    async fn become_ready(&self, term: u64) -> Result<(), GroupError> {
         // The entry is on its way by itself. A barrier, which says so where none will come, is a round more for each
         // call that waits, while everybody waits for this leader.
         let barrier = pin!(async {

@@ -196,7 +196,7 @@ impl RaftGroup {
         let installed = receive(self.store(), header, inflow).await?;
         let snapshot = Snapshot {
             meta,
-            snapshot: SnapshotData::Installed(installed),
+            snapshot: SnapshotData::Installed(Box::new(installed)),
         };
         let response = self
             .raft

@@ -3,11 +3,14 @@
 use spine_storage::snapshot::{Installed, SnapshotSource};
 
 /// A snapshot on its way out of or into a store.
+///
+/// Boxed, because openraft hands it around inside of its commands: whatever these are as large as, its core copies
+/// several times over for each of its messages, of which hardly any is about a snapshot.
 pub(crate) enum SnapshotData {
     /// Walks the sender's engine; that shard's checkpoints pause while it lives.
-    Source(SnapshotSource),
+    Source(Box<SnapshotSource>),
     /// Received, verified and durable beside the current state, not yet switched to.
-    Installed(Installed),
+    Installed(Box<Installed>),
 }
 
 /// A snapshot of the wrong end.
@@ -18,7 +21,7 @@ pub(crate) struct NotASource;
 impl SnapshotData {
     pub(crate) fn into_source(self) -> Result<SnapshotSource, NotASource> {
         match self {
-            Self::Source(source) => Ok(source),
+            Self::Source(source) => Ok(*source),
             Self::Installed(_) => Err(NotASource),
         }
     }

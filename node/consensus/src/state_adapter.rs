@@ -127,7 +127,7 @@ fn snapshot_of(source: SnapshotSource) -> io::Result<SnapshotOf> {
     let state = source.header().state.unwrap_or_default();
     Ok(Snapshot {
         meta: meta_of(&state)?,
-        snapshot: SnapshotData::Source(source),
+        snapshot: SnapshotData::Source(Box::new(source)),
     })
 }
 
@@ -175,7 +175,7 @@ impl RaftStateMachine<SpineRaft> for StateAdapter {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf, snapshot: SnapshotData) -> io::Result<()> {
         match snapshot {
-            SnapshotData::Installed(installed) => self.store.install(installed).map_err(io::Error::other),
+            SnapshotData::Installed(installed) => self.store.install(*installed).map_err(io::Error::other),
             // At start openraft hands back what get_current_snapshot gave: the state is there already.
             SnapshotData::Source(_) => {
                 if meta.last_log_id.as_ref().map(convert::log_id) <= self.store.applied() {

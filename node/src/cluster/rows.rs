@@ -234,7 +234,7 @@ mod tests {
                 &mut state,
                 LevelRange::RELEASE,
                 index,
-                &txn_entry(vec![sub], 0),
+                txn_entry(vec![sub], 0),
             )
             .expect("applied")
         };

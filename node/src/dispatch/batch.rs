@@ -1,6 +1,7 @@
 //! Many independent calls of one operation, proposed together: bulk load.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -140,7 +141,7 @@ impl Dispatcher {
     ) -> pb::ExecuteResponse {
         let outcomes = match self.host.shard(request.shard) {
             Some(shard) => {
-                let batch = self.execute_batch(&shard, request, deadline);
+                let batch = pin!(self.execute_batch(&shard, request, deadline));
                 self.executor
                     .unless_stalled(&shard, ExecuteError::Unknown, batch)
                     .await

@@ -1,5 +1,7 @@
 //! On the leader: view -> plan -> txn -> propose -> applied -> response. The only place that runs business rules.
 
+use std::future::pending;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -104,11 +106,11 @@ impl Executor {
     ) -> Result<Bytes, ExecuteError> {
         if call.spec.writes {
             self.check_may_write()?;
-            self.unless_stalled(shard, ExecuteError::Unknown, self.write(shard, call, deadline))
-                .await
+            let work = pin!(self.write(shard, call, deadline));
+            self.unless_stalled(shard, ExecuteError::Unknown, work).await
         } else {
-            let elsewhere = ExecuteError::NotLeader(None);
-            self.unless_stalled(shard, elsewhere, self.read(shard, call, deadline))
+            let work = pin!(self.read(shard, call, deadline));
+            self.unless_stalled(shard, ExecuteError::NotLeader(None), work)
                 .await
         }
     }
@@ -121,20 +123,24 @@ impl Executor {
             .map_or(Ok(()), |trouble| Err(ExecuteError::Unfit(trouble)))
     }
 
-    /// A group on a disk that stalls may answer nobody; another replica of it does.
+    /// A group on a disk that stalls may answer nobody; another replica of it does. The work is pinned where it is:
+    /// given away it would be copied, and the future of a call is large.
     pub(super) async fn unless_stalled<T>(
         &self,
         shard: &Arc<Shard>,
         otherwise: ExecuteError,
-        work: impl Future<Output = Result<T, ExecuteError>>,
+        work: Pin<&mut impl Future<Output = Result<T, ExecuteError>>>,
     ) -> Result<T, ExecuteError> {
-        if shard.group.is_alone() {
-            return work.await;
-        }
+        let stalled = async {
+            self.fitness.stalled().await;
+            if shard.group.is_alone() {
+                pending::<()>().await;
+            }
+        };
         tokio::select! {
             biased;
             done = work => done,
-            () = self.fitness.stalled() => Err(otherwise),
+            () = stalled => Err(otherwise),
         }
     }
 

@@ -54,7 +54,14 @@ fn shard() -> (MemoryStore, SystemState) {
         last: 16_383,
     };
     let own = put(key::slots_owned(), frame::encode(&range.encode_to_vec()));
-    apply(&mut store, &mut state, LevelRange::RELEASE, 1, &entry(vec![own])).expect("it applies");
+    apply(
+        &mut store,
+        &mut state,
+        LevelRange::RELEASE,
+        1,
+        &entry(vec![own])[..],
+    )
+    .expect("it applies");
     (store, state)
 }
 
@@ -69,8 +76,14 @@ fn applying(criterion: &mut Criterion) {
         bencher.iter_batched(
             shard,
             |(mut store, mut state)| {
-                apply(&mut store, &mut state, LevelRange::RELEASE, 2, black_box(&entry))
-                    .map(|_| (store, state))
+                apply(
+                    &mut store,
+                    &mut state,
+                    LevelRange::RELEASE,
+                    2,
+                    black_box(entry.clone()),
+                )
+                .map(|_| (store, state))
             },
             BatchSize::SmallInput,
         );

@@ -2,10 +2,10 @@
 
 mod sweep;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use spine_mutants::mutant;
-use spine_proto::storage::v1::{self as pb, SlotRange};
+use spine_proto::storage::v1 as pb;
 
 use crate::chain;
 use crate::check::{self, Broken};
@@ -103,7 +103,8 @@ pub enum Halt {
 }
 
 /// Applies one encoded `storage.v1.Entry` at its index, by the rules of the level in force there. `levels` are those
-/// that the program can follow; they decide whether it goes on, never what an entry does.
+/// that the program can follow; they decide whether it goes on, never what an entry does. Of `Bytes` nothing is copied
+/// but what is stored.
 ///
 /// # Errors
 /// [`Halt`]: the replica must stop. Nothing was changed, unless the store failed half way, and then it is rebuilt.
@@ -112,9 +113,9 @@ pub fn apply(
     state: &mut SystemState,
     levels: LevelRange,
     index: u64,
-    entry: &[u8],
+    entry: impl Buf,
 ) -> Result<Applied, Halt> {
-    let bytes = entry.len();
+    let bytes = entry.remaining();
     let entry = pb::Entry::decode(entry).map_err(|_| Halt::Malformed { index })?;
     if entry.encoded_len() != bytes && !mutant!("unknown-field-skipped") {
         // Decoding leaves out fields it does not know. A replica that knows them would do more with them.
@@ -166,8 +167,6 @@ struct Applier<'a, S> {
     index: u64,
     appended: u32,
     sessions: SessionRows,
-    /// The slots that the shard owns, once read.
-    owned: Option<Option<SlotRange>>,
 }
 
 impl<'a, S: OrderedWrite> Applier<'a, S> {
@@ -178,7 +177,6 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             index,
             appended: 0,
             sessions: SessionRows::default(),
-            owned: None,
         }
     }
 
@@ -208,7 +206,7 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             .into_iter()
             .map(|sub| self.sub(sub))
             .collect::<Result<_, _>>()?;
-        for row in self.sessions.take_changed() {
+        for row in self.sessions.end_entry(&mut self.state.memo.sessions, self.index) {
             let replaced = self.put(row.key, session::SCHEMA, row.value)?;
             self.state.requests.wrote_row(replaced, Some(row.opened_ms));
         }
@@ -251,7 +249,7 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             return Ok(SubOutcome::TooLarge { limit });
         }
         if check::touches_shard_rows(&sub) {
-            self.owned = None;
+            self.state.memo.owned = None;
         }
         for mutation in sub.mutations {
             self.mutate(mutation)?;
@@ -304,9 +302,9 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
         if touched.is_empty() && sub.request.is_none() {
             return Ok(None);
         }
-        let owned = match &self.owned {
+        let owned = match &self.state.memo.owned {
             Some(owned) => owned,
-            None => self.owned.insert(slots::owned(self.store)?),
+            None => self.state.memo.owned.insert(slots::owned(self.store)?),
         };
         let Some(owned) = owned else {
             // The meta group owns no slots, and remembers request ids all the same.
@@ -337,10 +335,17 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
 
     fn mutate(&mut self, mutation: pb::Mutation) -> Result<(), ReadError> {
         match mutation.kind {
-            Some(pb::mutation::Kind::Put(put)) => self.put(put.key, put.schema, put.value).map(|_| ()),
+            Some(pb::mutation::Kind::Put(put)) => {
+                // Copied: a part of the entry would keep all of it in memory.
+                let (key, value) = (
+                    Bytes::copy_from_slice(&put.key),
+                    Bytes::copy_from_slice(&put.value),
+                );
+                self.put(key, put.schema, value).map(|_| ())
+            }
             Some(pb::mutation::Kind::Delete(delete)) => self.delete(&delete.key),
             Some(pb::mutation::Kind::DeleteRange(range)) => self.delete_range(&range.prefix),
-            Some(pb::mutation::Kind::Append(append)) => self.append(append),
+            Some(pb::mutation::Kind::Append(append)) => self.append(&append),
             // Refused as unknown before anything was applied.
             None => Ok(()),
         }
@@ -360,7 +365,7 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
         }
     }
 
-    fn append(&mut self, append: pb::Append) -> Result<(), ReadError> {
+    fn append(&mut self, append: &pb::Append) -> Result<(), ReadError> {
         let mut key = BytesMut::with_capacity(append.stream.len() + APPEND_POSITION_BYTES);
         key.put_slice(&append.stream);
         key.put_u64(self.index);
@@ -373,7 +378,7 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
             let head = chain::next(&head, &key, &append.value);
             self.put(head_key, chain::HEAD_SCHEMA, chain::head_value(&head))?;
         }
-        self.put(key, append.schema, append.value)?;
+        self.put(key, append.schema, Bytes::copy_from_slice(&append.value))?;
         Ok(())
     }
 
@@ -402,22 +407,33 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
 
     /// Gives the revision of the record that it replaced, if any.
     fn put(&mut self, key: Key, schema: u32, value: Bytes) -> Result<Option<u64>, ReadError> {
-        let replaced = self.forget(&key)?;
-        self.insert(key, schema, value);
-        Ok(replaced)
+        let (record, digest) = self.record(&key, schema, value);
+        let replaced = self.store.replace(key, record, digest)?;
+        Ok(self.count(digest, replaced))
     }
 
     /// The same where nothing is at the key.
     fn insert(&mut self, key: Key, schema: u32, value: Bytes) {
+        let (record, digest) = self.record(&key, schema, value);
+        self.store.put(key, record, digest);
+        self.count(digest, None);
+    }
+
+    fn record(&self, key: &Key, schema: u32, value: Bytes) -> (Record, Digest) {
         let record = Record {
             schema,
             revision: self.index,
             value,
         };
-        let digest = Digest::of_record(&key, &record);
+        let digest = Digest::of_record(key, &record);
+        (record, digest)
+    }
+
+    /// Counts a record that was written, in the place of another one if there was one, whose revision it gives.
+    fn count(&mut self, digest: Digest, replaced: Option<(u64, Digest)>) -> Option<u64> {
         self.state.digest = self.state.digest.plus(digest);
         self.state.record_count = self.state.record_count.saturating_add(1);
-        self.store.put(key, record, digest);
+        replaced.map(|(revision, digest)| self.discount(revision, digest))
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), ReadError> {
@@ -429,13 +445,15 @@ impl<'a, S: OrderedWrite> Applier<'a, S> {
 
     /// Takes the present record, if any, out of the counters, and gives its revision.
     fn forget(&mut self, key: &[u8]) -> Result<Option<u64>, ReadError> {
-        let Some((revision, digest)) = self.store.digested(key)? else {
-            return Ok(None);
-        };
+        let present = self.store.digested(key)?;
+        Ok(present.map(|(revision, digest)| self.discount(revision, digest)))
+    }
+
+    fn discount(&mut self, revision: u64, digest: Digest) -> u64 {
         if !mutant!("digest-keeps-the-deleted") {
             self.state.digest = self.state.digest.minus(digest);
         }
         self.state.record_count = self.state.record_count.saturating_sub(1);
-        Ok(Some(revision))
+        revision
     }
 }

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod key;
 pub mod levels;
 pub mod limits;
+mod memo;
 pub mod memory;
 pub mod request;
 pub mod session;

@@ -95,9 +95,10 @@ pub(crate) fn add(
         place,
         SessionDone {
             sequence: call.sequence,
-            body_digest: key.body_digest.clone(),
+            // Copied: the row is kept, and what it is given are parts of an entry.
+            body_digest: Bytes::copy_from_slice(&key.body_digest),
             revision,
-            outcome,
+            outcome: Bytes::copy_from_slice(&outcome),
             slot: key.slot,
         },
     );

@@ -4,6 +4,7 @@ use spine_proto::storage::v1 as pb;
 
 use crate::digest::Digest;
 use crate::levels::Rule;
+use crate::memo::Memo;
 use crate::window::RequestWindow;
 
 /// The state machine's own counters; equal on all replicas at one index.
@@ -19,6 +20,7 @@ pub struct SystemState {
     pub log_time_ms: i64,
     /// Which request ids still count.
     pub requests: RequestWindow,
+    pub(crate) memo: Memo,
 }
 
 /// Stored counters that make no sense.
@@ -61,6 +63,7 @@ impl SystemState {
             level: state.level,
             log_time_ms: state.log_time_ms,
             requests,
+            memo: Memo::default(),
         })
     }
 }

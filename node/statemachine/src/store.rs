@@ -47,6 +47,20 @@ pub trait OrderedRead {
 pub trait OrderedWrite: OrderedRead {
     /// Stores `record`, whose digest this is, at `key`.
     fn put(&mut self, key: Key, record: Record, digest: Digest);
+    /// The same; gives revision and digest of what was there.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the store cannot be read or is damaged; then nothing is written.
+    fn replace(
+        &mut self,
+        key: Key,
+        record: Record,
+        digest: Digest,
+    ) -> Result<Option<(u64, Digest)>, ReadError> {
+        let replaced = self.digested(&key)?;
+        self.put(key, record, digest);
+        Ok(replaced)
+    }
     /// Removes the record at `key`, if any.
     fn delete(&mut self, key: &[u8]);
     /// Revision and digest of the record at `key`. A store that keeps digests need not compute them again.

@@ -37,10 +37,7 @@ impl Shard {
         let permissions = catalogue::permissions().into_iter().map(str::to_owned).collect();
         let mut shard = Self {
             store: MemoryStore::default(),
-            state: SystemState {
-                level: LevelRange::RELEASE.max,
-                ..SystemState::default()
-            },
+            state: SystemState::default(),
             index: 0,
             now_ms: NEW_YEAR_2026_MS,
             principal: Principal {
@@ -49,6 +46,7 @@ impl Shard {
             },
             entropy: [0; 32],
         };
+        shard.state.level = LevelRange::RELEASE.max;
         let slots = SlotRange {
             first: 0,
             last: u32::from(SLOTS) - 1,
@@ -176,7 +174,7 @@ impl Shard {
             &mut self.state,
             LevelRange::RELEASE,
             self.index,
-            &entry,
+            &entry[..],
         ) {
             Ok(Applied::Txn(mut outcomes)) => outcomes.pop().expect("one outcome for one SubTxn"),
             _ => panic!("the state machine halts"),

@@ -37,7 +37,26 @@ impl Shard {
             assert_eq!(self.state, before.state, "a halt changes no counter");
         }
         self.check();
+        before.restarted().follows(entry, &applied, self);
         applied
+    }
+
+    /// A replica that has just been opened remembers nothing of what it read, and does the same.
+    fn follows(mut self, entry: &[u8], other: &Result<Applied, Halt>, other_state: &Self) {
+        let applied = apply(
+            &mut self.store,
+            &mut self.state,
+            self.levels,
+            self.index + 1,
+            entry,
+        );
+        match (&applied, other) {
+            (Ok(applied), Ok(other)) => assert!(applied == other, "another outcome"),
+            (Err(halt), Err(other)) => assert_eq!(halt.to_string(), other.to_string()),
+            _ => panic!("one halts, the other does not"),
+        }
+        assert!(self.store == other_state.store, "other records");
+        assert_eq!(self.state, other_state.state);
     }
 
     /// Applies a transaction; its outcomes.

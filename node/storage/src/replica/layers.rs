@@ -33,13 +33,7 @@ impl OrderedRead for Layers<'_> {
         if let Some(change) = change {
             return Ok(change.clone());
         }
-        let stored = self
-            .engine
-            .get(key)
-            .map_err(|error| ReadError(error.to_string()))?;
-        stored
-            .map(|stored| decode_record(stored).map_err(|error| ReadError(error.to_string())))
-            .transpose()
+        stored(self.engine, key)
     }
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
@@ -212,6 +206,20 @@ impl OrderedWrite for DeltaWriter<'_> {
         self.live.set(key, Some(record), digest);
     }
 
+    fn replace(
+        &mut self,
+        key: Key,
+        record: Record,
+        digest: Digest,
+    ) -> Result<Option<(u64, Digest)>, ReadError> {
+        self.note(&key, Some(&record));
+        self.request_filters.note(&key);
+        let (frozen, engine) = (self.frozen, self.engine);
+        let below = |key: &[u8]| below(frozen, engine, key);
+        // Where it fails the replica halts, whatever was noted.
+        self.live.replace(key, Some(record), digest, below)
+    }
+
     fn delete(&mut self, key: &[u8]) {
         let key = Bytes::copy_from_slice(key);
         self.note(&key, None);
@@ -219,13 +227,32 @@ impl OrderedWrite for DeltaWriter<'_> {
     }
 
     fn digested(&self, key: &[u8]) -> Result<Option<(u64, Digest)>, ReadError> {
-        let digested = |delta: &Delta| delta.digested(key);
-        if let Some(known) = digested(self.live).or_else(|| self.frozen.and_then(digested)) {
-            return Ok(known);
+        match self.live.digested(key) {
+            Some(known) => Ok(known),
+            None => below(self.frozen, self.engine, key),
         }
-        let record = self.layers().get(key)?;
-        Ok(record.map(|record| (record.revision, Digest::of_record(key, &record))))
     }
+}
+
+/// Revision and digest of the record at `key` below the live delta.
+fn below(
+    frozen: Option<&Delta>,
+    engine: &dyn Engine,
+    key: &[u8],
+) -> Result<Option<(u64, Digest)>, ReadError> {
+    if let Some(known) = frozen.and_then(|frozen| frozen.digested(key)) {
+        return Ok(known);
+    }
+    let record = stored(engine, key)?;
+    Ok(record.map(|record| (record.revision, Digest::of_record(key, &record))))
+}
+
+fn stored(engine: &dyn Engine, key: &[u8]) -> Result<Option<Record>, ReadError> {
+    let damaged = |error: &dyn std::fmt::Display| ReadError(error.to_string());
+    let stored = engine.get(key).map_err(|error| damaged(&error))?;
+    stored
+        .map(|stored| decode_record(stored).map_err(|error| damaged(&error)))
+        .transpose()
 }
 
 #[cfg(test)]
@@ -275,6 +302,9 @@ mod tests {
             collection::vec(1_u8..4, 1..3),
             // Enough neighbours for the engine to be asked more than once.
             any::<u8>().prop_map(|last| vec![9, last]),
+            // Some that differ only behind what the delta compares first, or are the beginning of others.
+            (13_usize..18, collection::vec(0_u8..2, 0..3))
+                .prop_map(|(same, rest)| [vec![7; same], rest].concat()),
         ]
     }
 

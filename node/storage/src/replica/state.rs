@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::{Buf, Bytes};
 use spine_mutants::mutant;
 use spine_proto::storage::v1;
 use spine_statemachine::{Applied, Digest, LevelRange, SystemState};
@@ -124,7 +125,7 @@ impl State {
                 self.membership_log_id = Some(id);
                 Applied::Noop
             }
-            ApplyPayload::Entry(entry) => self.apply_entry(id.index, &entry)?,
+            ApplyPayload::Entry(entry) => self.apply_entry(id.index, entry)?,
         };
         self.applied = Some(id);
         self.remember_digest();
@@ -134,7 +135,7 @@ impl State {
         Ok(applied)
     }
 
-    fn apply_entry(&mut self, index: u64, entry: &[u8]) -> Result<Applied, ReplicaError> {
+    fn apply_entry(&mut self, index: u64, entry: Bytes) -> Result<Applied, ReplicaError> {
         let (applied, changes) = self.change(index, entry)?;
         if !mutant!("feed-loses-a-change") || !index.is_multiple_of(16) {
             self.feed.push(index, changes);
@@ -146,7 +147,7 @@ impl State {
     pub(crate) fn change(
         &mut self,
         index: u64,
-        entry: &[u8],
+        entry: impl Buf,
     ) -> Result<(Applied, Vec<FeedChange>), ReplicaError> {
         let mut changes = Vec::new();
         let mut writer = DeltaWriter {

@@ -294,7 +294,7 @@ impl Model {
                         &mut self.system,
                         LevelRange::RELEASE,
                         at,
-                        &entry,
+                        &entry[..],
                     )
                     .expect("apply");
                 }
