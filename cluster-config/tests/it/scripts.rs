@@ -119,11 +119,20 @@ fn wrong_use_is_told_apart() {
         ("restart-node.sh", &["--timeout", "long"]),
         ("restart-node.sh", &["--colour"]),
         ("rolling-restart.sh", &["--colour"]),
+        ("build-dist.sh", &["--base-port", "80"]),
+        ("build-dist.sh", &["--seconds", "0"]),
+        ("build-dist.sh", &["--colour"]),
     ] {
         let (code, text) = refusal(script, arguments);
         assert_eq!(code, 2, "{script} {arguments:?}: {text}");
     }
-    for script in ["start.sh", "stop.sh", "restart-node.sh", "rolling-restart.sh"] {
+    for script in [
+        "start.sh",
+        "stop.sh",
+        "restart-node.sh",
+        "rolling-restart.sh",
+        "build-dist.sh",
+    ] {
         assert!(run(script, &["--help"]).status.success(), "{script}");
     }
 }

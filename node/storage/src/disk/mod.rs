@@ -26,6 +26,14 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// What the disk says, for example `StorageFull`.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes `len` zeros at `offset`, both whole blocks of 4 KiB; not durable before [`DiskFile::sync_data`]. Nobody else
+    /// may use the file meanwhile. They need not go through the cache of the operating system.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn write_zeros_at(&self, len: usize, offset: u64) -> io::Result<()> {
+        self.write_all_at(&vec![0; len], offset)
+    }
     /// Makes everything written durable (fdatasync). After an error nothing may be assumed and it is never retried.
     ///
     /// # Errors

@@ -203,13 +203,12 @@ impl Preparer {
     }
 
     fn write_zeros(&self, file: &dyn DiskFile, pace: Pace) -> io::Result<()> {
-        let zeros = vec![0; ZERO_CHUNK_BYTES];
         let mut at = 0;
         while at < self.segment_bytes {
             let left = usize::try_from(self.segment_bytes - at).unwrap_or(ZERO_CHUNK_BYTES);
-            let chunk = &zeros[..left.min(ZERO_CHUNK_BYTES)];
-            file.write_all_at(chunk, at)?;
-            at += chunk.len() as u64;
+            let chunk = left.min(ZERO_CHUNK_BYTES);
+            file.write_zeros_at(chunk, at)?;
+            at += chunk as u64;
             if pace == Pace::Calm {
                 self.rest(file)?;
             }

@@ -20,6 +20,10 @@ use super::segment::HEAD_BYTES;
 use super::shared::{Shared, add};
 use crate::disk::DiskFile;
 
+/// Writes end with whole blocks: of one that is not in the cache of the operating system, and is to be changed in part,
+/// the rest would be read first. Segments are of whole blocks, and what follows the last frame in one means nothing.
+const BLOCK_BYTES: u32 = 4096;
+
 /// Why a batch was not written.
 pub(super) enum WriteError {
     /// No room for another segment; nothing is lost, try again.
@@ -302,10 +306,13 @@ impl Writer {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.active
-            .file
-            .write_all_at(&self.buffer, u64::from(self.buffer_start()))?;
-        add(&self.shared.counts.bytes, self.buffer.len() as u64);
+        let (start, frames) = (u64::from(self.buffer_start()), self.buffer.len());
+        let padding = self.active.end.next_multiple_of(BLOCK_BYTES) - self.active.end;
+        self.buffer.resize(frames + padding as usize, 0);
+        let written = self.active.file.write_all_at(&self.buffer, start);
+        self.buffer.truncate(frames);
+        written?;
+        add(&self.shared.counts.bytes, frames as u64);
         self.buffer.clear();
         Ok(())
     }

@@ -47,9 +47,11 @@ impl SpineCaller {
         let records = self.0.records();
         loop {
             let found = records.get(key).await?.record;
+            // A key that was never filled is in conflict for ever.
+            let again = found.is_some();
             let revision = found.map_or(0, |record| record.revision);
             match records.compare_and_set(key, revision, value.clone()).await {
-                Err(error) if error.is_conflict() => {}
+                Err(error) if again && error.is_conflict() => {}
                 done => return done.map(drop),
             }
         }
