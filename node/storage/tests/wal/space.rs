@@ -1,6 +1,6 @@
 //! Disk space stays bounded: segments are recycled, and quiet groups do not keep old ones.
 
-use spine_storage::disk::SimDisk;
+use spine_storage::disk::{SimDisk, TraceEvent};
 use spine_storage::wal::{Driver, Wal};
 
 use crate::support::{Place, TASKS, append, check_whole, id, save_vote, vote};
@@ -111,4 +111,27 @@ async fn a_removed_replica_keeps_no_segments() {
         append(&other, 1, 1..=1, 10).await.unwrap();
         assert_eq!(wal.stats().segments, 1);
     }
+}
+
+/// A block that is changed in part is read first, where the operating system has forgotten it.
+#[tokio::test]
+async fn writes_end_with_whole_blocks() {
+    let disk = SimDisk::new(23);
+    let wal = Place::simulated(&disk, TASKS).open().await;
+    let log = wal.group(1);
+    log.create().await.unwrap();
+    disk.start_trace();
+    for index in 1..=40 {
+        append(&log, 1, index..=index, 700).await.unwrap();
+    }
+    let ends: Vec<u64> = disk
+        .take_trace()
+        .into_iter()
+        .filter_map(|event| match event {
+            TraceEvent::Write { offset, len, .. } => Some(offset + len as u64),
+            _ => None,
+        })
+        .collect();
+    assert!(ends.len() >= 40, "one write for each append: {ends:?}");
+    assert!(ends.iter().all(|end| end.is_multiple_of(4096)), "{ends:?}");
 }
