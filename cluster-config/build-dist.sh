@@ -120,7 +120,6 @@ rm -rf "$counts"
 say 'Building programs that count'
 build "$work/counting" "-Cprofile-generate=$counts"
 spinectl=$(programs_in "$work/counting")/spinectl
-# Building and starting count nothing worth knowing: only what follows does.
 run_under_load
 profdata merge --output "$work/counts.profdata" "$counts"
 say 'Building the programs themselves'
